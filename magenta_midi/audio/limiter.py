@@ -1,0 +1,31 @@
+"""Keeps a mix inside full scale without audible damage."""
+
+import numpy as np
+
+from magenta_midi.typing import Float
+
+CEILING = 0.98  # no sample goes beyond
+_KNEE = 0.75  # below this nothing is touched
+_LOUDEST = 1.1  # a louder mix is turned down first, to spare the knee
+
+
+def limit(samples: Float[np.ndarray, 'n 2']) -> Float[np.ndarray, 'n 2']:
+  """Turns a mix down where it is far too loud, then rounds off its peaks.
+
+  Quiet music stays as it is, so that soft playing stays soft.
+
+  Args:
+    samples: Any level, finite.
+
+  Returns:
+    float32 with every sample within -CEILING..CEILING.
+  """
+  peak = float(np.max(np.abs(samples), initial=0.0))
+  gain = min(1.0, _LOUDEST / peak) if peak > 0 else 1.0
+  out = samples.astype(np.float32) * np.float32(gain)
+  loud = np.abs(out) > _KNEE
+  if loud.any():
+    over = (np.abs(out[loud]) - _KNEE) / (CEILING - _KNEE)
+    rounded = _KNEE + (CEILING - _KNEE) * np.tanh(over)
+    out[loud] = np.copysign(rounded, out[loud])
+  return out

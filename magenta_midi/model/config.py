@@ -1,0 +1,208 @@
+"""The shape of a Depthformer, and the presets."""
+
+import dataclasses
+import json
+import math
+from typing import Any, Literal
+
+__all__ = ["PRESETS", "DepthformerConfig", "preset"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DepthformerConfig:
+  """Widths, depths and inputs of one Depthformer.
+
+  The defaults of the last block are Magenta RealTime's; ours switch frames,
+  time, parts and memory slots on.
+
+  Source: magenta-realtime v1, `mrt_merged_base.gin`.
+  """
+
+  # Embedding rows and head columns; a multiple of 128 tiles well.
+  vocab_size: int
+  # Levels of one decoder frame (Q).
+  levels: int
+  # Width of encoder and temporal stack (D).
+  embed_dim: int
+  # Heads of encoder and temporal stack (H), each `head_dim` wide (K).
+  num_heads: int
+  head_dim: int
+  # Hidden width of the gated MLPs (F).
+  mlp_dim: int
+  encoder_layers: int
+  temporal_layers: int
+  depth_layers: int
+  # The depth stack runs once a level, so it is the place to be narrow. None:
+  # as the temporal stack, as in the original.
+  depth_dim: int | None = None
+  depth_heads: int | None = None
+  depth_mlp_dim: int | None = None
+  # Ids of each level as half-open (start, stop) columns of the head. Empty:
+  # every level may be any id, as in the original.
+  level_columns: tuple[tuple[int, int], ...] = ()
+  # `flat`: every level is one encoder position. `frames`: the levels of a
+  # frame are summed into one position.
+  encoder_input: Literal["flat", "frames"] = "flat"
+  # Adds the absolute time of each frame (10 ms steps from the origin).
+  time_features: bool = False
+  # Number of players told apart (self, partner); 0: none.
+  parts: int = 0
+  # Style as extra cross-attention slots; 0: style lies in the encoder input.
+  style_slots: int = 0
+  # Rows of the style table; row 0 is the mask ("no style").
+  style_vocab_size: int = 1
+  # Relative-position buckets of the temporal stack and their reach, frames.
+  temporal_buckets: int = 128
+  # Activations; parameters are float32.
+  dtype: Literal["float32", "bfloat16"] = "float32"
+  dropout_rate: float = 0.0
+
+  def __post_init__(self) -> None:
+    """Refuses shapes that cannot be built."""
+    if self.levels < 1:
+      raise ValueError(f"levels must be at least 1, got {self.levels}.")
+    if self.level_columns and len(self.level_columns) != self.levels:
+      raise ValueError(
+        f"level_columns must name {self.levels} levels, got"
+        f" {len(self.level_columns)}."
+      )
+    for start, stop in self.level_columns:
+      if not 0 <= start < stop <= self.vocab_size:
+        raise ValueError(
+          f"level_columns must lie in 0..{self.vocab_size}, got"
+          f" ({start}, {stop})."
+        )
+    if self.encoder_input not in ("flat", "frames"):
+      raise ValueError(
+        f"encoder_input must be flat or frames, got {self.encoder_input!r}."
+      )
+    if not 0.0 <= self.dropout_rate < 1.0:
+      raise ValueError(
+        f"dropout_rate must be in [0, 1), got {self.dropout_rate}."
+      )
+
+  @property
+  def depth_width(self) -> int:
+    """Width of the depth stack."""
+    return self.depth_dim or self.embed_dim
+
+  @property
+  def depth_num_heads(self) -> int:
+    """Heads of the depth stack."""
+    return self.depth_heads or self.num_heads
+
+  @property
+  def depth_mlp_width(self) -> int:
+    """Hidden width of the depth stack's MLPs."""
+    return self.depth_mlp_dim or self.mlp_dim
+
+  @property
+  def columns(self) -> tuple[tuple[int, int], ...]:
+    """Head columns of each level, the whole head where unset."""
+    return self.level_columns or ((0, self.vocab_size),) * self.levels
+
+  def to_json(self) -> str:
+    """The config as JSON, one key a field."""
+    return json.dumps(dataclasses.asdict(self), indent=2)
+
+  @classmethod
+  def from_dict(cls, values: dict[str, Any]) -> "DepthformerConfig":
+    """Builds a config from parsed JSON.
+
+    Raises:
+      ValueError: A key is unknown or missing.
+    """
+    known = {field.name for field in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - known):
+      raise ValueError(
+        f"unknown model setting {', '.join(unknown)}. Known:"
+        f" {', '.join(sorted(known))}."
+      )
+    values = dict(values)
+    if "level_columns" in values:
+      values["level_columns"] = tuple(
+        (int(a), int(b)) for a, b in values["level_columns"]
+      )
+    try:
+      return cls(**values)
+    except TypeError as error:
+      raise ValueError(f"model settings are incomplete: {error}.") from None
+
+
+# Widths only: vocabulary, levels and columns come from the codec.
+PRESETS: dict[str, dict[str, Any]] = {
+  # For tests: compiles in a second or two.
+  "tiny": dict(
+    embed_dim=32,
+    num_heads=2,
+    head_dim=16,
+    mlp_dim=64,
+    encoder_layers=1,
+    temporal_layers=2,
+    depth_layers=1,
+    style_slots=2,
+  ),
+  # The embedded one: 2 CPU cores train it in an hour and play it live.
+  "small": dict(
+    embed_dim=256,
+    num_heads=4,
+    head_dim=64,
+    mlp_dim=683,
+    encoder_layers=4,
+    temporal_layers=4,
+    depth_layers=2,
+    depth_dim=192,
+    depth_heads=3,
+    depth_mlp_dim=512,
+    style_slots=6,
+  ),
+  # For one accelerator.
+  "base": dict(
+    embed_dim=640,
+    num_heads=10,
+    head_dim=64,
+    mlp_dim=1728,
+    encoder_layers=10,
+    temporal_layers=10,
+    depth_layers=3,
+    depth_dim=384,
+    depth_heads=6,
+    depth_mlp_dim=1024,
+    style_slots=6,
+    dropout_rate=0.1,
+  ),
+}
+
+
+def preset(
+  name: str, *, level_sizes: tuple[int, ...], reserved: int, **overrides: Any
+) -> DepthformerConfig:
+  """A preset for a codec's vocabulary.
+
+  Args:
+    name: `tiny`, `small` or `base`.
+    level_sizes: Codes of each level, laid out one after the other.
+    reserved: Ids before the first level.
+    **overrides: Any field of `DepthformerConfig`.
+
+  Raises:
+    ValueError: The preset or a field is unknown.
+  """
+  if name not in PRESETS:
+    raise ValueError(
+      f"unknown preset {name!r}. Choose one of {', '.join(PRESETS)}."
+    )
+  columns = []
+  start = reserved
+  for size in level_sizes:
+    columns.append((start, start + size))
+    start += size
+  values: dict[str, Any] = dict(
+    vocab_size=128 * math.ceil(start / 128),
+    levels=len(level_sizes),
+    level_columns=tuple(columns),
+    encoder_input="frames",
+    time_features=True,
+    parts=2,
+  )
+  return DepthformerConfig.from_dict(values | PRESETS[name] | overrides)

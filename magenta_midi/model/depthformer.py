@@ -1,0 +1,387 @@
+"""The Depthformer: encoder, temporal stack over frames, depth over levels.
+
+One class for Magenta RealTime's audio tokens and for our MIDI tokens: the
+model sees integers `[frames, levels]` and knows neither notes nor sound.
+
+Source: Magenta RealTime, arXiv 2508.04651; the residual depth decoding is
+that of RQ-Transformer, arXiv 2203.01941.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from magenta_midi.model.config import DepthformerConfig
+from magenta_midi.model.layers import (
+  Attention,
+  Dense,
+  GatedMlp,
+  KeyValue,
+  Norm,
+  RelativeBias,
+  mask_to_bias,
+  sinusoid,
+  time_features,
+)
+from magenta_midi.typing import Bool, Float, Int
+
+__all__ = ["Depthformer", "Frames", "Memory"]
+
+PAD = 0
+
+
+class Frames(NamedTuple):
+  """Token ids with the input-only attributes of each frame."""
+
+  ids: jax.Array  # [b, t, l] global ids; PAD everywhere: no frame
+  time: jax.Array  # [b, t] 10 ms steps from the origin
+  part: jax.Array  # [b, t] 0 self, 1 partner
+
+
+class Memory(NamedTuple):
+  """What the temporal stack attends: encoder states, then style slots."""
+
+  states: jax.Array  # [b, s, d]
+  mask: jax.Array  # [b, s] True where attended
+
+
+class EncoderLayer(nnx.Module):
+  """Self attention and MLP, pre-norm."""
+
+  def __init__(
+    self, config: DepthformerConfig, *, rngs: nnx.Rngs, dtype: jnp.dtype
+  ):
+    width = config.embed_dim
+    self.pre_attention_layer_norm = Norm(width, dtype=dtype)
+    self.attention = Attention(
+      width, config.num_heads, config.head_dim, rngs=rngs, dtype=dtype
+    )
+    self.pre_mlp_layer_norm = Norm(width, dtype=dtype)
+    self.mlp = GatedMlp(width, config.mlp_dim, rngs=rngs, dtype=dtype)
+    self.dropout = nnx.Dropout(
+      config.dropout_rate, broadcast_dims=(1,), rngs=rngs
+    )
+
+  def __call__(
+    self,
+    x: Float[jax.Array, "b s d"],
+    bias: Float[jax.Array, "b 1 s s"],
+    keep: Float[jax.Array, "b s 1"],
+  ) -> Float[jax.Array, "b s d"]:
+    """One layer; `keep` is 0 at padded positions."""
+    h = keep * self.pre_attention_layer_norm(x)
+    x = x + self.dropout(self.attention(h, h, bias))
+    h = keep * self.pre_mlp_layer_norm(x)
+    return x + self.dropout(self.mlp(h))
+
+
+class DecoderLayer(nnx.Module):
+  """Self attention, cross attention (temporal stack only) and MLP."""
+
+  def __init__(
+    self,
+    width: int,
+    num_heads: int,
+    head_dim: int,
+    mlp_dim: int,
+    *,
+    cross: bool,
+    dropout_rate: float,
+    rngs: nnx.Rngs,
+    dtype: jnp.dtype,
+  ):
+    self.pre_self_attention_layer_norm = Norm(width, dtype=dtype)
+    self.self_attention = Attention(
+      width, num_heads, head_dim, rngs=rngs, dtype=dtype
+    )
+    if cross:
+      self.pre_cross_attention_layer_norm = Norm(width, dtype=dtype)
+      self.encoder_decoder_attention = Attention(
+        width, num_heads, head_dim, rngs=rngs, dtype=dtype
+      )
+    self.pre_mlp_layer_norm = Norm(width, dtype=dtype)
+    self.mlp = GatedMlp(width, mlp_dim, rngs=rngs, dtype=dtype)
+    self.dropout = nnx.Dropout(dropout_rate, broadcast_dims=(1,), rngs=rngs)
+
+  def self_key_value(
+    self, x: Float[jax.Array, "b t d"], keep: jax.Array | float = 1.0
+  ) -> KeyValue:
+    """Keys and values of new positions, for a cache."""
+    h = keep * self.pre_self_attention_layer_norm(x)
+    return self.self_attention.key_value(h)
+
+  def __call__(
+    self,
+    x: Float[jax.Array, "b t d"],
+    self_key_value: KeyValue,
+    self_bias: Float[jax.Array, "#b #h #t s"],
+    cross_key_value: KeyValue | None = None,
+    cross_bias: Float[jax.Array, "#b 1 #t m"] | None = None,
+    keep: jax.Array | float = 1.0,
+  ) -> Float[jax.Array, "b t d"]:
+    """One layer over positions whose keys are already projected.
+
+    The residual stream stays float32 also under bfloat16, as in the original.
+    """
+    h = keep * self.pre_self_attention_layer_norm(x)
+    attended = self.self_attention.attend(h, self_key_value, self_bias)
+    x = x + self.dropout(attended)
+    if cross_key_value is not None:
+      assert cross_bias is not None
+      h = keep * self.pre_cross_attention_layer_norm(x)
+      attended = self.encoder_decoder_attention.attend(
+        h, cross_key_value, cross_bias
+      )
+      x = x + self.dropout(attended)
+    h = keep * self.pre_mlp_layer_norm(x)
+    return x + self.dropout(self.mlp(h))
+
+
+class Depthformer(nnx.Module):
+  """Encoder, temporal stack, depth stack and untied head.
+
+  Args:
+    config: Shapes and inputs.
+    rngs: Streams `params` (initial weights) and `dropout`.
+  """
+
+  def __init__(self, config: DepthformerConfig, *, rngs: nnx.Rngs):
+    self.config = config
+    dtype = jnp.dtype(config.dtype)
+    self.dtype = dtype
+    width = config.embed_dim
+    depth = config.depth_width
+    self.token_embedder = nnx.Embed(
+      config.vocab_size,
+      width,
+      rngs=rngs,
+      embedding_init=nnx.initializers.normal(1.0),
+    )
+    if config.time_features:
+      self.time_projection = Dense(width, width, rngs=rngs, dtype=dtype)
+    if config.parts:
+      self.part_embedder = nnx.Embed(config.parts, width, rngs=rngs)
+    if config.style_slots:
+      self.style_embedder = nnx.Embed(config.style_vocab_size, width, rngs=rngs)
+    self.encoder_layers = nnx.List(
+      EncoderLayer(config, rngs=rngs, dtype=dtype)
+      for _ in range(config.encoder_layers)
+    )
+    self.encoder_norm = Norm(width, dtype=dtype)
+    self.temporal_relpos_bias = RelativeBias(
+      config.num_heads, config.temporal_buckets, rngs=rngs, dtype=dtype
+    )
+    self.temporal_layers = nnx.List(
+      DecoderLayer(
+        width,
+        config.num_heads,
+        config.head_dim,
+        config.mlp_dim,
+        cross=True,
+        dropout_rate=config.dropout_rate,
+        rngs=rngs,
+        dtype=dtype,
+      )
+      for _ in range(config.temporal_layers)
+    )
+    if depth != width:
+      self.depth_projection = Dense(width, depth, rngs=rngs, dtype=dtype)
+    self.depth_relpos_bias = RelativeBias(
+      config.depth_num_heads, config.levels, rngs=rngs, dtype=dtype
+    )
+    self.depth_layers = nnx.List(
+      DecoderLayer(
+        depth,
+        config.depth_num_heads,
+        config.head_dim,
+        config.depth_mlp_width,
+        cross=False,
+        # The original's depth residuals have no dropout.
+        dropout_rate=0.0,
+        rngs=rngs,
+        dtype=dtype,
+      )
+      for _ in range(config.depth_layers)
+    )
+    self.decoder_norm = Norm(depth, dtype=dtype)
+    self.logits_dense = Dense(
+      depth, config.vocab_size, rngs=rngs, dtype=jnp.dtype(jnp.float32)
+    )
+    self.dropout = nnx.Dropout(
+      config.dropout_rate, broadcast_dims=(1,), rngs=rngs
+    )
+
+  # Embedding ---------------------------------------------------------------
+
+  def embed(self, ids: Int[jax.Array, "..."]) -> Float[jax.Array, "... d"]:
+    """Token embeddings in the activation dtype; not scaled."""
+    table = self.token_embedder.embedding[...].astype(self.dtype)
+    return jnp.take(table, ids, axis=0)
+
+  def _attributes(self, frames: Frames) -> jax.Array | float:
+    """What a frame carries beside its tokens: its time and its player."""
+    total: jax.Array | float = 0.0
+    if self.config.time_features:
+      total = total + self.time_projection(
+        time_features(frames.time, self.config.embed_dim)
+      )
+    if self.config.parts:
+      total = total + self.part_embedder(frames.part)
+    return total
+
+  def embed_frames(self, frames: Frames) -> Float[jax.Array, "b t d"]:
+    """The temporal stack's inputs: mean of the levels, plus attributes."""
+    embedded = self.embed(frames.ids).astype(jnp.float32)
+    return jnp.mean(embedded, axis=-2) + self._attributes(frames)
+
+  # Encoder -----------------------------------------------------------------
+
+  def encode(
+    self,
+    context: Frames,
+    style: Int[jax.Array, "b m"] | None = None,
+  ) -> Memory:
+    """Encodes the context once.
+
+    Args:
+      context: `[b, s, l]`; all-PAD frames are masked. With the flat input the
+        levels are one position each, in frame-major order.
+      style: Rows of the style table for the memory slots; None: masked.
+    """
+    ids = context.ids
+    batch = ids.shape[0]
+    if self.config.encoder_input == "flat":
+      ids = ids.reshape(batch, -1)
+      mask = ids > PAD
+      x = self.embed(ids) + sinusoid(ids.shape[1], self.config.embed_dim)[None]
+    else:
+      mask = jnp.any(ids > PAD, axis=-1)
+      x = jnp.sum(self.embed(ids), axis=-2) + self._attributes(context)
+    x = self.dropout(x.astype(self.dtype))
+    keep = mask[..., None].astype(self.dtype)
+    bias = mask_to_bias(mask[:, :, None] & mask[:, None, :], self.dtype)
+    for layer in self.encoder_layers:
+      x = layer(x, bias, keep)
+    x = keep * self.dropout(self.encoder_norm(x))
+    return self._with_style(Memory(x, mask), style)
+
+  def _with_style(
+    self, memory: Memory, style: Int[jax.Array, "b m"] | None
+  ) -> Memory:
+    if not self.config.style_slots:
+      return memory
+    batch = memory.mask.shape[0]
+    if style is None:
+      style = jnp.zeros((batch, self.config.style_slots), jnp.int32)
+    slots = self.style_embedder(style).astype(self.dtype)
+    return Memory(
+      jnp.concatenate([memory.states, slots], axis=1),
+      jnp.concatenate([memory.mask, jnp.ones(style.shape, bool)], axis=1),
+    )
+
+  # Decoder, whole sequences ------------------------------------------------
+
+  def temporal(
+    self,
+    x: Float[jax.Array, "b t d"],
+    memory: Memory,
+    self_mask: Bool[jax.Array, "#b t t"],
+    cross_mask: Bool[jax.Array, "b #t s"],
+    keep: Float[jax.Array, "b t 1"] | float = 1.0,
+  ) -> Float[jax.Array, "b t d"]:
+    """The temporal stack over all frames at once."""
+    x = self.dropout(x.astype(jnp.float32))
+    frames = x.shape[1]
+    self_bias = mask_to_bias(self_mask, self.dtype)
+    self_bias = self_bias + self.temporal_relpos_bias(frames, frames)
+    cross_bias = mask_to_bias(cross_mask, self.dtype)
+    for layer in self.temporal_layers:
+      cross = layer.encoder_decoder_attention.key_value(memory.states)
+      key_value = layer.self_key_value(x, keep)
+      x = layer(x, key_value, self_bias, cross, cross_bias, keep)
+    return x
+
+  def depth_inputs(
+    self,
+    temporal_out: Float[jax.Array, "b t d"],
+    targets: Int[jax.Array, "b t l"],
+  ) -> Float[jax.Array, "n l e"]:
+    """Temporal output first, then the embeddings of the lower levels."""
+    lower = self.embed(targets[..., :-1]).astype(jnp.float32)
+    x = jnp.concatenate([temporal_out[..., None, :], lower], axis=-2)
+    x = x.reshape(-1, *x.shape[-2:])
+    return self.to_depth(x)
+
+  def to_depth(
+    self, x: Float[jax.Array, "... d"]
+  ) -> Float[jax.Array, "... e"]:
+    """Projects to the depth stack's width, where it differs."""
+    if self.config.depth_width == self.config.embed_dim:
+      return x
+    return self.depth_projection(x).astype(jnp.float32)
+
+  def depth(
+    self,
+    x: Float[jax.Array, "n l e"],
+    mask: Bool[jax.Array, "#n l l"],
+    keep: Float[jax.Array, "n l 1"] | float = 1.0,
+  ) -> Float[jax.Array, "n l e"]:
+    """The depth stack; frames are batch."""
+    levels = x.shape[1]
+    bias = mask_to_bias(mask, self.dtype)
+    bias = bias + self.depth_relpos_bias(levels, levels)
+    for layer in self.depth_layers:
+      x = layer(x, layer.self_key_value(x, keep), bias, keep=keep)
+    return x
+
+  def logits(
+    self,
+    x: Float[jax.Array, "... e"],
+    keep: Float[jax.Array, "... 1"] | float = 1.0,
+  ) -> Float[jax.Array, "... v"]:
+    """Float32 logits over the whole vocabulary."""
+    return self.logits_dense(keep * self.dropout(self.decoder_norm(x)))
+
+  def level_logits(
+    self, x: Float[jax.Array, "... e"], level: int
+  ) -> Float[jax.Array, "... c"]:
+    """Logits of one level's own columns only: the others are not computed."""
+    start, stop = self.config.columns[level]
+    h = self.dropout(self.decoder_norm(x)).astype(jnp.float32)
+    return jnp.dot(h, self.logits_dense.kernel[:, start:stop])
+
+  def __call__(
+    self,
+    context: Frames,
+    inputs: Frames,
+    targets: Int[jax.Array, "b t l"],
+    style: Int[jax.Array, "b m"] | None = None,
+  ) -> tuple[Float[jax.Array, "b t _"], ...]:
+    """Teacher-forced logits of each level.
+
+    Args:
+      context: Frames before the origin.
+      inputs: What the temporal stack is fed: frame 0 is all PAD (the start),
+        frame i the i-th frame of the stream, whoever's it is.
+      targets: Ids the depth stack is fed, level by level.
+      style: Rows of the style table, or None.
+
+    Returns:
+      For each level, logits over its own columns.
+    """
+    memory = self.encode(context, style)
+    batch, frames, levels = targets.shape
+    causal = jnp.tril(jnp.ones((1, frames, frames), bool))
+    out = self.temporal(
+      self.embed_frames(inputs), memory, causal, memory.mask[:, None, :]
+    )
+    depth = self.depth(
+      self.depth_inputs(out, targets),
+      jnp.tril(jnp.ones((1, levels, levels), bool)),
+    )
+    depth = depth.reshape(batch, frames, levels, -1)
+    return tuple(
+      self.level_logits(depth[:, :, level], level) for level in range(levels)
+    )

@@ -1,0 +1,230 @@
+"""The blocks of the Depthformer, as Magenta RealTime v1 has them.
+
+T5 layer norm without mean or bias, attention without 1/sqrt(head size),
+tanh-GELU gates, bucketed relative positions. No biases anywhere.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from magenta_midi.typing import Bool, Float, Int
+
+__all__ = [
+  "Attention",
+  "Dense",
+  "GatedMlp",
+  "KeyValue",
+  "Norm",
+  "RelativeBias",
+  "mask_to_bias",
+  "relative_buckets",
+  "sinusoid",
+  "time_features",
+]
+
+# What a masked attention logit gets; a fully masked row becomes uniform.
+MASKED = -1e10
+
+
+class KeyValue(NamedTuple):
+  """Keys and values of one attention, `[b, h, s, k]`."""
+
+  key: jax.Array
+  value: jax.Array
+
+
+def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float) -> jax.Array:
+  return std * jax.random.normal(rngs.params(), shape, jnp.float32)
+
+
+class Dense(nnx.Module):
+  """A kernel without bias; computes in the dtype of `dtype`."""
+
+  def __init__(
+    self,
+    inputs: int,
+    outputs: int,
+    *,
+    rngs: nnx.Rngs,
+    dtype: jnp.dtype,
+    scale: float = 1.0,
+  ):
+    self.dtype = dtype
+    self.kernel = nnx.Param(
+      _normal(rngs, (inputs, outputs), scale / math.sqrt(inputs))
+    )
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Multiplies the last axis."""
+    return jnp.dot(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+
+
+class Norm(nnx.Module):
+  """T5 layer norm: root mean square, float32 inside."""
+
+  def __init__(self, width: int, *, dtype: jnp.dtype):
+    self.dtype = dtype
+    self.scale = nnx.Param(jnp.ones((width,), jnp.float32))
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Normalises the last axis."""
+    x = x.astype(jnp.float32)
+    mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    y = (x * jax.lax.rsqrt(mean_square + 1e-6)).astype(self.dtype)
+    scale = self.scale[...].astype(self.dtype)
+    return y * jnp.expand_dims(scale, range(y.ndim - 1))
+
+
+class GatedMlp(nnx.Module):
+  """`wo(gelu_tanh(x wi_0) * (x wi_1))`."""
+
+  def __init__(
+    self, width: int, hidden: int, *, rngs: nnx.Rngs, dtype: jnp.dtype
+  ):
+    self.wi_0 = Dense(width, hidden, rngs=rngs, dtype=dtype)
+    self.wi_1 = Dense(width, hidden, rngs=rngs, dtype=dtype)
+    self.wo = Dense(hidden, width, rngs=rngs, dtype=dtype)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Applies the block to the last axis."""
+    return self.wo(nnx.gelu(self.wi_0(x), approximate=True) * self.wi_1(x))
+
+
+class Attention(nnx.Module):
+  """Multi-head attention; kernels are two-dimensional and head-major.
+
+  The query kernel starts divided by sqrt(head size), which stands in for the
+  usual scaling of the logits.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    num_heads: int,
+    head_dim: int,
+    *,
+    rngs: nnx.Rngs,
+    dtype: jnp.dtype,
+  ):
+    self.num_heads = num_heads
+    self.head_dim = head_dim
+    joined = num_heads * head_dim
+    self.query = Dense(
+      width, joined, rngs=rngs, dtype=dtype, scale=head_dim**-0.5
+    )
+    self.key = Dense(width, joined, rngs=rngs, dtype=dtype)
+    self.value = Dense(width, joined, rngs=rngs, dtype=dtype)
+    self.out = Dense(joined, width, rngs=rngs, dtype=dtype)
+
+  def _heads(self, x: jax.Array) -> jax.Array:
+    x = x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+    return jnp.swapaxes(x, -3, -2)
+
+  def key_value(self, x: Float[jax.Array, "b s d"]) -> KeyValue:
+    """Projects the attended positions once."""
+    return KeyValue(self._heads(self.key(x)), self._heads(self.value(x)))
+
+  def attend(
+    self,
+    x: Float[jax.Array, "b t d"],
+    key_value: KeyValue,
+    bias: Float[jax.Array, "#b #h #t s"],
+  ) -> Float[jax.Array, "b t d"]:
+    """Attends from `x` to projected positions."""
+    query = self._heads(self.query(x))
+    logits = jnp.einsum("bhtk,bhsk->bhts", query, key_value.key) + bias
+    weights = jax.nn.softmax(logits, axis=-1)
+    heads = jnp.einsum("bhts,bhsk->bhtk", weights, key_value.value)
+    joined = jnp.swapaxes(heads, -3, -2).reshape(
+      *x.shape[:-1], self.num_heads * self.head_dim
+    )
+    return self.out(joined)
+
+  def __call__(
+    self,
+    x: Float[jax.Array, "b t d"],
+    attended: Float[jax.Array, "b s d"],
+    bias: Float[jax.Array, "#b #h #t s"],
+  ) -> Float[jax.Array, "b t d"]:
+    """Attends from `x` to `attended`."""
+    return self.attend(x, self.key_value(attended), bias)
+
+
+def mask_to_bias(
+  mask: Bool[jax.Array, "b #t s"], dtype: jnp.dtype
+) -> Float[jax.Array, "b 1 #t s"]:
+  """The additive form of a mask, with an axis for heads."""
+  return jnp.where(mask, 0.0, MASKED).astype(dtype)[:, None]
+
+
+def relative_buckets(
+  distance: Int[np.ndarray, "..."], buckets: int, reach: int
+) -> Int[np.ndarray, "..."]:
+  """T5's causal buckets of `query position - key position`.
+
+  Half of the buckets are exact distances, the rest logarithmic up to `reach`.
+  One bucket (a depth stack of one level, where the original divides by zero)
+  holds every distance.
+  """
+  n = np.maximum(distance, 0)
+  if buckets == 1:
+    return np.zeros_like(n)
+  exact = buckets // 2
+  ratio = n.astype(np.float32) / exact + np.finfo(np.float32).eps
+  log = np.log(np.maximum(ratio, np.finfo(np.float32).eps))
+  coarse = exact + (log / np.log(reach / exact) * (buckets - exact)).astype(
+    np.int32
+  )
+  return np.where(n < exact, n, np.minimum(coarse, buckets - 1))
+
+
+class RelativeBias(nnx.Module):
+  """A learned bias for each head and relative-position bucket."""
+
+  def __init__(
+    self, num_heads: int, buckets: int, *, rngs: nnx.Rngs, dtype: jnp.dtype
+  ):
+    self.dtype = dtype
+    self.buckets = buckets
+    limit = math.sqrt(6 / (num_heads + buckets))
+    self.rel_embedding = nnx.Param(
+      jax.random.uniform(
+        rngs.params(), (num_heads, buckets), jnp.float32, -limit, limit
+      )
+    )
+
+  def __call__(self, queries: int, keys: int) -> Float[jax.Array, "1 h t s"]:
+    """The bias of every query position on every key position."""
+    distance = np.arange(queries)[:, None] - np.arange(keys)[None, :]
+    buckets = relative_buckets(distance, self.buckets, self.buckets)
+    return self.rel_embedding[...].astype(self.dtype)[:, buckets][None]
+
+
+def sinusoid(positions: int, width: int) -> Float[np.ndarray, "s d"]:
+  """The encoder's fixed positions: sines first, then cosines."""
+  half = width // 2
+  step = math.log(10_000.0) / (half - 1)
+  frequency = np.exp(np.arange(half, dtype=np.float32) * np.float32(-step))
+  angle = np.arange(positions, dtype=np.float32)[:, None] * frequency
+  return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+
+
+def time_features(
+  step: Int[jax.Array, "..."], width: int
+) -> Float[jax.Array, "... d"]:
+  """Sines and cosines of an absolute time in 10 ms steps.
+
+  The periods run from 40 ms, the finest timing a hand controls, to 40 s.
+  """
+  half = width // 2
+  period = np.geomspace(4.0, 4000.0, half)
+  frequency = jnp.asarray(2 * np.pi / period, jnp.float32)
+  angle = step[..., None].astype(jnp.float32) * jnp.expand_dims(
+    frequency, range(step.ndim)
+  )
+  return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)

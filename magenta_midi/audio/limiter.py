@@ -9,7 +9,7 @@ _KNEE = 0.75  # below this nothing is touched
 _LOUDEST = 1.1  # a louder mix is turned down first, to spare the knee
 
 
-def limit(samples: Float[np.ndarray, 'n 2']) -> Float[np.ndarray, 'n 2']:
+def limit(samples: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
   """Turns a mix down where it is far too loud, then rounds off its peaks.
 
   Quiet music stays as it is, so that soft playing stays soft.

@@ -13,7 +13,7 @@ from magenta_midi.typing import Float
 
 def write_wav(
   path: str | os.PathLike[str],
-  samples: Float[np.ndarray, 'n c'],
+  samples: Float[np.ndarray, "n c"],
   sample_rate: int,
 ) -> None:
   """Writes samples as 16-bit PCM; beyond -1..1 they are clipped.
@@ -32,8 +32,12 @@ def write_wav(
       "samples must be finite, got NaN or infinity. "
       "Look for a division by zero where they were made."
     )
-  pcm = np.rint(np.clip(samples, -1, 1) * 32767).astype('<i2')
-  with replacing(path) as part, wave.open(str(part), 'wb') as file:
+  pcm = np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2")
+  with (
+    replacing(path) as part,
+    part.open("wb") as raw,  # wave, opening it itself, trips over its errors
+    wave.open(raw, "wb") as file,
+  ):
     file.setnchannels(samples.shape[1])
     file.setsampwidth(2)
     file.setframerate(sample_rate)

@@ -1,0 +1,28 @@
+"""Codecs: music to integer frames and back, and what may come next."""
+
+from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
+from magenta_midi.tokens.frames import Frames
+from magenta_midi.tokens.note import Encoded, NoteCodec, NoteCodecConfig, Rules
+from magenta_midi.tokens.vocabulary import (
+  MASK,
+  NONE,
+  PAD,
+  RESERVED,
+  Vocabulary,
+)
+
+__all__ = [
+  "MASK",
+  "NONE",
+  "PAD",
+  "RESERVED",
+  "Codec",
+  "Encoded",
+  "Frames",
+  "NoteCodec",
+  "NoteCodecConfig",
+  "Rules",
+  "Vocabulary",
+  "get_codec",
+  "known_codecs",
+]

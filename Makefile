@@ -1,0 +1,70 @@
+# make play    continue a bundled phrase: out/play.mid, out/play.wav, out/play.png
+# make test    lint, types, the import contract, tests
+# make lint    the first three
+# make format  rewrite the sources in house style
+# make clean   remove what these made, the virtual environment included
+#
+# PYTHON=...   another Python (3.11 or newer)
+# PHRASE=...   prelude (if none is given), elise or gymnopedie
+# SECONDS=...  how much music to play
+
+PHRASE ?=
+SECONDS ?= 30
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(VENV)/core.stamp
+DEV := $(VENV)/dev.stamp
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Its wrapper would ask PyPI for a newer one at each run.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: play test lint format clean
+.DELETE_ON_ERROR:
+
+play: $(CORE)
+	@mkdir -p out
+	@context=$$($(BIN)/python -m magenta_midi.app.phrases $(PHRASE)) && \
+	  $(BIN)/magenta-midi generate --seconds $(SECONDS) --context "$$context" \
+	    --out out/play.mid --wav out/play.wav --plot out/play.png
+
+test: lint
+	$(BIN)/python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype $(PYTEST)
+
+lint: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-cache
+
+format: $(DEV)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info .hypothesis .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps, not the environment's own files: pip leaves those half-made when it
+# is stopped. Both depend on pyproject.toml, which names all there is to install.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  2>/dev/null || { \
+	  echo "magenta-midi needs Python 3.11 or newer, got $(PYTHON):" \
+	       "$$($(PYTHON) --version 2>/dev/null || echo not found)." \
+	       "Give another: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make virtual environments." \
+	       "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+
+$(CORE): pyproject.toml | $(BIN)/python
+	@echo "Installing magenta-midi into $(VENV) (a minute or two, once) ..." >&2
+	@$(PIP) --editable .
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	@echo "Installing the development tools into $(VENV) ..." >&2
+	@$(PIP) --editable '.[dev]'
+	@touch $(CORE) $@

@@ -1,0 +1,52 @@
+"""A user's mistake is one line on stderr and exit code 2."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+__all__ = ["UserError", "one_line_errors", "writable"]
+
+
+class UserError(click.ClickException):
+  """Something the user can mend; the message says how."""
+
+  exit_code = 2
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+  """Turns the library's errors about input and files into `UserError`."""
+  try:
+    yield
+  except click.ClickException:
+    raise
+  except OSError as error:
+    where = f"{error.filename}: " if error.filename else ""
+    reason = error.strerror or str(error)
+    raise UserError(f"{where}{reason}") from None
+  except ValueError as error:
+    raise UserError(" ".join(str(error).split())) from None
+
+
+def writable(path: Path) -> Path:
+  """Checks that a file can be written there, before any work is done.
+
+  Raises:
+    UserError: Its folder cannot be made or written to.
+  """
+  folder = path.parent
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".{path.name}.probe"
+    probe.touch()
+    probe.unlink()
+  except OSError as error:
+    raise UserError(
+      f"{path}: cannot be written ({error.strerror}). Give a folder that you"
+      " may write to."
+    ) from None
+  if path.is_dir():
+    raise UserError(f"{path}: is a folder. Give a file name.")
+  return path

@@ -1,0 +1,40 @@
+"""JSON on stdout, progress on stderr."""
+
+import json
+from typing import Any
+
+import click
+import rich.console
+import rich.progress
+
+__all__ = ["console", "json_option", "print_json", "progress_bar"]
+
+json_option = click.option(
+  "--json",
+  "as_json",
+  is_flag=True,
+  help="Print one JSON object on stdout as the last line.",
+)
+
+
+def console() -> rich.console.Console:
+  """The console of progress bars and remarks: stderr."""
+  return rich.console.Console(stderr=True, highlight=False)
+
+
+def progress_bar() -> rich.progress.Progress:
+  """A progress bar that vanishes when done."""
+  return rich.progress.Progress(
+    rich.progress.TextColumn("{task.description}"),
+    rich.progress.BarColumn(),
+    rich.progress.TaskProgressColumn(),
+    rich.progress.TimeRemainingColumn(),
+    rich.progress.TextColumn("{task.fields[note]}"),
+    console=console(),
+    transient=True,
+  )
+
+
+def print_json(values: dict[str, Any]) -> None:
+  """One JSON object on one line of stdout."""
+  click.echo(json.dumps(values))

@@ -1,0 +1,202 @@
+"""`magenta-midi train`: from folders of MIDI files to a checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from magenta_midi.app.errors import UserError
+from magenta_midi.app.output import (
+  console,
+  json_option,
+  print_json,
+  progress_bar,
+)
+
+__all__ = ["command"]
+
+
+def _weighted(text: str) -> tuple[Path, float | None]:
+  """Splits `DIR:WEIGHT`."""
+  path, colon, weight = text.rpartition(":")
+  if colon:
+    try:
+      value = float(weight)
+    except ValueError:
+      return Path(text), None
+    if value <= 0:
+      raise UserError(f"--data {text}: the weight must be positive.")
+    return Path(path), value
+  return Path(text), None
+
+
+def _setting(text: str) -> tuple[str, Any]:
+  """Splits `FIELD=VALUE`; values are JSON where they parse as such."""
+  import json
+
+  name, equals, value = text.partition("=")
+  if not equals:
+    raise UserError(f"--set {text}: expected FIELD=VALUE.")
+  try:
+    return name, json.loads(value)
+  except ValueError:
+    return name, value
+
+
+@click.command("train")
+@click.option(
+  "--data",
+  "data",
+  multiple=True,
+  required=True,
+  metavar="DIR[:WEIGHT]",
+  help="Folder of MIDI files; repeatable. WEIGHT is its share of the examples"
+  " (default: its number of notes). DIR.csv beside it (columns path, split)"
+  " gives the splits; without it 1 file in 20 is held out.",
+)
+@click.option(
+  "--preset",
+  default="small",
+  show_default=True,
+  help="Size of the model: tiny, small or base.",
+)
+@click.option(
+  "--minutes", type=float, help="Length of the run, minutes of training."
+)
+@click.option("--steps", type=int, help="Length of the run, optimizer steps.")
+@click.option(
+  "--out",
+  type=click.Path(path_type=Path, file_okay=False),
+  default=Path("runs/train"),
+  show_default=True,
+  help="The run's folder; a run found there is continued.",
+)
+@click.option(
+  "--session-minutes",
+  type=float,
+  help="Stop after this many minutes; the same command continues.",
+)
+@click.option(
+  "--learning-rate", type=float, default=1e-3, show_default=True, help="Peak."
+)
+@click.option(
+  "--target-seconds",
+  type=float,
+  default=4.0,
+  show_default=True,
+  help="Music predicted for each encoded context, seconds.",
+)
+@click.option(
+  "--seed", type=int, default=0, show_default=True, help="Of all draws."
+)
+@click.option(
+  "--set",
+  "settings",
+  multiple=True,
+  metavar="FIELD=VALUE",
+  help="Overrides a field of the model's preset, e.g. encoder_layers=6.",
+)
+@json_option
+def command(
+  data: tuple[str, ...],
+  preset: str,
+  minutes: float | None,
+  steps: int | None,
+  out: Path,
+  session_minutes: float | None,
+  learning_rate: float,
+  target_seconds: float,
+  seed: int,
+  settings: tuple[str, ...],
+  as_json: bool,
+) -> None:
+  """Train a model on folders of MIDI files.
+
+  OUT receives checkpoint/ (for generate and evaluate --checkpoint), loss.png,
+  log.jsonl and the state from which the same command continues.
+  """
+  from magenta_midi.app.runtime import compilation_cache
+
+  if minutes is None and steps is None:
+    minutes = 60.0
+  folders = [_weighted(text) for text in data]
+  compilation_cache()
+  import magenta_midi.train.loop as loop
+  from magenta_midi.tokens.note import NoteCodec
+
+  config = loop.TrainConfig(
+    preset=preset,
+    model=dict(map(_setting, settings)),
+    minutes=minutes,
+    steps=steps,
+    learning_rate=learning_rate,
+    target_s=target_seconds,
+    seed=seed,
+  )
+  corpora, held_out, bad = _read(folders)
+  shares = [
+    weight if weight is not None else float(corpus.notes)
+    for corpus, (_, weight) in zip(corpora, folders, strict=True)
+  ]
+  log = console()
+  for _, reason in bad:
+    log.print(f"left out: {reason}", soft_wrap=True)
+  for corpus, (folder, _), share in zip(corpora, folders, shares, strict=True):
+    log.print(
+      f"{folder}: {len(corpus)} pieces, {corpus.notes:,} notes,"
+      f" {share / sum(shares):.0%} of the examples"
+    )
+  with progress_bar() as bar:
+    task = bar.add_task("training", total=1.0, note="compiling")
+
+    def show(progress: loop.Progress) -> None:
+      held = (
+        f", held out {progress.held_out:.2f} a note"
+        if progress.held_out is not None
+        else ""
+      )
+      bar.update(
+        task,
+        completed=progress.fraction,
+        note=f"step {progress.step}, {progress.nats:.2f} nats an event{held}",
+      )
+
+    evaluation = loop.train(
+      config,
+      NoteCodec(),
+      corpora,
+      shares,
+      held_out,
+      out,
+      on_progress=show,
+      session_minutes=session_minutes,
+    )
+  figures = evaluation.figures() if evaluation else {}
+  log.print(f"checkpoint: {out / 'checkpoint'}; curve: {out / 'loss.png'}")
+  if as_json:
+    print_json(dict(checkpoint=str(out / "checkpoint"), held_out=figures))
+
+
+def _read(folders: list[tuple[Path, float | None]]) -> tuple:
+  """Reads the train and valid splits of every folder."""
+  from magenta_midi.train.corpus import join_corpora, read_corpus
+
+  corpora, held_out, bad = [], [], []
+  with progress_bar() as bar:
+    for folder, _ in folders:
+      task = bar.add_task(f"reading {folder.name}", note="")
+
+      def show(done: int, total: int, task: Any = task) -> None:
+        bar.update(task, completed=done, total=total)
+
+      read, failed = read_corpus(folder, ("train", "valid"), on_file=show)
+      bad.extend(failed)
+      if not len(read["train"]):
+        raise UserError(
+          f"{folder}: no piece to train on. Check the split column of"
+          f" {folder.name}.csv, or give more files."
+        )
+      corpora.append(read["train"])
+      if len(read["valid"]):
+        held_out.append(read["valid"])
+  return corpora, join_corpora(held_out), bad

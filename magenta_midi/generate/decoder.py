@@ -1,0 +1,277 @@
+"""One chunk in one compiled call: encode, then frame after frame.
+
+The encoder runs once, cross-attention keys and values are projected once, and
+a `while_loop` steps over frames with caches of fixed shape. Temporal and
+depth layers are unrolled: on the CPU that reads weights twice as fast as a
+scan does (`docs/decisions.md`).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from magenta_midi.generate.sampling import LevelSampling, draw
+from magenta_midi.model.depthformer import Depthformer, Frames, Memory
+from magenta_midi.model.layers import MASKED, KeyValue
+from magenta_midi.tokens.note import NoteCodec, Rules
+from magenta_midi.tokens.vocabulary import PAD
+from magenta_midi.typing import Float, Int
+
+__all__ = ["ChunkRequest", "Decoded", "decode_chunk", "make_decoder"]
+
+
+class ChunkRequest(NamedTuple):
+  """Everything that decides a chunk beside the weights.
+
+  Shapes are fixed, values are traced: nothing here makes it compile again.
+  """
+
+  context_ids: Any  # int32 [1, s, l]
+  context_time: Any  # int32 [1, s] steps from the origin, negative
+  context_part: Any  # int32 [1, s]
+  style: Any  # int32 [1, m] rows of the style table
+  pedal_down: Any  # bool () own pedal at the origin
+  earliest_step: Any  # int32 () nothing starts before it
+  end_step: Any  # int32 () length of the chunk, steps
+  limit: Any  # int32 () most frames to decode, at most max_frames
+  key: Any  # random key of the chunk
+  sampling: LevelSampling
+  guidance: Any  # float32 () weight; read by the guided variant only
+
+
+class Decoded(NamedTuple):
+  """The frames of a chunk; rows from `count` on are undefined."""
+
+  codes: jax.Array  # int32 [f, l] level-local; -1 where unused
+  step: jax.Array  # int32 [f] from the origin
+  log_p: jax.Array  # float32 [f, l] model's log probability, unmasked
+  count: jax.Array  # int32 ()
+
+
+class _Carry(NamedTuple):
+  index: jax.Array
+  done: jax.Array
+  rules: Rules
+  last: Frames
+  caches: tuple[KeyValue, ...]
+  codes: jax.Array
+  step: jax.Array
+  log_p: jax.Array
+
+
+def temporal_step(
+  model: Depthformer,
+  x: Float[jax.Array, "b 1 d"],
+  index: Int[jax.Array, ""],
+  caches: tuple[KeyValue, ...],
+  cross: tuple[KeyValue, ...],
+  cross_bias: Float[jax.Array, "b 1 1 s"],
+) -> tuple[Float[jax.Array, "b 1 d"], tuple[KeyValue, ...]]:
+  """One frame through the temporal stack.
+
+  Args:
+    model: The model.
+    x: The embedded frame.
+    index: Its position.
+    caches: Keys and values of the frames before, `[b, h, t, k]` a layer.
+    cross: Projected memory of each layer.
+    cross_bias: Which memory is attended.
+
+  Returns:
+    The stack's output, and the caches with this frame in them.
+  """
+  slots = caches[0].key.shape[2]
+  # Row `index` of the whole bias matrix: distances index - j.
+  distance = jnp.maximum(index - jnp.arange(slots), 0)
+  table = model.temporal_relpos_bias(slots, 1)[0, :, :, 0]
+  bias = jnp.take(table, distance, axis=1)
+  seen = jnp.where(jnp.arange(slots) <= index, 0.0, MASKED)
+  bias = (bias + seen[None])[None, :, None, :]
+  updated = []
+  for layer, cache, cross_kv in zip(
+    model.temporal_layers, caches, cross, strict=True
+  ):
+    new = layer.self_key_value(x)
+    cache = KeyValue(
+      *(
+        jax.lax.dynamic_update_slice_in_dim(old, value, index, axis=2)
+        for old, value in zip(cache, new, strict=True)
+      )
+    )
+    updated.append(cache)
+    x = layer(x, cache, bias, cross_kv, cross_bias)
+  return x, tuple(updated)
+
+
+def _depth_step(
+  model: Depthformer,
+  x: Float[jax.Array, "b 1 e"],
+  caches: list[KeyValue | None],
+) -> tuple[Float[jax.Array, "b 1 e"], list[KeyValue | None]]:
+  """One level through the depth stack; caches grow by one position."""
+  updated: list[KeyValue | None] = []
+  for layer, cache in zip(model.depth_layers, caches, strict=True):
+    new = layer.self_key_value(x)
+    if cache is not None:
+      new = KeyValue(
+        jnp.concatenate([cache.key, new.key], axis=2),
+        jnp.concatenate([cache.value, new.value], axis=2),
+      )
+    updated.append(new)
+    positions = new.key.shape[2]
+    bias = model.depth_relpos_bias(positions, positions)[:, :, -1:, :]
+    x = layer(x, new, bias)
+  return x, updated
+
+
+def decode_chunk(
+  model: Depthformer,
+  codec: NoteCodec,
+  request: ChunkRequest,
+  *,
+  max_frames: int,
+  guided: bool,
+) -> Decoded:
+  """Decodes one chunk.
+
+  An onset at or past `end_step`, like END, ends the chunk: the event belongs
+  to a later one and is drawn again there, knowing more.
+
+  Args:
+    model: In evaluation mode.
+    codec: The model's codec.
+    request: Context and settings.
+    max_frames: Most frames of a chunk.
+    guided: Whether a second row without style is decoded along.
+  """
+  vocabulary = codec.vocabulary
+  levels = vocabulary.levels
+  context = Frames(
+    request.context_ids, request.context_time, request.context_part
+  )
+  memory = model.encode(context, request.style)
+  if guided:
+    masked = model.encode(context, jnp.zeros_like(request.style))
+    memory = Memory(
+      jnp.concatenate([memory.states, masked.states]),
+      jnp.concatenate([memory.mask, masked.mask]),
+    )
+  rows = memory.mask.shape[0]
+  cross = tuple(
+    layer.encoder_decoder_attention.key_value(memory.states)
+    for layer in model.temporal_layers
+  )
+  cross_bias = jnp.where(memory.mask, 0.0, MASKED).astype(model.dtype)
+  cross_bias = cross_bias[:, None, None, :]
+  config = model.config
+  cache_shape = (rows, config.num_heads, max_frames, config.head_dim)
+  caches = tuple(
+    KeyValue(
+      jnp.zeros(cache_shape, model.dtype), jnp.zeros(cache_shape, model.dtype)
+    )
+    for _ in model.temporal_layers
+  )
+  horizon = codec.config.horizon_steps
+
+  def event(carry: _Carry) -> _Carry:
+    x = model.embed_frames(carry.last)
+    out, caches = temporal_step(
+      model, x, carry.index, carry.caches, cross, cross_bias
+    )
+    codes = jnp.full((levels,), -1, jnp.int32)
+    log_p = jnp.zeros((levels,), jnp.float32)
+    depth_caches: list[KeyValue | None] = [None] * config.depth_layers
+    x = model.to_depth(out)
+    key = jax.random.fold_in(request.key, carry.index)
+    for level in range(levels):
+      hidden, depth_caches = _depth_step(model, x, depth_caches)
+      logits = model.level_logits(hidden[:, 0], level)
+      combined = logits[0]
+      if guided:
+        weight = request.guidance
+        combined = (1 + weight) * logits[0] - weight * logits[1]
+      used = codec.applies(level, codes, xp=jnp)
+      legal = codec.legal(
+        level,
+        codes,
+        carry.rules,
+        earliest_step=request.earliest_step,
+        end_step=horizon,
+        xp=jnp,
+      )
+      code = draw(
+        jax.random.fold_in(key, level),
+        combined,
+        legal,
+        request.sampling.temperature[level],
+        request.sampling.top_k[level],
+        request.sampling.top_p[level],
+        request.sampling.min_p[level],
+      ).astype(jnp.int32)
+      code = jnp.where(used, code, -1)
+      chosen = jax.nn.log_softmax(logits[0])[jnp.maximum(code, 0)]
+      codes = codes.at[level].set(code)
+      log_p = log_p.at[level].set(jnp.where(used, chosen, 0.0))
+      if level + 1 < levels:
+        ids = vocabulary.to_ids(codes, xp=jnp)[level]
+        embedded = model.embed(jnp.full((rows, 1), ids)).astype(jnp.float32)
+        x = model.to_depth(embedded)
+    rules = codec.advance(carry.rules, codes, xp=jnp)
+    ends = (codes[0] == codec.config.end) | (rules.step >= request.end_step)
+    index = carry.index
+    ids = vocabulary.to_ids(codes, xp=jnp)
+    return _Carry(
+      index=jnp.where(ends, index, index + 1),
+      done=ends,
+      rules=rules,
+      last=Frames(
+        jnp.broadcast_to(ids, (rows, 1, levels)),
+        jnp.broadcast_to(rules.step, (rows, 1)),
+        jnp.zeros((rows, 1), jnp.int32),
+      ),
+      caches=caches,
+      codes=carry.codes.at[index].set(codes),
+      step=carry.step.at[index].set(rules.step),
+      log_p=carry.log_p.at[index].set(log_p),
+    )
+
+  start = _Carry(
+    index=jnp.int32(0),
+    done=jnp.bool_(False),
+    rules=codec.init_rules(request.pedal_down, xp=jnp),
+    last=Frames(
+      jnp.full((rows, 1, levels), PAD, jnp.int32),
+      jnp.zeros((rows, 1), jnp.int32),
+      jnp.zeros((rows, 1), jnp.int32),
+    ),
+    caches=caches,
+    codes=jnp.full((max_frames, levels), -1, jnp.int32),
+    step=jnp.zeros((max_frames,), jnp.int32),
+    log_p=jnp.zeros((max_frames, levels), jnp.float32),
+  )
+  end = jax.lax.while_loop(
+    lambda carry: ~carry.done & (carry.index < request.limit), event, start
+  )
+  return Decoded(end.codes, end.step, end.log_p, end.index)
+
+
+def make_decoder(
+  model: Depthformer, codec: NoteCodec, *, max_frames: int, guided: bool
+) -> Any:
+  """Compiles `decode_chunk` over the model's parameters.
+
+  Returns:
+    `decode(leaves, request) -> Decoded`, jitted, and the leaves to pass.
+  """
+  graph, params, rest = nnx.split(model, nnx.Param, ...)
+  leaves, treedef = jax.tree.flatten(params)
+
+  def run(leaves: list[jax.Array], request: ChunkRequest) -> Decoded:
+    merged = nnx.merge(graph, jax.tree.unflatten(treedef, leaves), rest)
+    return decode_chunk(
+      merged, codec, request, max_frames=max_frames, guided=guided
+    )
+
+  return jax.jit(run), leaves

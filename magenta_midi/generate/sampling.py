@@ -1,0 +1,112 @@
+"""Drawing one code from the logits of one level."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from magenta_midi.typing import Bool, Float, Int
+
+__all__ = ["LevelSampling", "Sampling", "draw", "level_sampling"]
+
+NEVER = -1e30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+  """How codes are drawn; a sequence gives each level its own value.
+
+  Values are traced, so that changing one while somebody plays compiles
+  nothing.
+  """
+
+  # Above 1 is bolder, below 1 safer; 0 takes the likeliest.
+  temperature: float | Sequence[float] = 1.0
+  # Only the k likeliest codes; 0: all.
+  top_k: int | Sequence[int] = 0
+  # The likeliest codes that hold this much probability together.
+  top_p: float | Sequence[float] = 1.0
+  # Codes at least this likely, against the likeliest one.
+  min_p: float | Sequence[float] = 0.0
+
+  def __post_init__(self) -> None:
+    """Refuses values out of range."""
+    for name, low, high in (
+      ("temperature", 0.0, 10.0),
+      ("top_k", 0, 1_000_000),
+      ("top_p", 0.0, 1.0),
+      ("min_p", 0.0, 1.0),
+    ):
+      for value in np.atleast_1d(getattr(self, name)):
+        if not low <= value <= high:
+          raise ValueError(
+            f"{name} must be in {low}..{high}, got {value:g}."
+          )
+    if np.min(self.top_p) <= 0:
+      raise ValueError("top_p must be above 0. Use 1 for no limit.")
+
+
+class LevelSampling(NamedTuple):
+  """`Sampling` as arrays, one value a level."""
+
+  temperature: jax.Array | np.ndarray
+  top_k: jax.Array | np.ndarray
+  top_p: jax.Array | np.ndarray
+  min_p: jax.Array | np.ndarray
+
+
+def level_sampling(sampling: Sampling, levels: int) -> LevelSampling:
+  """Spreads the settings over the levels.
+
+  Raises:
+    ValueError: A sequence has not one value for each level.
+  """
+
+  def spread(name: str, dtype: type) -> np.ndarray:
+    values = np.asarray(getattr(sampling, name), dtype)
+    if values.ndim and values.shape != (levels,):
+      raise ValueError(
+        f"{name} must be one value or {levels} (one a level), got"
+        f" {values.size}."
+      )
+    return np.broadcast_to(values, (levels,)).copy()
+
+  return LevelSampling(
+    spread("temperature", np.float32),
+    spread("top_k", np.int32),
+    spread("top_p", np.float32),
+    spread("min_p", np.float32),
+  )
+
+
+def draw(
+  key: jax.Array,
+  logits: Float[jax.Array, " v"],
+  legal: Bool[jax.Array, " v"],
+  temperature: Float[jax.Array, ""],
+  top_k: Int[jax.Array, ""],
+  top_p: Float[jax.Array, ""],
+  min_p: Float[jax.Array, ""],
+) -> Int[jax.Array, ""]:
+  """Draws one code.
+
+  What is not legal is removed first, so the limits speak of what is left. The
+  likeliest legal code always stays.
+  """
+  size = logits.shape[0]
+  logits = jnp.where(legal, logits, NEVER)
+  scaled = logits / jnp.maximum(temperature, 1e-4)
+  ordered = jnp.sort(scaled, descending=True)
+  probability = jax.nn.softmax(ordered)
+  before = jnp.cumsum(probability) - probability
+  kept = jnp.sum((before < top_p) & (probability >= min_p * probability[0]))
+  kept = jnp.minimum(kept, jnp.where(top_k > 0, top_k, size))
+  # Ties with the last kept code are kept, as in the original.
+  threshold = ordered[jnp.maximum(kept, 1) - 1]
+  noise = jax.random.gumbel(key, (size,))
+  noise = jnp.where(temperature > 1e-4, noise, 0.0)
+  allowed = legal & (scaled >= threshold)
+  return jnp.argmax(jnp.where(allowed, scaled + noise, -jnp.inf))

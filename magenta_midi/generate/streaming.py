@@ -1,0 +1,284 @@
+"""Endless music, chunk by chunk: state in, `(chunk, state)` out."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from magenta_midi.generate.decoder import (
+  ChunkRequest,
+  Decoded,
+  make_decoder,
+)
+from magenta_midi.generate.repetition import repeats_exactly
+from magenta_midi.generate.sampling import Sampling, level_sampling
+from magenta_midi.midi.score import Score
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.tokens.frames import Frames, join_frames
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.typing import Int
+
+__all__ = ["Chunk", "GenerationState", "Generator", "join_chunks"]
+
+# Frames the model hears and plays at most: 10 s hold 213 notes and their
+# pedal at the 95th percentile of the training corpora, 2 s hold 153 at most.
+CONTEXT_FRAMES = 256
+CHUNK_FRAMES = 192
+CONTEXT_S = 10.0
+# History is cut back to the first when it grows past the second, s. Both hold
+# the context and the longest note before it.
+KEEP_S, TRIM_AT_S = 30.0, 60.0
+# Draws of a chunk that repeats what was just played.
+REDRAWS = 3
+
+
+class GenerationState(NamedTuple):
+  """Where the music stands; passed in and returned, never changed.
+
+  Attributes:
+    history: What was played, one part; its time 0 is `origin_s`.
+    origin_s: Start of the history, in seconds since the session's start.
+    now_s: Where the next chunk starts, likewise.
+    chunk_index: Chunks generated so far.
+  """
+
+  history: Score
+  origin_s: float
+  now_s: float
+  chunk_index: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Chunk:
+  """One chunk of generated music.
+
+  Attributes:
+    frames: Its events; `step` counts 10 ms from the chunk's start.
+    score: The same as a score whose time 0 is the chunk's start. A pedal that
+      is down at the start is stated there.
+    start_s: Where it starts, in seconds since the session's start.
+    seconds: Its length.
+    pedal_down: Whether the pedal is down at its start.
+    log_p: float32 `[n, l]`, the model's log probability of each code.
+    capped: Whether the frames a chunk may have ran out.
+    redraws: How often it was drawn again for repeating itself exactly.
+  """
+
+  frames: Frames
+  score: Score
+  start_s: float
+  seconds: float
+  pedal_down: bool
+  log_p: np.ndarray
+  capped: bool
+  redraws: int
+
+  @property
+  def notes(self) -> int:
+    """Number of notes."""
+    return len(self.score)
+
+
+def join_chunks(codec: NoteCodec, chunks: Sequence[Chunk]) -> Score:
+  """The score of successive chunks; time 0 is the first chunk's start."""
+  if not chunks:
+    return Score.empty()
+  first = chunks[0]
+  per_s = codec.config.steps_per_s
+  frames = join_frames(
+    *(
+      chunk.frames._replace(
+        step=chunk.frames.step
+        + np.int32(round((chunk.start_s - first.start_s) * per_s))
+      )
+      for chunk in chunks
+    )
+  )
+  return codec.decode_frames(frames, pedal_down=first.pedal_down)
+
+
+class Generator:
+  """Generates with one model and codec; holds what is compiled.
+
+  Args:
+    model: In evaluation mode.
+    codec: The codec it was trained with.
+  """
+
+  def __init__(self, model: Depthformer, codec: NoteCodec):
+    self.codec = codec
+    self.config = model.config
+    self._model = model
+    self._decoders = {}
+
+  def _decode(self, request: ChunkRequest, guided: bool) -> Decoded:
+    if guided not in self._decoders:
+      self._decoders[guided] = make_decoder(
+        self._model, self.codec, max_frames=CHUNK_FRAMES, guided=guided
+      )
+    decode, leaves = self._decoders[guided]
+    return decode(leaves, request)
+
+  def init_state(self, context: Score | None = None) -> GenerationState:
+    """The state from which `context` is continued; None: from nothing.
+
+    The parts of the context become one. Its end is moved up to the next 10 ms
+    so that the continuation starts on the grid.
+    """
+    if context is None or not len(context):
+      return GenerationState(Score.empty(), 0.0, 0.0, 0)
+    per_s = self.codec.config.steps_per_s
+    merged = context.merged()
+    last_onset = float(merged.notes["onset_s"][-1])
+    now = np.ceil(max(last_onset + 1 / per_s, 0.0) * per_s) / per_s
+    return _trimmed(GenerationState(merged, 0.0, float(now), 0))
+
+  def at(self, state: GenerationState, now_s: float) -> GenerationState:
+    """The same history, continued from another time, s."""
+    return state._replace(now_s=now_s)
+
+  def request(
+    self,
+    state: GenerationState,
+    *,
+    style: Int[np.ndarray, " m"] | None = None,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    guidance: float = 0.0,
+    redraw: int = 0,
+    limit: int = CHUNK_FRAMES,
+  ) -> ChunkRequest:
+    """Everything the compiled decoder needs for the next chunk."""
+    now = state.now_s - state.origin_s
+    codec = self.codec
+    context = codec.encode_context(
+      state.history, now, context_s=CONTEXT_S, max_frames=CONTEXT_FRAMES
+    )
+    count = len(context.step)
+    levels = codec.vocabulary.levels
+    ids = np.zeros((1, CONTEXT_FRAMES, levels), np.int32)
+    time = np.zeros((1, CONTEXT_FRAMES), np.int32)
+    part = np.zeros((1, CONTEXT_FRAMES), np.int32)
+    ids[0, :count] = codec.vocabulary.to_ids(context.codes)
+    time[0, :count] = context.step
+    part[0, :count] = context.part
+    slots = np.zeros((1, self.config.style_slots), np.int32)
+    if style is not None:
+      slots[0] = style
+    key = jax.random.key(seed)
+    key = jax.random.fold_in(key, state.chunk_index)
+    return ChunkRequest(
+      context_ids=ids,
+      context_time=time,
+      context_part=part,
+      style=slots,
+      pedal_down=np.bool_(codec.pedal_down_at(state.history, now)),
+      earliest_step=np.int32(0),
+      end_step=np.int32(codec.config.chunk_steps),
+      limit=np.int32(limit),
+      key=jax.random.fold_in(key, redraw),
+      sampling=level_sampling(sampling or Sampling(), levels),
+      guidance=np.float32(guidance),
+    )
+
+  def generate_chunk(
+    self,
+    state: GenerationState,
+    *,
+    style: Int[np.ndarray, " m"] | None = None,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    guidance: float = 0.0,
+  ) -> tuple[Chunk, GenerationState]:
+    """Generates the next 2 s.
+
+    Args:
+      state: From `init_state` or an earlier call; not changed.
+      style: Rows of the style table; None: masked.
+      seed: The same seed and state give the same chunk.
+      sampling: How codes are drawn.
+      guidance: Weight of the style against its absence; 0 costs nothing.
+
+    Returns:
+      The chunk and the state after it.
+    """
+    guided = guidance != 0.0
+    redraw = 0
+    while True:
+      request = self.request(
+        state,
+        style=style,
+        seed=seed,
+        sampling=sampling,
+        guidance=guidance,
+        redraw=redraw,
+      )
+      decoded = self._decode(request, guided)
+      count = int(decoded.count)
+      frames = Frames(
+        np.asarray(decoded.codes[:count]),
+        np.asarray(decoded.step[:count]),
+        np.zeros(count, np.int32),
+      )
+      now = state.now_s - state.origin_s
+      if redraw == REDRAWS or not repeats_exactly(
+        state.history, frames, now, self.codec
+      ):
+        break
+      redraw += 1
+    pedal_down = bool(request.pedal_down)
+    chunk = Chunk(
+      frames=frames,
+      score=self.codec.decode_frames(frames, pedal_down=pedal_down),
+      start_s=state.now_s,
+      seconds=self.codec.config.chunk_s,
+      pedal_down=pedal_down,
+      log_p=np.asarray(decoded.log_p[:count]),
+      capped=count >= CHUNK_FRAMES,
+      redraws=redraw,
+    )
+    return chunk, _trimmed(_appended(state, chunk))
+
+  def warm_up(self, *, guided: bool = False) -> None:
+    """Compiles (or loads) the decoder, so that playing never does."""
+    request = self.request(self.init_state(), limit=1)
+    jax.block_until_ready(self._decode(request, guided))
+
+
+def _appended(state: GenerationState, chunk: Chunk) -> GenerationState:
+  """The state after a chunk: its events join the history."""
+  offset = state.now_s - state.origin_s
+  history, new = state.history, chunk.score
+  notes = new.notes.copy()
+  notes["onset_s"] += offset
+  pedals = new.pedals[int(chunk.pedal_down) :].copy()
+  pedals["time_s"] += offset
+  notes = np.concatenate([history.notes, notes])
+  joined = Score.from_arrays(
+    onset_s=notes["onset_s"],
+    duration_s=notes["duration_s"],
+    key=notes["key"],
+    velocity=notes["velocity"],
+    pedal=np.concatenate([history.pedals, pedals]),
+  )
+  return GenerationState(
+    joined,
+    state.origin_s,
+    # Chunks end on whole steps: no error adds up over hours.
+    round(state.now_s + chunk.seconds, 6),
+    state.chunk_index + 1,
+  )
+
+
+def _trimmed(state: GenerationState) -> GenerationState:
+  """Forgets what can no longer matter."""
+  length = state.now_s - state.origin_s
+  if length <= TRIM_AT_S:
+    return state
+  # On the grid, so that the steps of what is kept stay the same.
+  cut = np.floor(length - KEEP_S)
+  return state._replace(
+    history=state.history.crop(float(cut)), origin_s=state.origin_s + cut
+  )

@@ -1,0 +1,92 @@
+"""Sustain pedal: controller 64 as on and off, with half-pedal hysteresis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from magenta_midi.typing import Bool, Float, Int
+
+PEDAL_DTYPE = np.dtype([("time_s", "f8"), ("down", "?"), ("part", "i2")])
+
+DOWN_AT = 64  # the MIDI standard's threshold
+# A foot resting at half height trembles around 64; only well below is up.
+UP_BELOW = 40
+
+
+def pedal_events(
+  value: Int[np.ndarray, " n"],
+  *,
+  down_at: int = DOWN_AT,
+  up_below: int = UP_BELOW,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Turns controller values, in order of time, into changes of the pedal.
+
+  Args:
+    value: 0..127; the pedal starts up.
+    down_at: From this value on the pedal is down.
+    up_below: Below this value it is up; in between it stays as it was.
+
+  Returns:
+    Indices into `value` where the pedal changes, and whether it goes down;
+    alternating, first down.
+  """
+  state = np.where(value >= down_at, 1, np.where(value < up_below, 0, -1))
+  index = np.flatnonzero(state >= 0)
+  down = state[index] == 1
+  changed = np.diff(down, prepend=False)
+  return index[changed], down[changed]
+
+
+def alternating(
+  time_s: Float[np.ndarray, " n"], down: Bool[np.ndarray, " n"]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Drops what changes nothing from one part's pedal, sorted by time.
+
+  Returns:
+    Times and states, alternating, first down, at most one at any time.
+  """
+  # An inner event at one time is undone at once: only the last one counts.
+  last = np.append(time_s, np.inf)
+  last = last[1:] != last[:-1]
+  time_s, down = time_s[last], down[last]
+  changed = np.diff(down, prepend=False)
+  return time_s[changed], down[changed]
+
+
+def pedal_array(
+  time_s: Float[np.ndarray, " n"], down: Bool[np.ndarray, " n"], part: int
+) -> np.ndarray:
+  """One part's pedal as a structured array of `PEDAL_DTYPE`."""
+  time_s, down = alternating(time_s, down)
+  pedals = np.empty(len(time_s), PEDAL_DTYPE)
+  pedals["time_s"], pedals["down"], pedals["part"] = time_s, down, part
+  return pedals
+
+
+def sort_pedals(pedals: np.ndarray) -> np.ndarray:
+  """Sorts by time, then part."""
+  return pedals[np.lexsort((pedals["part"], pedals["time_s"]))]
+
+
+def tidy_pedals(pedals: np.ndarray) -> np.ndarray:
+  """Sorts pedal events of several parts and drops what changes nothing."""
+  pedals = pedals[np.argsort(pedals["time_s"], kind="stable")]
+  kept = [np.empty(0, PEDAL_DTYPE)]
+  for part in np.unique(pedals["part"]):
+    own = pedals[pedals["part"] == part]
+    kept.append(pedal_array(own["time_s"], own["down"], part))
+  return sort_pedals(np.concatenate(kept))
+
+
+def union_of_pedals(pedals: np.ndarray) -> np.ndarray:
+  """The pedal of one part that is down while that of any part is.
+
+  Args:
+    pedals: Alternating per part; a part may end down.
+  """
+  # At equal times downs come first, so that one part taking over from
+  # another leaves no gap.
+  order = np.lexsort((~pedals["down"], pedals["time_s"]))
+  pedals = pedals[order]
+  count = np.cumsum(np.where(pedals["down"], 1, -1))
+  return pedal_array(pedals["time_s"], count > 0, 0)

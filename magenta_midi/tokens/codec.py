@@ -1,0 +1,140 @@
+"""What every codec offers, and the codecs by name."""
+
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from magenta_midi.midi.score import Score
+from magenta_midi.tokens.frames import Frames
+from magenta_midi.tokens.note import Encoded, NoteCodec, NoteCodecConfig
+from magenta_midi.tokens.rules import Rules
+from magenta_midi.tokens.vocabulary import Vocabulary
+from magenta_midi.typing import Int
+
+__all__ = ["Codec", "get_codec", "known_codecs"]
+
+
+class Codec(Protocol):
+  """Turns music into integers `[frames, levels]` and back."""
+
+  # What `get_codec` and a checkpoint call it.
+  name: ClassVar[str]
+
+  @property
+  def levels(self) -> int:
+    """Codes a frame."""
+    ...
+
+  @property
+  def config(self) -> Any:
+    """A frozen dataclass; its fields are the settings of `get_codec`."""
+    ...
+
+  @property
+  def vocabulary(self) -> Vocabulary:
+    """Names and sizes of the levels; codes to ids."""
+    ...
+
+  def encode(self, score: Score) -> Encoded:
+    """A whole score, in chunks."""
+    ...
+
+  def decode(self, encoded: Encoded) -> Score:
+    """The score again, within the codec's tolerances."""
+    ...
+
+  def decode_frames(
+    self,
+    frames: Frames,
+    *,
+    origin_s: float = 0.0,
+    pedal_down: bool = False,
+    part_names: tuple[str, ...] | None = None,
+  ) -> Score:
+    """The score of a stream whose step 0 lies at `origin_s`."""
+    ...
+
+  def encode_context(
+    self,
+    score: Score,
+    now_s: float,
+    *,
+    context_s: float = 10.0,
+    max_frames: int = 256,
+    own_part: int = 0,
+  ) -> Frames:
+    """What is known at `now`: state frames, then the last seconds."""
+    ...
+
+  def encode_targets(
+    self, score: Score, now_s: float, *, seconds: float, own_part: int = 0
+  ) -> Frames:
+    """The own events of the seconds from `now`, without END."""
+    ...
+
+  def pedal_down_at(
+    self, score: Score, now_s: float, *, own_part: int = 0
+  ) -> bool:
+    """Whether the own pedal is down just before `now`."""
+    ...
+
+  def end_frame(self) -> Int[np.ndarray, " l"]:
+    """The codes of an END frame, int32 `[l]`."""
+    ...
+
+  def init_rules(self, pedal_down: Any = False, *, xp=np) -> Rules:
+    """The rules at the origin."""
+    ...
+
+  def applies(self, level: int, codes: Any, *, xp=np) -> Any:
+    """Whether a frame uses `level`, given its codes below."""
+    ...
+
+  def legal(
+    self,
+    level: int,
+    codes: Any,
+    rules: Rules,
+    *,
+    earliest_step: Any = 0,
+    end_step: Any,
+    xp=np,
+  ) -> Any:
+    """Which codes of `level` may follow, bool `[level_size]`."""
+    ...
+
+  def advance(self, rules: Rules, codes: Any, *, xp=np) -> Rules:
+    """The rules after one own frame."""
+    ...
+
+
+_CODECS = {NoteCodec.name: (NoteCodec, NoteCodecConfig)}
+
+
+def known_codecs() -> tuple[str, ...]:
+  """The names `get_codec` knows, sorted."""
+  return tuple(sorted(_CODECS))
+
+
+def get_codec(name: str, **settings: Any) -> Codec:
+  """The codec of that name.
+
+  Args:
+    name: One of `known_codecs()`.
+    settings: Fields of the codec's configuration; the rest keep defaults.
+
+  Raises:
+    ValueError: The name or a setting is unknown, or a setting is refused.
+  """
+  if name not in _CODECS:
+    known = ", ".join(known_codecs())
+    raise ValueError(f"codec must be one of: {known}; got {name!r}.")
+  codec, config = _CODECS[name]
+  fields = config.__dataclass_fields__
+  unknown = sorted(set(settings) - set(fields))
+  if unknown:
+    raise ValueError(
+      f"settings of codec {name!r} must be among {', '.join(fields)}; got "
+      f"{', '.join(unknown)}."
+    )
+  return codec(config=config(**settings))

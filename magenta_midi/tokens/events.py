@@ -1,0 +1,186 @@
+"""The events of a score on a codec's grid, and their order as frames."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from magenta_midi.midi.score import Score
+from magenta_midi.tokens import stream
+from magenta_midi.tokens.frames import PARTNER, SELF, Frames, empty_frames
+from magenta_midi.tokens.quantise import PEDAL_DOWN, PEDAL_UP, NoteCodecConfig
+
+__all__ = [
+  "Notes",
+  "Pedals",
+  "all_events",
+  "events_around",
+  "ordered_frames",
+  "pedals_down",
+]
+
+LEVELS = 4
+ONSET, KEY, VELOCITY, DURATION = range(LEVELS)
+
+
+class Notes(NamedTuple):
+  """Notes with their step, by onset; all `[n]`."""
+
+  step: np.ndarray
+  part: np.ndarray
+  key: np.ndarray
+  velocity: np.ndarray
+  duration_s: np.ndarray
+
+  def take(self, index: Any) -> "Notes":
+    """Some of them: a slice, a mask or indices."""
+    return Notes(*(field[index] for field in self))
+
+
+class Pedals(NamedTuple):
+  """Pedal changes with their step, in order of time; all `[n]`."""
+
+  step: np.ndarray
+  part: np.ndarray
+  down: np.ndarray
+
+  def take(self, index: Any) -> "Pedals":
+    """Some of them: a slice, a mask or indices."""
+    return Pedals(*(field[index] for field in self))
+
+
+def all_events(score: Score, config: NoteCodecConfig) -> tuple[Notes, Pedals]:
+  """Every event of a score, on the grid from its origin.
+
+  Raises:
+    ValueError: An event lies beyond 245 days.
+  """
+  notes, pedals = score.notes, score.pedals
+  return (
+    _notes(notes, config.time_to_step(_dense(notes["onset_s"]))),
+    _pedals(pedals, config.time_to_step(_dense(pedals["time_s"]))),
+  )
+
+
+def events_around(
+  score: Score,
+  now_s: float,
+  config: NoteCodecConfig,
+  *,
+  first_note: int,
+  first_pedal: int,
+  stop: int,
+  own_part: int,
+) -> tuple[Notes, Pedals]:
+  """The events of a span, on the grid from `now_s`; parts become roles.
+
+  Costs two binary searches and the events inside, not the whole score.
+
+  Args:
+    score: Any score.
+    now_s: Step 0, in seconds.
+    config: The grid.
+    first_note: Step of the earliest note.
+    first_pedal: Step of the earliest pedal change.
+    stop: The step after the last.
+    own_part: The part that is SELF; every other is PARTNER.
+  """
+  found = []
+  for events, field, first in (
+    (score.notes, "onset_s", first_note),
+    (score.pedals, "time_s", first_pedal),
+  ):
+    # One step of slack each side: what decides is the rounded step.
+    rough_s = now_s + np.array([first - 1, stop + 1]) / config.steps_per_s
+    rough = slice(*np.searchsorted(events[field], rough_s))
+    step = config.time_to_step(_dense(events[field][rough]) - now_s)
+    exact = slice(*np.searchsorted(step, [first, stop]))
+    found.append((events[rough][exact], step[exact]))
+  notes, pedals = _notes(*found[0]), _pedals(*found[1])
+  return (
+    notes._replace(part=_role(notes.part, own_part)),
+    pedals._replace(part=_role(pedals.part, own_part)),
+  )
+
+
+def pedals_down(
+  score: Score, now_s: float, config: NoteCodecConfig, *, before: int
+) -> list[int]:
+  """The parts whose last pedal change before a step is down, ascending.
+
+  Args:
+    score: Any score.
+    now_s: Step 0, in seconds.
+    config: The grid.
+    before: Changes at this step or later do not count.
+  """
+  time_s = score.pedals["time_s"]
+  rough_s = now_s + (before + 1) / config.steps_per_s
+  count = int(np.searchsorted(time_s, rough_s))
+  # Only the last two steps' worth can round to `before` or later.
+  while count and (
+    config.time_to_step(_dense(time_s[count - 1 : count]) - now_s)[0] >= before
+  ):
+    count -= 1
+  changes = score.pedals[:count]
+  # The changes of a part alternate from down: balance 1 is down, 0 is up.
+  balance = np.bincount(changes["part"], np.where(changes["down"], 1, -1))
+  return np.flatnonzero(balance > 0).tolist()
+
+
+def ordered_frames(
+  notes: Notes, pedals: Pedals, config: NoteCodecConfig
+) -> tuple[Frames, int, int]:
+  """Frames by step: pedal changes as they came, then keys, then parts.
+
+  The onset level is left unset.
+
+  Returns:
+    The frames, how many duplicate notes were left out, and how many of the
+    others are longer than the longest duration.
+  """
+  count = len(notes.step)
+  order = stream.note_order(
+    notes.step,
+    notes.key,
+    notes.part,
+    duration_s=notes.duration_s,
+    velocity=notes.velocity,
+  )
+  if not isinstance(order, slice):
+    notes = notes.take(order)
+  merged = count - len(notes.step)
+  frames = empty_frames(LEVELS, len(notes.step) + len(pedals.step))
+  # Before the notes of their step, which are those at or after it.
+  at = np.searchsorted(notes.step, pedals.step) + np.arange(len(pedals.step))
+  rest: Any = slice(None)
+  if len(at):
+    is_note = np.ones(len(frames.step), bool)
+    is_note[at] = False
+    rest = np.flatnonzero(is_note)
+  frames.step[at], frames.step[rest] = pedals.step, notes.step
+  frames.part[at], frames.part[rest] = pedals.part, notes.part
+  frames.codes[at, KEY] = np.where(pedals.down, PEDAL_DOWN, PEDAL_UP)
+  frames.codes[rest, KEY] = notes.key
+  frames.codes[rest, VELOCITY] = config.velocity_to_code(notes.velocity)
+  duration_s = _dense(notes.duration_s)
+  frames.codes[rest, DURATION] = config.duration_to_code(duration_s)
+  saturated = np.count_nonzero(duration_s > config.duration_table_s[-1])
+  return frames, merged, int(saturated)
+
+
+def _notes(notes: np.ndarray, step: np.ndarray) -> Notes:
+  rest = (notes[name] for name in ("part", "key", "velocity", "duration_s"))
+  return Notes(step, *rest)
+
+
+def _pedals(pedals: np.ndarray, step: np.ndarray) -> Pedals:
+  return Pedals(step, pedals["part"], pedals["down"])
+
+
+def _role(part: np.ndarray, own_part: int) -> np.ndarray:
+  return np.where(part == own_part, SELF, PARTNER).astype(np.int32)
+
+
+def _dense(field: np.ndarray) -> np.ndarray:
+  """A structured array's field without the gaps, for speed."""
+  return np.ascontiguousarray(field)

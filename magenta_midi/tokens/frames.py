@@ -1,0 +1,47 @@
+"""Frames: what a codec makes of music, one row an event."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from magenta_midi.tokens.vocabulary import UNUSED
+from magenta_midi.typing import Int
+
+__all__ = ["SELF", "PARTNER", "Frames", "empty_frames", "join_frames"]
+
+SELF = 0  # the player whose music the model predicts
+PARTNER = 1  # the other one, heard but not predicted
+
+
+class Frames(NamedTuple):
+  """Events in stream order, all arrays int32.
+
+  Attributes:
+    codes: `[n, l]` level-local codes, -1 where a level is unused.
+    step: `[n]` absolute time of each frame on the codec's grid (10 ms for
+      `note`), from the origin; negative before it (a context ends at 0).
+    part: `[n]` SELF or PARTNER in a stream; the part's index in a whole file.
+  """
+
+  codes: Int[np.ndarray, "n l"]
+  step: Int[np.ndarray, " n"]
+  part: Int[np.ndarray, " n"]
+
+
+def empty_frames(levels: int, count: int = 0) -> Frames:
+  """So many frames that use no level yet, at step 0, all SELF."""
+  return Frames(
+    codes=np.full((count, levels), UNUSED, np.int32),
+    step=np.zeros(count, np.int32),
+    part=np.full(count, SELF, np.int32),
+  )
+
+
+def join_frames(*pieces: Frames) -> Frames:
+  """One after the other, as they are (no onset is recomputed)."""
+  if not pieces:
+    raise ValueError("join_frames needs at least one Frames, got none.")
+  codes, step, part = (
+    np.concatenate(list(fields)) for fields in zip(*pieces, strict=True)
+  )
+  return Frames(codes, step, part)

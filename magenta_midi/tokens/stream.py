@@ -1,0 +1,180 @@
+"""Order in a stream: sorting, steps to onset codes and back, overlaps."""
+
+import numpy as np
+
+from magenta_midi.midi.score import NOTE_DTYPE
+from magenta_midi.typing import Float, Int, Shaped
+
+__all__ = [
+  "decoded_notes",
+  "decoded_pedals",
+  "note_order",
+  "onsets_to_steps",
+  "steps_to_onsets",
+]
+
+_APART_S = 1e-10
+
+
+def note_order(
+  step: Int[np.ndarray, " n"],
+  key: Int[np.ndarray, " n"],
+  part: Int[np.ndarray, " n"],
+  *,
+  duration_s: Float[np.ndarray, " n"],
+  velocity: Int[np.ndarray, " n"],
+) -> Int[np.ndarray, " m"] | slice:
+  """Which notes to take for the order step, key, part, without duplicates.
+
+  Of notes equal in all three the longest is taken, of those the loudest.
+
+  Returns:
+    Indices, or the whole slice where the notes are in order as they are.
+  """
+  place = (step.astype(np.int64) << 7) + key
+  # One part (the usual case) needs no digit of its own.
+  if len(part) and np.any(part != part[0]):
+    place = (place << 15) + part
+  if np.all(place[1:] > place[:-1]):
+    return slice(None)
+  # Nearly sorted already, which a stable sort makes use of.
+  order = np.argsort(place, kind="stable")
+  place = place[order]
+  repeats = place[1:] == place[:-1]
+  if not np.any(repeats):
+    return order
+  grouped = np.zeros(len(place), bool)
+  grouped[1:] |= repeats
+  grouped[:-1] |= repeats
+  slots = np.flatnonzero(grouped)
+  among = order[slots]
+  best = np.lexsort((-velocity[among], -duration_s[among], place[slots]))
+  order[slots] = among[best]
+  return order[np.concatenate([[True], ~repeats])]
+
+
+def steps_to_onsets(
+  step: Int[np.ndarray, " n"],
+  part: Int[np.ndarray, " n"],
+  start: Int[np.ndarray, " n"],
+) -> Int[np.ndarray, " n"]:
+  """Steps from the previous frame of the same part, or from the start.
+
+  Args:
+    step: Ascending within each part.
+    part: Of each frame.
+    start: The step counted from where no earlier frame of the part lies at
+      or after it (the start of the frame's chunk or window).
+  """
+  previous = np.empty_like(step)
+  if len(step) == 0:
+    return previous
+  floor = np.iinfo(step.dtype).min
+  if np.all(part == part[0]):
+    previous[0] = floor
+    previous[1:] = step[:-1]
+  else:
+    order = np.argsort(part, kind="stable")
+    shifted = step[order[:-1]]
+    shifted[part[order[1:]] != part[order[:-1]]] = floor
+    previous[order[0]] = floor
+    previous[order[1:]] = shifted
+  return step - np.maximum(previous, start)
+
+
+def onsets_to_steps(
+  onset: Int[np.ndarray, " n"],
+  part: Int[np.ndarray, " n"],
+  start: Int[np.ndarray, " n"],
+) -> Int[np.ndarray, " n"]:
+  """The inverse of `steps_to_onsets`; int64.
+
+  Args:
+    onset: Steps from the previous frame of the same part and start.
+    part: Of each frame.
+    start: The step each frame's chunk or window starts at, ascending.
+  """
+  if len(onset) == 0:
+    return np.zeros(0, np.int64)
+  order = np.argsort(part, kind="stable")
+  part, start = part[order], start[order].astype(np.int64)
+  onset = onset[order].astype(np.int64)
+  total = np.cumsum(onset)
+  opens = np.ones(len(onset), bool)
+  opens[1:] = (part[1:] != part[:-1]) | (start[1:] != start[:-1])
+  group = np.cumsum(opens) - 1
+  before = (total - onset)[opens]
+  step = np.empty(len(onset), np.int64)
+  step[order] = start + total - before[group]
+  return step
+
+
+def decoded_notes(
+  step: Int[np.ndarray, " n"],
+  key: Int[np.ndarray, " n"],
+  part: Int[np.ndarray, " n"],
+  *,
+  onset_s: Float[np.ndarray, " n"],
+  velocity: Int[np.ndarray, " n"],
+  duration_s: Float[np.ndarray, " n"],
+) -> Shaped[np.ndarray, " m"]:
+  """Notes of NOTE_DTYPE, duplicates merged and overlaps trimmed.
+
+  A note ends at the latest where the next one of its key and part begins.
+  Durations were rounded, onsets too: a true duration loses at most a step.
+  """
+  order = note_order(step, key, part, duration_s=duration_s, velocity=velocity)
+  notes = np.zeros(len(step[order]), NOTE_DTYPE)
+  notes["onset_s"] = onset_s[order]
+  notes["duration_s"] = duration_s[order]
+  notes["key"] = key[order]
+  notes["velocity"] = velocity[order]
+  notes["part"] = part[order]
+  # Stable, so the notes of a key and part stay in order of onset.
+  by_key = np.argsort(
+    notes["part"].astype(np.int64) * 128 + notes["key"], kind="stable"
+  )
+  earlier, later = by_key[:-1], by_key[1:]
+  same = (notes["key"][earlier] == notes["key"][later]) & (
+    notes["part"][earlier] == notes["part"][later]
+  )
+  earlier, later = earlier[same], later[same]
+  onset_s, next_s = notes["onset_s"][earlier], notes["onset_s"][later]
+  trimmed = np.minimum(notes["duration_s"][earlier], next_s - onset_s)
+  # The sum may round above the next onset; the float below it does not.
+  over = onset_s + trimmed > next_s
+  trimmed[over] = np.nextafter(trimmed[over], 0)
+  notes["duration_s"][earlier] = trimmed
+  return notes
+
+
+def decoded_pedals(
+  pedals: Shaped[np.ndarray, " n"],
+) -> Shaped[np.ndarray, " m"]:
+  """Pedal events in order, without those that change nothing in their part.
+
+  Args:
+    pedals: Of PEDAL_DTYPE, in stream order.
+
+  Returns:
+    By time. A score holds one change of a part at a time, so of several in a
+    step each later one is moved by 0.1 ns: the order survives, and the
+    rounding to the grid stays what it was.
+  """
+  pedals = pedals[np.argsort(pedals["time_s"], kind="stable")]
+  order = np.argsort(pedals["part"], kind="stable")
+  part, down = pedals["part"][order], pedals["down"][order]
+  was_down = np.zeros(len(pedals), bool)
+  was_down[1:] = down[:-1] & (part[1:] == part[:-1])
+  pedals = pedals[np.sort(order[down != was_down])]
+  if not len(pedals):
+    return pedals
+  time_s, part = pedals["time_s"], pedals["part"]
+  opens = np.append(True, time_s[1:] != time_s[:-1])
+  # A score sorts one time by part; only where that would change the order,
+  # or the part is the same, a change must come later.
+  later = np.append(False, part[1:] <= part[:-1]) & ~opens
+  total = np.cumsum(later)
+  rank = total - total[opens][np.cumsum(opens) - 1]
+  pedals["time_s"] += rank * np.maximum(_APART_S, 2 * np.spacing(time_s))
+  return pedals

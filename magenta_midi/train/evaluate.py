@@ -1,0 +1,228 @@
+"""Held-out nats, by a protocol fixed here.
+
+Every 2 s of every piece once, with its true 10 s of context, teacher-forced
+and without augmentation. Everything is counted: all levels of notes and pedal
+events, and at the end of each chunk the chance that nothing more comes in it
+(END, or any onset past its end). The sum is divided by the notes.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.tokens.note import PEDAL_DOWN, NoteCodec
+from magenta_midi.train.batches import bucket_of
+from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.losses import level_logits, level_nats
+from magenta_midi.train.windows import (
+  EXAMPLE_DTYPE,
+  Batch,
+  cut_examples,
+  frame_counts,
+)
+from magenta_midi.typing import Float, Int
+
+__all__ = ["LEVEL_NAMES", "Evaluation", "evaluate", "protocol_windows"]
+
+LEVEL_NAMES = ("onset", "key", "velocity", "duration")
+# Columns of the sums: the four levels of notes, pedal events, END.
+COLUMNS = (*LEVEL_NAMES, "pedal", "end")
+# 2 s hold fewer events than training's targets.
+BUCKETS = ((64, 24), (96, 32), (128, 48), (192, 64), (256, 192))
+CHUNK_STEPS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """Nats by piece."""
+
+  nats: Float[np.ndarray, "pieces 6"]  # by COLUMNS
+  notes: Int[np.ndarray, " pieces"]
+  seconds: Float[np.ndarray, " pieces"]
+
+  @property
+  def nats_per_note(self) -> float:
+    """All nats over all notes."""
+    return float(self.nats.sum() / max(1, self.notes.sum()))
+
+  def interval(self, draws: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap over pieces of `nats_per_note`."""
+    pieces = len(self.notes)
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(0, pieces, size=(draws, pieces))
+    total = self.nats.sum(axis=1)
+    ratio = total[chosen].sum(axis=1) / np.maximum(
+      1, self.notes[chosen].sum(axis=1)
+    )
+    low, high = np.quantile(ratio, (0.025, 0.975))
+    return float(low), float(high)
+
+  def figures(self) -> dict[str, Any]:
+    """The figures that `evaluate --json` prints."""
+    notes = max(1, int(self.notes.sum()))
+    by_column = self.nats.sum(axis=0) / notes
+    seconds = float(self.seconds.sum())
+    return dict(
+      nats_per_note=self.nats_per_note,
+      nats_per_second=float(self.nats.sum() / max(1e-9, seconds)),
+      notes=int(self.notes.sum()),
+      seconds=seconds,
+      levels={n: float(by_column[i]) for i, n in enumerate(LEVEL_NAMES)},
+      pedal=float(by_column[4]),
+      end=float(by_column[5]),
+      ci95=list(self.interval()),
+      pieces=len(self.notes),
+    )
+
+  def joined(self, other: "Evaluation") -> "Evaluation":
+    """Both sets of pieces."""
+    return Evaluation(
+      np.concatenate([self.nats, other.nats]),
+      np.concatenate([self.notes, other.notes]),
+      np.concatenate([self.seconds, other.seconds]),
+    )
+
+
+def protocol_windows(corpus: Corpus, context_steps: int) -> np.ndarray:
+  """One example for every 2 s of every piece."""
+  windows = []
+  for piece, length in enumerate(corpus.lengths_ms):
+    # A chunk begins half a step early: the grid rounds half up.
+    chunks = (int(length) + 5) // 2000 + 1
+    examples = np.zeros(chunks, EXAMPLE_DTYPE)
+    examples["piece"] = piece
+    examples["now_ms"] = np.arange(chunks) * 2000
+    windows.append(examples)
+  joined = np.concatenate(windows)
+  joined["tempo"] = 1.0
+  joined["velocity_gain"] = 1.0
+  joined["context_steps"] = context_steps
+  return joined
+
+
+def window_nats(
+  model: Depthformer, batch: Batch
+) -> tuple[jax.Array, jax.Array]:
+  """Nats of a batch of 2 s windows.
+
+  Returns:
+    `[b, 6]` nats by COLUMNS, and `[b]` notes.
+  """
+  logits = level_logits(model, batch)
+  columns = model.config.columns
+  key_code = batch.targets[..., 1] - columns[1][0]
+  event = batch.weights[..., 1]
+  pedal = event & (key_code >= PEDAL_DOWN)
+  note = event & ~pedal
+  end = batch.weights[..., 0] & ~event
+
+  nats = [
+    level_nats(
+      logits[level],
+      batch.targets[..., level],
+      batch.weights[..., level] & event,
+      columns[level][0],
+    )
+    for level in range(4)
+  ]
+  # Nothing more in the chunk: END, or an onset past its end.
+  steps = jnp.arange(logits[0].shape[-1])[None, None]
+  past = batch.input_time[..., None] + steps >= CHUNK_STEPS
+  past = past.at[..., -1].set(True)
+  log_past = jax.nn.logsumexp(jnp.where(past, logits[0], -jnp.inf), axis=-1)
+  end_nats = jax.nn.logsumexp(logits[0], axis=-1) - log_past
+
+  def over(mask: jax.Array, value: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.where(mask, value, 0.0), axis=1)
+
+  return (
+    jnp.stack(
+      [over(note, n) for n in nats]
+      + [over(pedal, nats[0] + nats[1]), over(end, end_nats)],
+      axis=1,
+    ),
+    jnp.sum(note, axis=1),
+  )
+
+
+def evaluate(
+  model: Depthformer,
+  codec: NoteCodec,
+  corpus: Corpus,
+  *,
+  windows: int | None = None,
+  context: bool = True,
+  on_window: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+  """Scores a corpus.
+
+  Args:
+    model: In evaluation mode.
+    codec: The model's codec.
+    corpus: Held-out pieces.
+    windows: Score only this many windows, evenly spread; None: all.
+    context: False removes the context.
+    on_window: Called with (windows done, windows in all).
+
+  Returns:
+    Nats by piece.
+  """
+  context_steps = round(10_000 / codec.config.step_ms)
+  examples = protocol_windows(corpus, context_steps)
+  if windows is not None and windows < len(examples):
+    examples = examples[
+      np.linspace(0, len(examples) - 1, windows).astype(np.int64)
+    ]
+  graph, params, rest = nnx.split(model, nnx.Param, ...)
+  forward = _jitted(graph, rest)
+  bucket = bucket_of(
+    *frame_counts(codec, [corpus], examples, CHUNK_STEPS), BUCKETS
+  )
+  nats = np.zeros((len(corpus), len(COLUMNS)))
+  notes = np.zeros(len(corpus), np.int64)
+  done = 0
+  for index, (context_frames, target_frames) in enumerate(BUCKETS):
+    chosen = examples[bucket == index]
+    size = max(4, 2048 // context_frames)
+    for start in range(0, len(chosen), size):
+      part = chosen[start : start + size]
+      # One shape a bucket: the last batch repeats its first example.
+      padded = np.concatenate(
+        [part, np.repeat(part[:1], size - len(part), axis=0)]
+      )
+      batch, _ = cut_examples(
+        codec,
+        [corpus],
+        padded,
+        context_frames=context_frames,
+        target_frames=target_frames,
+        target_steps=CHUNK_STEPS,
+      )
+      if not context:
+        batch = batch._replace(context_ids=np.zeros_like(batch.context_ids))
+      sums, counts = forward(params, batch)
+      np.add.at(nats, part["piece"], np.asarray(sums)[: len(part)])
+      np.add.at(notes, part["piece"], np.asarray(counts)[: len(part)])
+      done += len(part)
+      on_window(done, len(examples))
+  seconds = np.bincount(examples["piece"], minlength=len(corpus)) * 2.0
+  scored = seconds > 0
+  return Evaluation(nats[scored], notes[scored], seconds[scored])
+
+
+_CACHE: dict[Any, Any] = {}
+
+
+def _jitted(graph: nnx.GraphDef, rest: nnx.State) -> Any:
+  """One compiled function a model structure, kept between evaluations."""
+  if graph not in _CACHE:
+    _CACHE[graph] = jax.jit(
+      lambda params, batch: window_nats(nnx.merge(graph, params, rest), batch)
+    )
+  return _CACHE[graph]

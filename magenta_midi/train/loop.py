@@ -1,0 +1,416 @@
+"""The training loop: batches in, checkpoints and a loss curve out.
+
+A run is a folder: `run.json` (settings), `state.safetensors` (parameters,
+optimizer, data position; written atomically), `log.jsonl`, `loss.png`, and
+`checkpoint/`, which `generate` and `evaluate` load. A killed run continues
+from its last state; with `steps` given, it ends where an unbroken one would.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from magenta_midi.model.checkpoint import (
+  CheckpointError,
+  Storage,
+  save_checkpoint,
+  write_atomically,
+)
+from magenta_midi.model.config import preset
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.vocabulary import RESERVED
+from magenta_midi.train.batches import BatchStream
+from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.evaluate import Evaluation, evaluate
+from magenta_midi.train.losses import batch_nats
+from magenta_midi.train.plots import plot_losses
+from magenta_midi.train.windows import Augmentation, Batch
+
+__all__ = ["Progress", "TrainConfig", "Trainer", "train"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+  """Settings of one run. Of `steps` and `minutes`, one is given."""
+
+  preset: str = "small"
+  # Overrides of the preset's fields.
+  model: dict[str, Any] = dataclasses.field(default_factory=dict)
+  # Length of the run in optimizer steps: repeatable to the bit.
+  steps: int | None = None
+  # Length of the run in minutes of training: the schedule follows the clock.
+  minutes: float | None = None
+  # Peak of the learning rate; warm-up is linear, then a cosine to 2 %.
+  learning_rate: float = 1e-3
+  warmup_steps: int = 200
+  weight_decay: float = 0.05
+  adam_b2: float = 0.98
+  # Largest global norm of a gradient.
+  clip: float = 1.0
+  # Work of a batch, in context frames: about 40 examples.
+  frames_per_batch: int = 6144
+  # Music predicted for each encoded context, s. 2 s are played at a time.
+  target_s: float = 4.0
+  context_s: float = 10.0
+  augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+  seed: int = 0
+  # Held-out windows scored on the way, and how often (minutes).
+  held_out_windows: int = 384
+  evaluate_every_min: float = 5.0
+  save_every_min: float = 4.0
+  # How the checkpoint's weights are stored.
+  storage: Storage = "bfloat16"
+
+  def __post_init__(self) -> None:
+    """Refuses what cannot run."""
+    if (self.steps is None) == (self.minutes is None):
+      raise ValueError("give either steps or minutes, not both and not none.")
+    length = self.steps if self.minutes is None else self.minutes
+    if length is not None and length <= 0:
+      raise ValueError(f"the run's length must be positive, got {length}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+  """Where a run stands."""
+
+  step: int
+  fraction: float  # of the run, 0..1
+  minutes: float
+  nats: float  # training nats an event, lately
+  held_out: float | None  # nats a note on held-out windows
+  events_per_s: float
+
+
+def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
+  """Linear warm-up over steps, cosine over the run, down to 2 %."""
+  warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+  cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
+  return config.learning_rate * warm * (0.02 + 0.98 * cosine)
+
+
+class Trainer:
+  """Model, optimizer and data of one run; knows nothing of the clock."""
+
+  def __init__(
+    self,
+    config: TrainConfig,
+    codec: NoteCodec,
+    corpora: list[Corpus],
+    shares: list[float],
+  ):
+    self.config = config
+    self.codec = codec
+    accelerator = jax.default_backend() != "cpu"
+    shape = preset(
+      config.preset,
+      level_sizes=tuple(codec.vocabulary.level_sizes),
+      reserved=RESERVED,
+      **{"dtype": "bfloat16" if accelerator else "float32", **config.model},
+    )
+    self.model = Depthformer(shape, rngs=nnx.Rngs(config.seed))
+    self.model.train()
+    step_ms = codec.config.step_ms
+    target_steps = round(config.target_s * 1000 / step_ms)
+    if target_steps > codec.config.horizon_steps:
+      raise ValueError(
+        f"target_s must be at most {codec.config.horizon_s} s (the codec's"
+        f" horizon), got {config.target_s}."
+      )
+    self.stream = BatchStream(
+      codec=codec,
+      corpora=corpora,
+      shares=shares,
+      augmentation=config.augmentation,
+      frames_per_batch=config.frames_per_batch,
+      target_steps=target_steps,
+      context_steps=round(config.context_s * 1000 / step_ms),
+      seed=config.seed,
+    )
+    self.step = 0
+    graph, params, rest = nnx.split(self.model, nnx.Param, ...)
+    self.params = params
+    optimizer = optax.chain(
+      optax.clip_by_global_norm(config.clip),
+      optax.scale_by_adam(b2=config.adam_b2),
+      # Norm scales and embeddings are not decayed.
+      optax.add_decayed_weights(config.weight_decay, mask=_is_kernel),
+    )
+    self.optimizer_state = optimizer.init(params)
+    has_dropout = shape.dropout_rate > 0
+
+    def loss(params: nnx.State, batch: Batch, key: jax.Array) -> tuple:
+      model = nnx.merge(graph, params, rest)
+      if has_dropout:
+        nnx.reseed(model, dropout=key)
+      nats, frames = batch_nats(model, batch)
+      return jnp.sum(nats) / frames, nats / frames
+
+    def update(
+      params: nnx.State,
+      optimizer_state: Any,
+      batch: Batch,
+      key: jax.Array,
+      rate: jax.Array,
+    ) -> tuple:
+      grads, nats = jax.grad(loss, has_aux=True)(params, batch, key)
+      updates, optimizer_state = optimizer.update(
+        grads, optimizer_state, params
+      )
+      params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+      return params, optimizer_state, nats
+
+    self._update = jax.jit(update, donate_argnums=(0, 1))
+    self._key = jax.random.key(config.seed)
+
+  def train_step(self, fraction: float) -> jax.Array:
+    """One step; returns nats an event by level (not yet awaited)."""
+    batch = self.stream.next()
+    rate = learning_rate(self.config, self.step, fraction)
+    key = jax.random.fold_in(self._key, self.step)
+    self.params, self.optimizer_state, nats = self._update(
+      self.params, self.optimizer_state, batch, key, jnp.float32(rate)
+    )
+    self.step += 1
+    return nats
+
+  def current_model(self) -> Depthformer:
+    """The model with the parameters of this moment, for evaluation."""
+    nnx.update(self.model, self.params)
+    self.model.eval()
+    return self.model
+
+  def save(self, path: Path, **facts: Any) -> None:
+    """Writes everything that a resumed run needs, atomically."""
+    arrays = {
+      f"leaf.{index}": np.asarray(leaf)
+      for index, leaf in enumerate(self._leaves())
+    }
+    data = self.stream.state()
+    arrays["examples"] = data.pop("examples")
+    header = dict(
+      step=self.step,
+      data=data,
+      cut=self.stream.cut,
+      capped=self.stream.capped,
+      **facts,
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+      save_file(arrays, temporary, metadata={"state": json.dumps(header)})
+      os.replace(temporary, path)
+    finally:
+      temporary.unlink(missing_ok=True)
+
+  def restore(self, path: Path) -> dict[str, Any]:
+    """Continues from a saved state; returns the facts saved with it.
+
+    Raises:
+      CheckpointError: The state is of another model.
+    """
+    with safe_open(path, "numpy") as file:
+      metadata = file.metadata()
+      header = json.loads(metadata["state"])
+      leaves, treedef = jax.tree.flatten((self.params, self.optimizer_state))
+      arrays = []
+      for index, leaf in enumerate(leaves):
+        name = f"leaf.{index}"
+        if name not in file.keys():  # noqa: SIM118 - not a dict
+          raise CheckpointError(f"{path}: {name} is missing: another model's.")
+        array = file.get_tensor(name)
+        if array.shape != leaf.shape:
+          raise CheckpointError(
+            f"{path}: {name} is {array.shape}, expected {leaf.shape}: the"
+            " state is another model's. Give --out a new folder."
+          )
+        arrays.append(jnp.asarray(array))
+      examples = file.get_tensor("examples")
+    self.params, self.optimizer_state = jax.tree.unflatten(treedef, arrays)
+    self.step = header["step"]
+    self.stream.restore({**header["data"], "examples": examples})
+    self.stream.cut, self.stream.capped = header["cut"], header["capped"]
+    return header
+
+  def _leaves(self) -> list[jax.Array]:
+    return jax.tree.leaves((self.params, self.optimizer_state))
+
+
+def _is_kernel(params: nnx.State) -> nnx.State:
+  """True for the matrices of dense layers."""
+  return jax.tree.map_with_path(
+    lambda path, _: "kernel" in jax.tree_util.keystr(path), params
+  )
+
+
+def _log(path: Path, **facts: Any) -> None:
+  with open(path, "a", encoding="utf-8") as file:
+    file.write(json.dumps(facts) + "\n")
+
+
+def train(
+  config: TrainConfig,
+  codec: NoteCodec,
+  corpora: list[Corpus],
+  shares: list[float],
+  held_out: Corpus | None,
+  out: Path,
+  *,
+  on_progress: Callable[[Progress], None] = lambda progress: None,
+  session_minutes: float | None = None,
+) -> Evaluation | None:
+  """Trains, or continues the run in `out`.
+
+  Args:
+    config: Settings; those of a run that is continued must be the same.
+    codec: The codec to train for.
+    corpora: What to train on.
+    shares: Share of examples from each corpus.
+    held_out: Pieces scored on the way; None: none.
+    out: The run's folder.
+    on_progress: Called about twice a second.
+    session_minutes: Stop (resumably) after this time; None: at the end.
+
+  Returns:
+    The last held-out figures.
+
+  Raises:
+    ValueError: `out` holds a run with other settings.
+  """
+  out.mkdir(parents=True, exist_ok=True)
+  settings = json.dumps(dataclasses.asdict(config), indent=2)
+  run_file, state_file = out / "run.json", out / "state.safetensors"
+  if run_file.is_file() and state_file.is_file():
+    if run_file.read_text(encoding="utf-8") != settings + "\n":
+      raise ValueError(
+        f"{out}: holds a run with other settings (run.json). Give --out"
+        " another folder, or the same settings to continue."
+      )
+  else:
+    write_atomically(run_file, settings + "\n")
+  trainer = Trainer(config, codec, corpora, shares)
+  log = out / "log.jsonl"
+  elapsed = 0.0  # minutes of training in earlier sessions
+  if state_file.is_file():
+    elapsed = trainer.restore(state_file)["minutes"]
+  started = time.monotonic()
+  last_save = last_evaluation = last_report = started
+  first_step = trainer.step
+  recent: list[jax.Array] = []
+  events_before, events_at = trainer.stream.cut, started
+  evaluation: Evaluation | None = None
+
+  def minutes() -> float:
+    return elapsed + (time.monotonic() - started) / 60
+
+  def fraction() -> float:
+    if config.steps is not None:
+      return trainer.step / config.steps
+    assert config.minutes is not None
+    return minutes() / config.minutes
+
+  def score() -> Evaluation | None:
+    if held_out is None or not len(held_out):
+      return None
+    return evaluate(
+      trainer.current_model(),
+      codec,
+      held_out,
+      windows=config.held_out_windows,
+    )
+
+  def save(finished: bool) -> None:
+    trainer.save(state_file, minutes=minutes())
+    figures = evaluation.figures() if evaluation else {}
+    save_checkpoint(
+      out / "checkpoint",
+      trainer.current_model(),
+      codec=dict(
+        name=codec.name, settings=dataclasses.asdict(codec.config)
+      ),
+      storage=config.storage,
+      notes=dict(
+        step=trainer.step,
+        minutes=round(minutes(), 2),
+        finished=finished,
+        target_s=config.target_s,
+        capped_share=trainer.stream.capped / max(1, trainer.stream.cut),
+        held_out=figures,
+      ),
+    )
+    plot_losses(log, out / "loss.png")
+
+  while fraction() < 1.0:
+    nats = trainer.train_step(fraction())
+    recent.append(nats)
+    if len(recent) == 20:
+      # One wait for twenty steps keeps the queue to the device full.
+      levels = np.mean([np.asarray(n) for n in recent], axis=0)
+      recent.clear()
+      now = time.monotonic()
+      rate = (trainer.stream.cut - events_before) / (now - events_at)
+      events_before, events_at = trainer.stream.cut, now
+      _log(
+        log,
+        step=trainer.step,
+        minutes=minutes(),
+        nats=float(levels.sum()),
+        levels=[float(x) for x in levels],
+        examples_per_s=rate,
+      )
+      if now - last_evaluation > 60 * config.evaluate_every_min:
+        evaluation = score()
+        last_evaluation = time.monotonic()
+        if evaluation is not None:
+          _log(
+            log,
+            step=trainer.step,
+            minutes=minutes(),
+            held_out=evaluation.figures(),
+          )
+      if now - last_save > 60 * config.save_every_min:
+        save(finished=False)
+        last_save = time.monotonic()
+      if now - last_report > 0.5:
+        last_report = now
+        held = evaluation.nats_per_note if evaluation else None
+        on_progress(
+          Progress(
+            trainer.step,
+            min(1.0, fraction()),
+            minutes(),
+            float(levels.sum()),
+            held,
+            rate,
+          )
+        )
+      if (
+        session_minutes is not None
+        and (now - started) / 60 >= session_minutes
+      ):
+        save(finished=False)
+        return evaluation
+  if trainer.step > first_step or not (out / "checkpoint").exists():
+    evaluation = score()
+    if evaluation is not None:
+      _log(
+        log,
+        step=trainer.step,
+        minutes=minutes(),
+        held_out=evaluation.figures(),
+      )
+    save(finished=True)
+  return evaluation

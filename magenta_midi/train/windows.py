@@ -1,0 +1,369 @@
+"""Training examples: crops of a corpus at a uniform *now*, augmented.
+
+`context` holds what lies before *now* (state frames first), `inputs` the
+decoder's frames (all PAD, then each own event), `targets` the next own event
+after each, END last. Everything is vectorised over the batch; a test holds
+it equal to `NoteCodec.encode_context` and `encode_targets`.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from magenta_midi.tokens.note import PEDAL_DOWN, NoteCodec
+from magenta_midi.tokens.vocabulary import NONE, PAD
+from magenta_midi.train.corpus import Corpus
+from magenta_midi.typing import Bool, Int, Shaped
+
+__all__ = [
+  "EXAMPLE_DTYPE",
+  "Augmentation",
+  "Batch",
+  "cut_examples",
+  "draw_examples",
+  "frame_counts",
+]
+
+EXAMPLE_DTYPE = np.dtype(
+  [
+    ("corpus", "i4"),
+    ("piece", "i4"),
+    ("now_ms", "i4"),  # in augmented time
+    ("tempo", "f4"),  # times are divided by it: above 1 is faster
+    ("transpose", "i2"),  # semitones
+    ("velocity_gain", "f4"),
+    ("velocity_shift", "f4"),
+    ("context_steps", "i4"),  # how far back the context reaches, 10 ms
+  ]
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augmentation:
+  """How far examples stray from the recordings."""
+
+  # Semitones, both ends included.
+  transpose: tuple[int, int] = (-5, 6)
+  # Factor on the tempo.
+  tempo: tuple[float, float] = (0.9, 1.1)
+  # Factor on velocities, and what is added after it.
+  velocity_gain: tuple[float, float] = (0.85, 1.15)
+  velocity_shift: tuple[float, float] = (-8.0, 8.0)
+  # Share of examples with a context cut to 0-10 s: phrases are short.
+  short_context: float = 0.15
+
+
+NO_AUGMENTATION = Augmentation(
+  transpose=(0, 0),
+  tempo=(1.0, 1.0),
+  velocity_gain=(1.0, 1.0),
+  velocity_shift=(0.0, 0.0),
+  short_context=0.0,
+)
+
+
+class Batch(NamedTuple):
+  """One padded batch; ids are global, times are 10 ms steps from *now*."""
+
+  context_ids: np.ndarray  # [b, s, l]
+  context_time: np.ndarray  # [b, s]
+  input_ids: np.ndarray  # [b, t, l]
+  input_time: np.ndarray  # [b, t]
+  targets: np.ndarray  # [b, t, l]
+  weights: np.ndarray  # [b, t, l] True where a level is predicted
+
+
+def draw_examples(
+  rng: np.random.Generator,
+  corpora: list[Corpus],
+  shares: list[float],
+  count: int,
+  augmentation: Augmentation,
+  context_steps: int,
+) -> Shaped[np.ndarray, " n"]:
+  """Draws crops: corpus by share, then *now* uniform over its time."""
+  examples = np.zeros(count, EXAMPLE_DTYPE)
+  probability = np.asarray(shares, float) / np.sum(shares)
+  which = rng.choice(len(corpora), size=count, p=probability)
+  examples["corpus"] = which
+  for index, corpus in enumerate(corpora):
+    chosen = np.flatnonzero(which == index)
+    ends = np.cumsum(corpus.lengths_ms + 1)
+    at = rng.uniform(0, ends[-1], size=len(chosen))
+    piece = np.searchsorted(ends, at, side="right")
+    examples["piece"][chosen] = piece
+    starts = ends - (corpus.lengths_ms + 1)
+    examples["now_ms"][chosen] = at - starts[piece]
+  a = augmentation
+  examples["tempo"] = rng.uniform(*a.tempo, size=count)
+  examples["now_ms"] = examples["now_ms"] / examples["tempo"]
+  examples["transpose"] = rng.integers(
+    a.transpose[0], a.transpose[1], size=count, endpoint=True
+  )
+  examples["velocity_gain"] = rng.uniform(*a.velocity_gain, size=count)
+  examples["velocity_shift"] = rng.uniform(*a.velocity_shift, size=count)
+  short = rng.uniform(size=count) < a.short_context
+  cut = rng.integers(0, context_steps, size=count, endpoint=True)
+  examples["context_steps"] = np.where(short, cut, context_steps)
+  return examples
+
+
+class _Events(NamedTuple):
+  """The events around each example's *now*, padded to one width."""
+
+  step: np.ndarray  # [b, w] from now, in 10 ms steps
+  offset: np.ndarray  # [b, w] the same in ms, not rounded
+  duration: np.ndarray  # [b, w] ms
+  key: np.ndarray  # [b, w]
+  velocity: np.ndarray  # [b, w]
+  valid: np.ndarray  # [b, w]
+  pedal_at_start: np.ndarray  # [b] pedal at the start of the context
+
+
+def _gather(
+  examples: np.ndarray,
+  corpora: list[Corpus],
+  before_steps: int,
+  after_steps: int,
+  step_ms: int,
+) -> _Events:
+  """Events with `-context - before_steps <= step < after_steps`."""
+  count = len(examples)
+  low = np.zeros(count, np.int64)
+  high = np.zeros(count, np.int64)
+  pedal = np.zeros(count, bool)
+  rows = []
+  for row, example in enumerate(examples):
+    piece = corpora[example["corpus"]].piece(example["piece"])
+    # One step of slack; the exact bounds are applied to the steps below.
+    reach = (example["context_steps"] + before_steps + 1) * step_ms
+    time = piece["time_ms"]
+    tempo = float(example["tempo"])
+    now = float(example["now_ms"])
+    low[row] = np.searchsorted(time, (now - reach) * tempo)
+    high[row] = np.searchsorted(time, (now + after_steps * step_ms) * tempo)
+    # The grid rounds half up: a step begins half a step early.
+    start = now - (example["context_steps"] + 0.5) * step_ms
+    first = np.searchsorted(time, start * tempo - 1e-3)
+    if first < len(piece):
+      pedal[row] = piece["pedal_before"][first]
+    rows.append(piece[low[row] : high[row]])
+  width = max(1, max(len(row) for row in rows))
+  padded = np.zeros((count, width), corpora[0].events.dtype)
+  valid = np.zeros((count, width), bool)
+  for index, row in enumerate(rows):
+    padded[index, : len(row)] = row
+    valid[index, : len(row)] = True
+  tempo = examples["tempo"].astype(np.float64)[:, None]
+  offset = padded["time_ms"] / tempo - examples["now_ms"][:, None]
+  step = np.floor(offset / step_ms + 0.5).astype(np.int32)
+  is_note = padded["key"] < PEDAL_DOWN
+  key = padded["key"] + np.where(is_note, examples["transpose"][:, None], 0)
+  # A key pushed off the keyboard comes back an octave further in.
+  key = np.where(is_note & (key < 0), key + 12, key)
+  key = np.where(is_note & (key > 127), key - 12, key)
+  velocity = np.clip(
+    padded["velocity"] * examples["velocity_gain"][:, None]
+    + examples["velocity_shift"][:, None],
+    1,
+    127,
+  ).astype(np.int32)
+  valid &= step < after_steps
+  duration = padded["duration_ms"] / tempo
+  return _Events(step, offset, duration, key, velocity, valid, pedal)
+
+
+def _rank(key: np.ndarray) -> np.ndarray:
+  """Order inside one step: pedal first (as they came), keys ascending."""
+  return np.where(key < PEDAL_DOWN, 1 + key, 0)
+
+
+class _Side(NamedTuple):
+  """Frames of one side of *now*, sorted and free of duplicates, flat."""
+
+  row: np.ndarray
+  place: np.ndarray  # position of the frame in its row
+  step: np.ndarray
+  codes: np.ndarray  # [n, 4]
+
+
+def _side(
+  codec: NoteCodec,
+  events: _Events,
+  use: np.ndarray,
+  step: np.ndarray,
+  duration_ms: np.ndarray,
+  origin: np.ndarray,
+  is_state: np.ndarray | None = None,
+) -> _Side:
+  """Turns the used events into frames, in stream order."""
+  row, column = np.nonzero(use)
+  step, key = step[use], events.key[use]
+  state = np.zeros(len(row), bool) if is_state is None else is_state[use]
+  order = np.lexsort((column, _rank(key), ~state, step, row))
+  row, step, key, state = row[order], step[order], key[order], state[order]
+  velocity = events.velocity[use][order]
+  duration = duration_ms[use][order]
+  is_note = key < PEDAL_DOWN
+  same = (
+    (row[1:] == row[:-1])
+    & (step[1:] == step[:-1])
+    & (key[1:] == key[:-1])
+    & (state[1:] == state[:-1])
+    & is_note[1:]
+  )
+  keep = np.append(True, ~same) if len(row) else np.zeros(0, bool)
+  row, step, key = row[keep], step[keep], key[keep]
+  velocity, duration, is_note = velocity[keep], duration[keep], is_note[keep]
+  first = np.searchsorted(row, np.arange(len(origin)))
+  place = np.arange(len(row)) - first[row]
+  previous = np.where(place > 0, np.append(0, step[:-1])[: len(step)], 0)
+  previous = np.where(place > 0, previous, origin[row])
+  codes = np.full((len(row), 4), -1, np.int32)
+  codes[:, 0] = np.minimum(step - previous, codec.config.horizon_steps - 1)
+  codes[:, 1] = key
+  codes[:, 2] = np.where(is_note, codec.config.velocity_to_code(velocity), -1)
+  codes[:, 3] = np.where(is_note, codec.config.duration_to_code(duration / 1000), -1)
+  return _Side(row, place, step, codes)
+
+
+def _context(
+  codec: NoteCodec, events: _Events, context_steps: np.ndarray
+) -> _Side:
+  """State frames and the events before *now*."""
+  step_ms = codec.config.step_ms
+  start = -context_steps[:, None].astype(np.int32)
+  is_note = events.key < PEDAL_DOWN
+  end_ms = events.offset + events.duration
+  end = np.floor(end_ms / step_ms + 0.5)
+  left_ms = end_ms - start * step_ms
+  sounding = events.valid & is_note & (events.step < start) & (end > start)
+  inside = events.valid & (events.step >= start) & (events.step < 0)
+  step = np.where(sounding, start, events.step)
+  duration = np.where(sounding, left_ms, events.duration)
+  # The pedal held at the start is one more event, before all others.
+  count = len(context_steps)
+  pedal = _Events(
+    np.zeros((count, 1), np.int32),
+    np.zeros((count, 1)),
+    np.zeros((count, 1)),
+    np.full((count, 1), PEDAL_DOWN, events.key.dtype),
+    np.zeros((count, 1), np.int32),
+    events.pedal_at_start[:, None],
+    events.pedal_at_start,
+  )
+  joined = _Events(
+    *(
+      np.concatenate([a, b], axis=1)
+      for a, b in zip(pedal[:6], events[:6], strict=True)
+    ),
+    events.pedal_at_start,
+  )
+  return _side(
+    codec,
+    joined,
+    np.concatenate([pedal.valid, sounding | inside], axis=1),
+    np.concatenate([start, step], axis=1),
+    np.concatenate([pedal.duration, duration], axis=1),
+    start[:, 0],
+    np.concatenate([pedal.valid, sounding], axis=1),
+  )
+
+
+def _both_sides(
+  codec: NoteCodec,
+  corpora: list[Corpus],
+  examples: np.ndarray,
+  target_steps: int,
+) -> tuple[_Side, _Side]:
+  longest = round(codec.config.duration_table_s[-1] * codec.config.steps_per_s)
+  events = _gather(
+    examples, corpora, longest, target_steps, codec.config.step_ms
+  )
+  context = _context(codec, events, examples["context_steps"])
+  own = events.valid & (events.step >= 0)
+  origin = np.zeros(len(examples), np.int32)
+  return context, _side(
+    codec, events, own, events.step, events.duration, origin
+  )
+
+
+def frame_counts(
+  codec: NoteCodec,
+  corpora: list[Corpus],
+  examples: Shaped[np.ndarray, " n"],
+  target_steps: int,
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+  """Context frames and own events of each example."""
+  context, own = _both_sides(codec, corpora, examples, target_steps)
+  count = len(examples)
+  return (
+    np.bincount(context.row, minlength=count),
+    np.bincount(own.row, minlength=count),
+  )
+
+
+def cut_examples(
+  codec: NoteCodec,
+  corpora: list[Corpus],
+  examples: Shaped[np.ndarray, " n"],
+  *,
+  context_frames: int,
+  target_frames: int,
+  target_steps: int,
+) -> tuple[Batch, Bool[np.ndarray, " n"]]:
+  """Cuts a padded batch.
+
+  Args:
+    codec: Gives codes and vocabulary.
+    corpora: What `examples` index.
+    examples: `EXAMPLE_DTYPE`.
+    context_frames: Width of the context; the newest frames are kept.
+    target_frames: Width of the targets, END included. An example with more
+      events is capped: its targets are cut and it carries no END.
+    target_steps: Length of the targets, 10 ms steps.
+
+  Returns:
+    The batch, and which examples were capped.
+  """
+  context, own = _both_sides(codec, corpora, examples, target_steps)
+  count, levels = len(examples), codec.vocabulary.levels
+  vocabulary = codec.vocabulary
+
+  context_ids = np.full((count, context_frames, levels), PAD, np.int32)
+  context_time = np.zeros((count, context_frames), np.int32)
+  held = np.bincount(context.row, minlength=count)
+  place = context.place - np.maximum(0, held - context_frames)[context.row]
+  kept = place >= 0
+  at = (context.row[kept], place[kept])
+  context_ids[at] = vocabulary.to_ids(context.codes[kept])
+  context_time[at] = context.step[kept]
+
+  targets = np.full((count, target_frames, levels), PAD, np.int32)
+  weights = np.zeros((count, target_frames, levels), bool)
+  input_ids = np.full((count, target_frames, levels), PAD, np.int32)
+  input_time = np.zeros((count, target_frames), np.int32)
+  ids = vocabulary.to_ids(own.codes)
+  fits = own.place < target_frames
+  at = (own.row[fits], own.place[fits])
+  targets[at] = ids[fits]
+  weights[at] = own.codes[fits] >= 0
+  later = own.place + 1 < target_frames
+  at = (own.row[later], own.place[later] + 1)
+  input_ids[at] = ids[later]
+  input_time[at] = own.step[later]
+
+  events = np.bincount(own.row, minlength=count)
+  capped = events >= target_frames
+  rows = np.flatnonzero(~capped)
+  end = np.full(levels, NONE, np.int32)
+  end[0] = vocabulary.to_ids(codec.end_frame())[0]
+  targets[rows, events[rows]] = end
+  weights[rows, events[rows], 0] = True
+  return (
+    Batch(
+      context_ids, context_time, input_ids, input_time, targets, weights
+    ),
+    capped,
+  )

@@ -1,0 +1,44 @@
+"""What every test shares: a quiet CPU, strict shapes, the shared data."""
+
+import os
+from pathlib import Path
+
+# Before anything imports jax: tests never wait for an accelerator.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+try:
+  import jax
+except ImportError:  # the rooms below model/ are tested without it
+  pass
+else:
+  jax.config.update("jax_numpy_rank_promotion", "raise")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# No deadlines: a first call may compile. `ci` draws the same examples always.
+settings.register_profile(
+  "default",
+  deadline=None,
+  suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+  "ci", settings.get_profile("default"), derandomize=True, print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+  """The folder of corpora and fixtures, which is no part of the repository.
+
+  It is ../shared beside the repository, or what MAGENTA_MIDI_SHARED names.
+  """
+  folder = Path(
+    os.environ.get("MAGENTA_MIDI_SHARED", REPOSITORY.parent / "shared")
+  )
+  if not folder.is_dir():
+    pytest.skip(f"no shared data at {folder} (set MAGENTA_MIDI_SHARED)")
+  return folder

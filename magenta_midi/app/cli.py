@@ -33,9 +33,7 @@ class _LateGroup(click.Group):
     del ctx
     if cmd_name not in COMMANDS:
       return None
-    module = __import__(
-      f"magenta_midi.app.{cmd_name}", fromlist=["command"]
-    )
+    module = __import__(f"magenta_midi.app.{cmd_name}", fromlist=["command"])
     return module.command
 
   def format_commands(

@@ -115,15 +115,17 @@ def command(
   OUT receives checkpoint/ (for generate and evaluate --checkpoint), loss.png,
   log.jsonl and the state from which the same command continues.
   """
-  from magenta_midi.app.runtime import compilation_cache
+  from magenta_midi.api import keep_compiled_functions
 
   if minutes is None and steps is None:
     minutes = 60.0
   folders = [_weighted(text) for text in data]
-  compilation_cache()
+  keep_compiled_functions()
   import magenta_midi.train.loop as loop
+  from magenta_midi.train.allocator import keep_memory
   from magenta_midi.tokens.note import NoteCodec
 
+  keep_memory()
   config = loop.TrainConfig(
     preset=preset,
     model=dict(map(_setting, settings)),

@@ -36,6 +36,7 @@ class ChunkRequest(NamedTuple):
   earliest_step: Any  # int32 () nothing starts before it
   end_step: Any  # int32 () length of the chunk, steps
   limit: Any  # int32 () most frames to decode, at most max_frames
+  forced: Any  # int32 () END is out of bounds for so many frames (0: none)
   key: Any  # random key of the chunk
   sampling: LevelSampling
   guidance: Any  # float32 () weight; read by the guided variant only
@@ -201,6 +202,9 @@ def decode_chunk(
         end_step=horizon,
         xp=jnp,
       )
+      if level == 0:
+        is_end = jnp.arange(legal.shape[0]) == codec.config.end
+        legal &= ~(is_end & (carry.index < request.forced))
       code = draw(
         jax.random.fold_in(key, level),
         combined,

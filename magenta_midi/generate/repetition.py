@@ -57,5 +57,7 @@ def repeats_exactly(
     return np.stack([np.diff(steps, prepend=steps[:1]), keys], axis=1)
 
   return bool(
-    runs_seen_before(rows(step, recent["key"]), rows(new_step, new_key), RUN).any()
+    runs_seen_before(
+      rows(step, recent["key"]), rows(new_step, new_key), RUN
+    ).any()
   )

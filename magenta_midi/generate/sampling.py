@@ -42,9 +42,7 @@ class Sampling:
     ):
       for value in np.atleast_1d(getattr(self, name)):
         if not low <= value <= high:
-          raise ValueError(
-            f"{name} must be in {low}..{high}, got {value:g}."
-          )
+          raise ValueError(f"{name} must be in {low}..{high}, got {value:g}.")
     if np.min(self.top_p) <= 0:
       raise ValueError("top_p must be above 0. Use 1 for no limit.")
 

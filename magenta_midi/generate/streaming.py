@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -110,13 +110,14 @@ class Generator:
   def __init__(self, model: Depthformer, codec: NoteCodec):
     self.codec = codec
     self.config = model.config
-    self._model = model
-    self._decoders = {}
+    self.model = model
+    self._decoders: dict[bool, Any] = {}
 
-  def _decode(self, request: ChunkRequest, guided: bool) -> Decoded:
+  def decode(self, request: ChunkRequest, *, guided: bool = False) -> Decoded:
+    """Runs the compiled decoder; compiles at the first call."""
     if guided not in self._decoders:
       self._decoders[guided] = make_decoder(
-        self._model, self.codec, max_frames=CHUNK_FRAMES, guided=guided
+        self.model, self.codec, max_frames=CHUNK_FRAMES, guided=guided
       )
     decode, leaves = self._decoders[guided]
     return decode(leaves, request)
@@ -149,8 +150,20 @@ class Generator:
     guidance: float = 0.0,
     redraw: int = 0,
     limit: int = CHUNK_FRAMES,
+    forced: int = 0,
   ) -> ChunkRequest:
-    """Everything the compiled decoder needs for the next chunk."""
+    """Everything the compiled decoder needs for the next chunk.
+
+    Args:
+      state: Where the music stands.
+      style: Rows of the style table; None: masked.
+      seed: Of the session's draws.
+      sampling: How codes are drawn.
+      guidance: Weight of the style against its absence.
+      redraw: Another number gives another draw of the same chunk.
+      limit: Most frames to decode.
+      forced: Decode at least so many frames, wherever they fall (for timing).
+    """
     now = state.now_s - state.origin_s
     codec = self.codec
     context = codec.encode_context(
@@ -176,8 +189,9 @@ class Generator:
       style=slots,
       pedal_down=np.bool_(codec.pedal_down_at(state.history, now)),
       earliest_step=np.int32(0),
-      end_step=np.int32(codec.config.chunk_steps),
+      end_step=np.int32(2**30 if forced else codec.config.chunk_steps),
       limit=np.int32(limit),
+      forced=np.int32(forced),
       key=jax.random.fold_in(key, redraw),
       sampling=level_sampling(sampling or Sampling(), levels),
       guidance=np.float32(guidance),
@@ -215,7 +229,7 @@ class Generator:
         guidance=guidance,
         redraw=redraw,
       )
-      decoded = self._decode(request, guided)
+      decoded = self.decode(request, guided=guided)
       count = int(decoded.count)
       frames = Frames(
         np.asarray(decoded.codes[:count]),
@@ -244,7 +258,7 @@ class Generator:
   def warm_up(self, *, guided: bool = False) -> None:
     """Compiles (or loads) the decoder, so that playing never does."""
     request = self.request(self.init_state(), limit=1)
-    jax.block_until_ready(self._decode(request, guided))
+    jax.block_until_ready(self.decode(request, guided=guided))
 
 
 def _appended(state: GenerationState, chunk: Chunk) -> GenerationState:

@@ -23,7 +23,7 @@ from magenta_midi.midi.tempo import TempoMap, TickClock
 
 # Nobody plays longer; a damaged delta time easily says so.
 MAX_HOURS = 24
-MAX_PARTS = 1024
+MAX_PARTS = 256
 
 # A note that is never released lasts to the last message of the file, and
 # at least this long: final chords are what most often lacks its note-offs.
@@ -185,7 +185,7 @@ def _pedals(
   for part, given in feeds.items():
     own = control[np.isin(source[control], given)]
     own = own[np.argsort(tick[own], kind="stable")]
-    value = np.where(data1[own] == _SUSTAIN, data2[own], 0)
+    value = np.where(data1[own] == _SUSTAIN, data2[own], 0).astype(int)
     at, down = pedal_events(value)
     pedals.append(pedal_array(clock.seconds_at(tick[own[at]]), down, part))
   return sort_pedals(np.concatenate(pedals))

@@ -17,7 +17,7 @@ from magenta_midi.midi.tempo import TempoMap, TickClock
 SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 
 # The largest of the files at hand has 0.5 MB; this is no music.
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = 16 * 2**20
 
 # Onsets are rounded to ticks: half of this is the greatest error.
 _TICK_S = 0.001

@@ -41,7 +41,10 @@ def tidy_notes(notes: np.ndarray) -> tuple[np.ndarray, Repairs]:
   """
   if not len(notes):
     return notes.copy(), Repairs()
-  onset_s = notes["onset_s"]
+  notes = notes.copy()
+  # To the nanosecond: what is kept apart here stays apart when times are
+  # shifted, and what only rounding has parted is together again.
+  onset_s = notes["onset_s"] = np.round(notes["onset_s"], 9)
   voice = notes["part"].astype(np.int32) * 128 + notes["key"]
   order = np.lexsort((onset_s, voice))
   notes, voice = notes[order], voice[order]

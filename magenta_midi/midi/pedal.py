@@ -45,6 +45,7 @@ def alternating(
   Returns:
     Times and states, alternating, first down, at most one at any time.
   """
+  time_s = np.round(time_s, 9)  # as the onsets of notes
   # An inner event at one time is undone at once: only the last one counts.
   last = np.append(time_s, np.inf)
   last = last[1:] != last[:-1]
@@ -74,7 +75,7 @@ def tidy_pedals(pedals: np.ndarray) -> np.ndarray:
   kept = [np.empty(0, PEDAL_DTYPE)]
   for part in np.unique(pedals["part"]):
     own = pedals[pedals["part"] == part]
-    kept.append(pedal_array(own["time_s"], own["down"], part))
+    kept.append(pedal_array(own["time_s"], own["down"], int(part)))
   return sort_pedals(np.concatenate(kept))
 
 

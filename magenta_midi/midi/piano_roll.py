@@ -31,11 +31,11 @@ def plot_piano_roll(
   score: Score,
   path: str | PathLike[str],
   *,
-  given_until_s: float | None = None,
+  given_until_s: float | int | None = None,
   title: str = "",
   names: Sequence[str] | None = None,
   part_colours: Sequence[str] = COLOURS,
-  chunk_s: float | None = 2.0,
+  chunk_s: float | int | None = 2.0,
 ) -> None:
   """Draws a score and writes it as a PNG, whole or not at all.
 
@@ -68,7 +68,7 @@ def plot_piano_roll(
     [part_colours[i % len(part_colours)] for i in range(len(labels))]
   )
 
-  end_s = max(score.end_s, given_until_s or 0.0, 1.0)
+  end_s = float(max(score.end_s, given_until_s or 0.0, 1.0))
   figure, roll, pedal = _figure(end_s)
   _draw_notes(roll, score, note_group, colours)
   _draw_pedal(pedal, score, colours, pedal_from_s)
@@ -81,12 +81,12 @@ def plot_piano_roll(
       "continuation begins",
       (given_until_s, 1),
       xycoords=("data", "axes fraction"),
-      xytext=(4, -4),
+      xytext=(0, 3),
       textcoords="offset points",
-      va="top",
+      ha="center",
+      va="bottom",
       fontsize=8,
       color=_INK,
-      bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none"},
     )
   _draw_legend(figure, roll, labels, colours, title)
   image = io.BytesIO()
@@ -173,7 +173,10 @@ def _draw_notes(
 
 
 def _draw_pedal(
-  axes: Axes, score: Score, colours: np.ndarray, given_until_s: float | None
+  axes: Axes,
+  score: Score,
+  colours: np.ndarray,
+  given_until_s: float | int | None,
 ) -> None:
   """Bars where the pedal is down; a row per part, or two colours in time."""
   groups = len(colours) if given_until_s is None else 1
@@ -223,7 +226,10 @@ def _draw_keys(axes: Axes, score: Score) -> None:
 
 
 def _draw_borders(
-  axes: Axes, end_s: float, given_until_s: float | None, chunk_s: float | None
+  axes: Axes,
+  end_s: float | int,
+  given_until_s: float | int | None,
+  chunk_s: float | int | None,
 ) -> None:
   origin = given_until_s or 0.0
   if chunk_s and end_s / chunk_s <= _MAX_CHUNK_LINES:

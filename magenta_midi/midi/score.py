@@ -77,11 +77,11 @@ class Score:
   def from_arrays(
     cls,
     *,
-    onset_s: np.ndarray | Sequence[float],
-    duration_s: np.ndarray | Sequence[float],
-    key: np.ndarray | Sequence[int],
-    velocity: np.ndarray | Sequence[int],
-    part: np.ndarray | Sequence[int] | int = 0,
+    onset_s: np.ndarray | Sequence,
+    duration_s: np.ndarray | Sequence,
+    key: np.ndarray | Sequence,
+    velocity: np.ndarray | Sequence,
+    part: np.ndarray | Sequence | int = 0,
     pedal: np.ndarray | Sequence | None = None,
     part_names: Sequence[str] | None = None,
     tempo: TempoMap | None = None,
@@ -161,7 +161,7 @@ class Score:
     ends = notes["onset_s"] + notes["duration_s"]
     return float(max(ends.max(initial=0), pedals["time_s"].max(initial=0)))
 
-  def equals(self, other: Score, *, tolerance_s: float = 0.0) -> bool:
+  def equals(self, other: Score, *, tolerance_s: float | int = 0.0) -> bool:
     """Same notes, pedal and part names; times at most `tolerance_s` apart.
 
     Tempo and repairs do not count. Notes are compared in their order, which
@@ -229,7 +229,7 @@ class Score:
       part_names=tuple(self.part_names[part] for part in wanted),
     )
 
-  def crop(self, start_s: float, end_s: float = math.inf) -> Score:
+  def crop(self, start_s: float | int, end_s: float | int = math.inf) -> Score:
     """What begins in [start_s, end_s), with `start_s` as the new zero.
 
     Notes keep their whole duration. A pedal that is down at the start goes
@@ -261,7 +261,7 @@ class Score:
       self, notes=notes, pedals=pedals, tempo=self.tempo.crop(start_s)
     )
 
-  def shifted(self, seconds: float) -> Score:
+  def shifted(self, seconds: float | int) -> Score:
     """The same music later; earlier only as far as there is room."""
     notes, pedals = self.notes.copy(), self.pedals.copy()
     notes["onset_s"] += seconds

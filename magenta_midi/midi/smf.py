@@ -23,6 +23,8 @@ _SYSTEM_DATA = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 _FIRST_WINDOW = 1024  # bytes looked at for a run of messages
 _SLOW_MESSAGES = 16  # read one by one before runs are tried again
 
+MAX_TRACKS = 4096
+
 
 class BadMidiError(ValueError):
   """The bytes are no MIDI file, or one too damaged to be read."""
@@ -91,6 +93,10 @@ def split_chunks(data: bytes) -> MidiChunks:
         break
   if not tracks:
     raise BadMidiError("there is no track in it")
+  if len(tracks) > MAX_TRACKS:
+    raise BadMidiError(
+      f"has {len(tracks)} tracks, at most {MAX_TRACKS} are read"
+    )
   return MidiChunks(
     kind, division, tracks, damaged + max(expected - len(tracks), 0)
   )

@@ -20,8 +20,8 @@ class TempoMap:
   Before the first time and after the last one the tempo goes on unchanged.
   """
 
-  time_s: Float[np.ndarray, " n"]  # strictly ascending, first is 0
-  bpm: Float[np.ndarray, " n"]  # quarter notes a minute, positive
+  time_s: np.ndarray  # [n], strictly ascending, first is 0
+  bpm: np.ndarray  # [n], quarter notes a minute, positive
 
   def __post_init__(self) -> None:
     time_s = np.array(self.time_s, np.float64)
@@ -43,7 +43,7 @@ class TempoMap:
     object.__setattr__(self, "bpm", bpm)
 
   @classmethod
-  def constant(cls, bpm: float = DEFAULT_BPM) -> TempoMap:
+  def constant(cls, bpm: float | int = DEFAULT_BPM) -> TempoMap:
     """One tempo throughout."""
     return cls(np.zeros(1), np.full(1, float(bpm)))
 
@@ -65,14 +65,14 @@ class TempoMap:
     i = np.maximum(np.searchsorted(starts, beats, "right") - 1, 0)
     return self.time_s[i] + (beats - starts[i]) * (60 / self.bpm[i])
 
-  def crop(self, start_s: float) -> TempoMap:
+  def crop(self, start_s: float | int) -> TempoMap:
     """The same tempos with `start_s` as the new zero."""
     i = max(int(np.searchsorted(self.time_s, start_s, "right")) - 1, 0)
     time_s = self.time_s[i:] - start_s
     time_s[0] = 0.0
     return TempoMap(time_s, self.bpm[i:])
 
-  def shifted(self, seconds: float) -> TempoMap:
+  def shifted(self, seconds: float | int) -> TempoMap:
     """The same tempos later; the first one reaches back to 0."""
     if seconds < 0:
       return self.crop(-seconds)
@@ -80,7 +80,7 @@ class TempoMap:
     time_s[0] = 0.0
     return TempoMap(time_s, self.bpm)
 
-  def equals(self, other: TempoMap, *, tolerance: float = 0.0) -> bool:
+  def equals(self, other: TempoMap, *, tolerance: float | int = 0.0) -> bool:
     """Same changes; times and tempos at most `tolerance` apart."""
     return len(self.bpm) == len(other.bpm) and bool(
       (np.abs(self.time_s - other.time_s) <= tolerance).all()

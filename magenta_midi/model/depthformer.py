@@ -314,9 +314,7 @@ class Depthformer(nnx.Module):
     x = x.reshape(-1, *x.shape[-2:])
     return self.to_depth(x)
 
-  def to_depth(
-    self, x: Float[jax.Array, "... d"]
-  ) -> Float[jax.Array, "... e"]:
+  def to_depth(self, x: Float[jax.Array, "... d"]) -> Float[jax.Array, "... e"]:
     """Projects to the depth stack's width, where it differs."""
     if self.config.depth_width == self.config.embed_dim:
       return x

@@ -139,4 +139,3 @@ def teacher_forced(
     depth,
     model.logits(depth, is_token[..., None]),
   )
-

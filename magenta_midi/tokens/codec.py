@@ -1,6 +1,6 @@
 """What every codec offers, and the codecs by name."""
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from magenta_midi.typing import Int
 __all__ = ["Codec", "get_codec", "known_codecs"]
 
 
+@runtime_checkable
 class Codec(Protocol):
   """Turns music into integers `[frames, levels]` and back."""
 

@@ -23,8 +23,9 @@ ONSET, KEY, VELOCITY, DURATION = range(LEVELS)
 
 
 class Notes(NamedTuple):
-  """Notes with their step, by onset; all `[n]`."""
+  """Notes with their onset and its step, by onset; all `[n]`."""
 
+  onset_s: np.ndarray
   step: np.ndarray
   part: np.ndarray
   key: np.ndarray
@@ -55,9 +56,10 @@ def all_events(score: Score, config: NoteCodecConfig) -> tuple[Notes, Pedals]:
     ValueError: An event lies beyond 245 days.
   """
   notes, pedals = score.notes, score.pedals
+  onset_s, time_s = _dense(notes["onset_s"]), _dense(pedals["time_s"])
   return (
-    _notes(notes, config.time_to_step(_dense(notes["onset_s"]))),
-    _pedals(pedals, config.time_to_step(_dense(pedals["time_s"]))),
+    _notes(notes, onset_s, config.time_to_step(onset_s)),
+    _pedals(pedals, config.time_to_step(time_s)),
   )
 
 
@@ -92,10 +94,12 @@ def events_around(
     # One step of slack each side: what decides is the rounded step.
     rough_s = now_s + np.array([first - 1, stop + 1]) / config.steps_per_s
     rough = slice(*np.searchsorted(events[field], rough_s))
-    step = config.time_to_step(_dense(events[field][rough]) - now_s)
+    time_s = _dense(events[field][rough]) - now_s
+    step = config.time_to_step(time_s)
     exact = slice(*np.searchsorted(step, [first, stop]))
-    found.append((events[rough][exact], step[exact]))
-  notes, pedals = _notes(*found[0]), _pedals(*found[1])
+    found.append((events[rough][exact], time_s[exact], step[exact]))
+  notes = _notes(*found[0])
+  pedals = _pedals(found[1][0], found[1][2])
   return (
     notes._replace(part=_role(notes.part, own_part)),
     pedals._replace(part=_role(pedals.part, own_part)),
@@ -168,9 +172,9 @@ def ordered_frames(
   return frames, merged, int(saturated)
 
 
-def _notes(notes: np.ndarray, step: np.ndarray) -> Notes:
+def _notes(notes: np.ndarray, onset_s: np.ndarray, step: np.ndarray) -> Notes:
   rest = (notes[name] for name in ("part", "key", "velocity", "duration_s"))
-  return Notes(step, *rest)
+  return Notes(onset_s, step, *rest)
 
 
 def _pedals(pedals: np.ndarray, step: np.ndarray) -> Pedals:

@@ -181,7 +181,7 @@ class NoteCodec:
 
     END frames and pedal changes that change nothing are left out; notes of
     one key, step and part are merged, and trimmed where they overlap. Several
-    pedal changes of one step lie 0.1 ns apart.
+    pedal changes of one step lie 1 ns apart.
 
     Args:
       frames: Of a file, a context or a generated stream.
@@ -242,9 +242,9 @@ class NoteCodec:
 
     1. State frames, all at step w: pedal down of each player whose last pedal
        event before w is down; then, keys ascending, the notes with an onset
-       step before w that sound beyond it (onset step + duration > w), with
-       the duration that remains from w. Notes count as no longer than the
-       codec can say (10 s).
+       step before w whose end rounds to a step after w, with the duration
+       that remains from w. Notes count as no longer than the codec can say
+       (10 s).
     2. Every event with a step in [w, 0), ordered as in a file. Notes keep
        their whole duration, even where it reaches beyond now.
 
@@ -386,11 +386,11 @@ class NoteCodec:
   def _state(self, notes: Notes, held: list[int], start: int) -> Frames:
     """What sounds and whose pedal is held at the start of a window."""
     config = self.config
-    passed_s = (start - notes.step) / config.steps_per_s
+    start_s = start / config.steps_per_s
     longest_s = config.duration_table_s[-1]
-    remaining_s = np.minimum(notes.duration_s, longest_s) - passed_s
-    # Below a nanosecond is rounding, not sound.
-    sounds = np.flatnonzero(remaining_s > 1e-9)
+    end_s = notes.onset_s + np.minimum(notes.duration_s, longest_s)
+    sounds = np.flatnonzero(config.time_to_step(end_s) > start)
+    remaining_s = end_s - start_s
     order = sounds[np.lexsort((notes.part[sounds], notes.key[sounds]))]
     frames = empty_frames(LEVELS, len(held) + len(order))
     pedal, note = slice(len(held)), slice(len(held), None)

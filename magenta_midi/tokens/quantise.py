@@ -21,6 +21,7 @@ PEDAL_UP = 129
 _LONGEST_S = 10.0
 # A half that rounding of floats pushed below itself still counts as a half.
 _TIE_STEPS = 1e-8
+_TIE_S = 1e-9
 # What a file is promised; a configuration that cannot hold it is refused.
 _DURATION_RELATIVE = 0.05
 _DURATION_ABSOLUTE_S = 0.010
@@ -177,7 +178,7 @@ class NoteCodecConfig:
   def duration_to_code(
     self, duration_s: Float[np.ndarray, "*n"]
   ) -> Int[np.ndarray, "*n"]:
-    """The nearest duration of the table; beyond its ends, the end."""
+    """The nearest of the table, ties upward; beyond its ends, the end."""
     edges = _duration_edges_s(self.duration_bins)
     return np.asarray(np.searchsorted(edges, duration_s, side="right")).astype(
       np.int32
@@ -219,4 +220,5 @@ def _duration_table_s(bins: int) -> np.ndarray:
 @functools.lru_cache
 def _duration_edges_s(bins: int) -> np.ndarray:
   table = _duration_table_s(bins)
-  return (table[1:] + table[:-1]) / 2
+  # As with steps: a tie goes up, rounding of floats or not.
+  return (table[1:] + table[:-1]) / 2 - _TIE_S

@@ -93,15 +93,14 @@ def legal(
     only in the direction left. HELD is never legal.
   """
   if level == ONSET:
-    step_now = rules.step[..., None]
-    onset = xp.arange(config.horizon_steps + 1)
-    at = step_now + onset
+    onset = _codes(config.horizon_steps + 1, rules, xp)
+    at = rules.step[..., None] + onset
     fits = (at >= _column(earliest_step, xp)) & (at < _column(end_step, xp))
     # After the highest key nothing is left for this step.
     fits &= (onset > 0) | (rules.last_key != KEYS - 1)[..., None]
     return fits | (onset == config.end)
   if level == KEY:
-    key = xp.arange(KEYS + 2)
+    key = _codes(KEYS + 2, rules, xp)
     last = rules.last_key[..., None]
     is_key = key < KEYS
     # -1 (nothing yet) and pedals (above all keys) bound nothing.
@@ -132,5 +131,11 @@ def advance(
   )
 
 
+def _codes(size: int, rules: Rules, xp) -> Any:
+  """The codes of a level along the last axis, after the batch axes."""
+  return xp.arange(size).reshape((1,) * rules.step.ndim + (size,))
+
+
 def _column(value: Any, xp) -> Any:
-  return xp.asarray(value)[..., None]
+  value = xp.asarray(value)
+  return value[..., None] if value.ndim else value

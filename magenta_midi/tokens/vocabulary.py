@@ -85,7 +85,7 @@ class Vocabulary:
     """
     if xp is np:
       self._check(codes, low=UNUSED, what="codes", offset=0)
-    offsets = xp.asarray(self.offsets, dtype=codes.dtype)
+    offsets = self._row(self.offsets, codes, xp)
     return xp.where(codes == UNUSED, NONE, codes + offsets + RESERVED)
 
   def to_codes(self, ids: Int[Any, "*b l"], *, xp=np) -> Int[Any, "*b l"]:
@@ -100,7 +100,7 @@ class Vocabulary:
     Raises:
       ValueError: An id belongs to another level (NumPy only).
     """
-    offsets = xp.asarray(self.offsets, dtype=ids.dtype)
+    offsets = self._row(self.offsets, ids, xp)
     reserved = ids < RESERVED
     codes = xp.where(reserved, UNUSED, ids - offsets - RESERVED)
     if xp is np:
@@ -110,6 +110,12 @@ class Vocabulary:
         self._check(np.where(reserved, 0, codes), low=0, what="ids", offset=1)
       self._check(codes, low=UNUSED, what="ids", offset=1)
     return codes
+
+  @staticmethod
+  def _row(values, like, xp):
+    """One value a level, with as many axes as `like`."""
+    shape = (1,) * (like.ndim - 1) + (-1,)
+    return xp.asarray(values, dtype=like.dtype).reshape(shape)
 
   def _check(self, codes, *, low: int, what: str, offset: int):
     if codes.shape[-1] != self.levels:

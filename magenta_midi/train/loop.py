@@ -61,8 +61,8 @@ class TrainConfig:
   adam_b2: float = 0.98
   # Largest global norm of a gradient.
   clip: float = 1.0
-  # Work of a batch, in context frames: about 40 examples.
-  frames_per_batch: int = 6144
+  # Work of a batch, in context frames: about 27 examples.
+  frames_per_batch: int = 4096
   # Music predicted for each encoded context, s. 2 s are played at a time.
   target_s: float = 4.0
   context_s: float = 10.0
@@ -70,7 +70,7 @@ class TrainConfig:
   seed: int = 0
   # Held-out windows scored on the way, and how often (minutes).
   held_out_windows: int = 384
-  evaluate_every_min: float = 5.0
+  evaluate_every_min: float = 10.0
   save_every_min: float = 4.0
   # How the checkpoint's weights are stored.
   storage: Storage = "bfloat16"
@@ -338,9 +338,7 @@ def train(
     save_checkpoint(
       out / "checkpoint",
       trainer.current_model(),
-      codec=dict(
-        name=codec.name, settings=dataclasses.asdict(codec.config)
-      ),
+      codec=dict(name=codec.name, settings=dataclasses.asdict(codec.config)),
       storage=config.storage,
       notes=dict(
         step=trainer.step,
@@ -398,8 +396,7 @@ def train(
           )
         )
       if (
-        session_minutes is not None
-        and (now - started) / 60 >= session_minutes
+        session_minutes is not None and (now - started) / 60 >= session_minutes
       ):
         save(finished=False)
         return evaluation

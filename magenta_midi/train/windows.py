@@ -122,13 +122,14 @@ class _Events(NamedTuple):
 
 
 def _gather(
+  codec: NoteCodec,
   examples: np.ndarray,
   corpora: list[Corpus],
   before_steps: int,
   after_steps: int,
-  step_ms: int,
 ) -> _Events:
   """Events with `-context - before_steps <= step < after_steps`."""
+  step_ms = codec.config.step_ms
   count = len(examples)
   low = np.zeros(count, np.int64)
   high = np.zeros(count, np.int64)
@@ -148,6 +149,12 @@ def _gather(
     first = np.searchsorted(time, start * tempo - 1e-3)
     if first < len(piece):
       pedal[row] = piece["pedal_before"][first]
+    elif first:
+      last = piece[first - 1]
+      changed = last["key"] >= PEDAL_DOWN
+      pedal[row] = (
+        last["key"] == PEDAL_DOWN if changed else last["pedal_before"]
+      )
     rows.append(piece[low[row] : high[row]])
   width = max(1, max(len(row) for row in rows))
   padded = np.zeros((count, width), corpora[0].events.dtype)
@@ -170,7 +177,8 @@ def _gather(
     127,
   ).astype(np.int32)
   valid &= step < after_steps
-  duration = padded["duration_ms"] / tempo
+  longest_ms = round(codec.config.duration_table_s[-1] * 1000)
+  duration = np.minimum(padded["duration_ms"] / tempo, longest_ms)
   return _Events(step, offset, duration, key, velocity, valid, pedal)
 
 
@@ -201,7 +209,9 @@ def _side(
   row, column = np.nonzero(use)
   step, key = step[use], events.key[use]
   state = np.zeros(len(row), bool) if is_state is None else is_state[use]
-  order = np.lexsort((column, _rank(key), ~state, step, row))
+  # Of exact duplicates the longest note stays, of those the loudest.
+  longest, loudest = -duration_ms[use], -events.velocity[use]
+  order = np.lexsort((column, loudest, longest, _rank(key), ~state, step, row))
   row, step, key, state = row[order], step[order], key[order], state[order]
   velocity = events.velocity[use][order]
   duration = duration_ms[use][order]
@@ -224,7 +234,9 @@ def _side(
   codes[:, 0] = np.minimum(step - previous, codec.config.horizon_steps - 1)
   codes[:, 1] = key
   codes[:, 2] = np.where(is_note, codec.config.velocity_to_code(velocity), -1)
-  codes[:, 3] = np.where(is_note, codec.config.duration_to_code(duration / 1000), -1)
+  codes[:, 3] = np.where(
+    is_note, codec.config.duration_to_code(duration / 1000), -1
+  )
   return _Side(row, place, step, codes)
 
 
@@ -278,9 +290,7 @@ def _both_sides(
   target_steps: int,
 ) -> tuple[_Side, _Side]:
   longest = round(codec.config.duration_table_s[-1] * codec.config.steps_per_s)
-  events = _gather(
-    examples, corpora, longest, target_steps, codec.config.step_ms
-  )
+  events = _gather(codec, examples, corpora, longest, target_steps)
   context = _context(codec, events, examples["context_steps"])
   own = events.valid & (events.step >= 0)
   origin = np.zeros(len(examples), np.int32)
@@ -362,8 +372,6 @@ def cut_examples(
   targets[rows, events[rows]] = end
   weights[rows, events[rows], 0] = True
   return (
-    Batch(
-      context_ids, context_time, input_ids, input_time, targets, weights
-    ),
+    Batch(context_ids, context_time, input_ids, input_time, targets, weights),
     capped,
   )

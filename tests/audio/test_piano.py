@@ -171,7 +171,7 @@ def test_dense_playing_is_fast_finite_unclipped_and_repeatable():
   assert np.isfinite(samples).all()
   assert 0.3 < np.abs(samples).max() < 1
   np.testing.assert_array_equal(samples, synthesise(score))
-  # Measured at under one; three is what a player would still wait for.
+  # Measured at 1.3; three is what a player would still wait for.
   assert spent_s < 3
 
 

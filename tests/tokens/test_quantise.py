@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from magenta_midi.tokens.quantise import NoteCodecConfig
 
 CONFIG = NoteCodecConfig()
-CONFIGS = [CONFIG, NoteCodecConfig(step_ms=5, velocity_bins=128), NoteCodecConfig(duration_bins=100, horizon_s=10.0)]  # fmt: skip
+CONFIGS = [
+  CONFIG,
+  NoteCodecConfig(step_ms=5, velocity_bins=128),
+  NoteCodecConfig(duration_bins=100, horizon_s=10.0),
+]
 
 
 def floats(low, high):
@@ -67,6 +71,12 @@ def test_durations_of_the_table_are_fixed_points(config):
   assert np.all(np.diff(table) > 0)
   codes = np.arange(config.duration_bins)
   np.testing.assert_array_equal(config.duration_to_code(table), codes)
+
+
+def test_ties_between_durations_go_up():
+  # 115 ms however it was come by: between 110 and 120.
+  duration_s = np.array([0.115, 0.1149999999999, 1.115 - 1.0, 6.115 - 6.0])
+  np.testing.assert_array_equal(CONFIG.duration_to_code(duration_s), 11)
 
 
 def test_long_durations_saturate():

@@ -15,24 +15,23 @@ from magenta_midi.tokens.vocabulary import (
   Vocabulary,
 )
 
-vocabularies = st.lists(st.integers(1, 500), min_size=1, max_size=5).map(
-  lambda sizes: Vocabulary(
-    level_names=tuple(f"level {i}" for i in range(len(sizes))),
-    level_sizes=tuple(sizes),
-  )
-)
+sizes_of_levels = st.lists(st.integers(1, 500), min_size=1, max_size=5)
 
 
-@given(vocabularies, st.data())
-def test_codes_and_ids_are_a_bijection(vocabulary, data):
+def vocabulary_of(sizes):
+  names = tuple(f"level {i}" for i in range(len(sizes)))
+  return Vocabulary(level_names=names, level_sizes=tuple(sizes))
+
+
+@given(sizes_of_levels, st.data())
+def test_codes_and_ids_are_a_bijection(sizes, data):
+  vocabulary = vocabulary_of(sizes)
   rows = data.draw(st.integers(0, 5))
-  codes = np.stack(
-    [
-      data.draw(hnp.arrays(np.int32, rows, elements=st.integers(-1, size - 1)))
-      for size in vocabulary.level_sizes
-    ],
-    axis=-1,
-  )
+  columns = [
+    data.draw(hnp.arrays(np.int32, rows, elements=st.integers(-1, size - 1)))
+    for size in sizes
+  ]
+  codes = np.stack(columns, axis=-1)
   ids = vocabulary.to_ids(codes)
   assert ids.shape == codes.shape
   assert np.all(ids < vocabulary.size)
@@ -40,8 +39,9 @@ def test_codes_and_ids_are_a_bijection(vocabulary, data):
   np.testing.assert_array_equal(ids == NONE, codes == -1)
 
 
-@given(vocabularies)
-def test_every_id_belongs_to_one_level_or_is_reserved(vocabulary):
+@given(sizes_of_levels)
+def test_every_id_belongs_to_one_level_or_is_reserved(sizes):
+  vocabulary = vocabulary_of(sizes)
   owners = np.zeros(vocabulary.size, int)
   owners[:RESERVED] += 1
   for level in range(vocabulary.levels):

@@ -1,0 +1,30 @@
+"""A live MIDI duet: an AI that has learned to play like you answers in time.
+
+  from magenta_midi import MagentaMidi, Score
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from magenta_midi.api import MagentaMidi
+  from magenta_midi.generate.sampling import Sampling
+  from magenta_midi.generate.streaming import Chunk, GenerationState
+  from magenta_midi.midi.score import Score
+
+__all__ = ["Chunk", "GenerationState", "MagentaMidi", "Sampling", "Score"]
+
+_HOME = {
+  "Chunk": "magenta_midi.generate.streaming",
+  "GenerationState": "magenta_midi.generate.streaming",
+  "MagentaMidi": "magenta_midi.api",
+  "Sampling": "magenta_midi.generate.sampling",
+  "Score": "magenta_midi.midi.score",
+}
+
+
+def __getattr__(name: str) -> Any:
+  """Imports on first use: `Score` alone needs no JAX."""
+  if name not in _HOME:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  return getattr(importlib.import_module(_HOME[name]), name)

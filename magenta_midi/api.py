@@ -1,0 +1,264 @@
+"""`MagentaMidi`: the whole line in Python, from a checkpoint to music."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magenta_midi.generate.sampling import Sampling
+from magenta_midi.generate.streaming import (
+  Chunk,
+  GenerationState,
+  Generator,
+  join_chunks,
+)
+from magenta_midi.midi.score import Score
+from magenta_midi.model.checkpoint import (
+  CheckpointError,
+  embedded_path,
+  load_checkpoint,
+)
+from magenta_midi.style import DescriptorStyle, StyleItem
+from magenta_midi.tokens.codec import get_codec
+from magenta_midi.typing import Float
+
+__all__ = [
+  "DEFAULT_SAMPLING",
+  "MagentaMidi",
+  "cache_folder",
+  "context_then_music",
+  "keep_compiled_functions",
+  "lifted_pedal",
+]
+
+# From the sweep in docs/decisions.md.
+DEFAULT_SAMPLING = Sampling(temperature=1.0, top_p=0.98)
+
+
+class MagentaMidi:
+  """A loaded model, ready to play.
+
+  Make one with `MagentaMidi.load`. States go in and come out; nothing in here
+  changes while music is made, so many states may share one model.
+  """
+
+  def __init__(
+    self, generator: Generator, config: dict[str, Any], checkpoint: str
+  ):
+    self.generator = generator
+    self.codec = generator.codec
+    # The checkpoint's config.json.
+    self.config = config
+    # Where it came from.
+    self.checkpoint = checkpoint
+    self.style_model = DescriptorStyle()
+
+  @classmethod
+  def load(
+    cls, checkpoint: str | os.PathLike[str] | None = None
+  ) -> "MagentaMidi":
+    """Loads a checkpoint; compiled functions are kept between runs.
+
+    Args:
+      checkpoint: A folder that `magenta-midi train` wrote; None: the embedded
+        one.
+
+    Raises:
+      CheckpointError: It is absent, damaged or of another shape.
+    """
+    keep_compiled_functions()
+    folder = Path(checkpoint) if checkpoint is not None else embedded_path()
+    model, config = load_checkpoint(folder)
+    try:
+      codec = get_codec(
+        config["codec"]["name"], **config["codec"].get("settings", {})
+      )
+    except (KeyError, TypeError) as error:
+      raise CheckpointError(
+        f"{folder}/config.json: the codec is not described: {error}."
+      ) from None
+    sizes = tuple(stop - start for start, stop in model.config.columns)
+    if sizes != tuple(codec.vocabulary.level_sizes):
+      raise CheckpointError(
+        f"{folder}: its model has levels of {sizes} codes, its codec of"
+        f" {tuple(codec.vocabulary.level_sizes)}."
+      )
+    name = "embedded" if checkpoint is None else str(folder)
+    return cls(Generator(model, codec), config, name)
+
+  def embed_style(self, style: StyleItem) -> Float[np.ndarray, " 768"]:
+    """Embeds a text, a score, a MIDI file or a weighted list of these.
+
+    Returns:
+      A unit vector of 768 dimensions.
+
+    Raises:
+      ValueError: Nothing in it can be understood, or the weights cannot be
+        normalised.
+    """
+    return self.style_model.embed(style)
+
+  @property
+  def hears_style(self) -> bool:
+    """Whether the checkpoint was trained with style.
+
+    Until it was, its style slots are masked: a style changes nothing.
+    """
+    return self.generator.config.style_vocab_size > 1
+
+  def _style_rows(self, style: np.ndarray | None) -> np.ndarray | None:
+    if style is None:
+      return None
+    if np.shape(style) != (768,):
+      raise ValueError(
+        f"style must be an embedding of shape (768,), got {np.shape(style)}."
+        " Make one with embed_style."
+      )
+    return self.style_model.tokenize(style) if self.hears_style else None
+
+  def init_state(self, context: Score | None = None) -> GenerationState:
+    """The state that continues `context`; None: that starts from nothing."""
+    return self.generator.init_state(context)
+
+  def generate_chunk(
+    self,
+    state: GenerationState,
+    style: Float[np.ndarray, " d"] | None = None,
+    seed: int = 0,
+    *,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    guidance: float = 0.0,
+  ) -> tuple[Chunk, GenerationState]:
+    """Generates the next 2 s.
+
+    Args:
+      state: From `init_state` or an earlier call; never changed.
+      style: From `embed_style`; None: none.
+      seed: The same seed and state give the same music.
+      sampling: How codes are drawn.
+      guidance: Weight of the style against its absence; 0 costs nothing.
+
+    Returns:
+      The chunk and the state after it.
+    """
+    return self.generator.generate_chunk(
+      state,
+      style=self._style_rows(style),
+      seed=seed,
+      sampling=sampling,
+      guidance=guidance,
+    )
+
+  def generate(
+    self,
+    seconds: float,
+    *,
+    context: Score | None = None,
+    style: Float[np.ndarray, " d"] | None = None,
+    seed: int = 0,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    guidance: float = 0.0,
+    on_chunk: Any = lambda chunk: None,
+  ) -> tuple[Score, GenerationState]:
+    """Generates music of a given length.
+
+    Args:
+      seconds: How much.
+      context: What to continue.
+      style: From `embed_style`.
+      seed: Of all draws.
+      sampling: How codes are drawn.
+      guidance: Weight of the style.
+      on_chunk: Called with each `Chunk`.
+
+    Returns:
+      The new music, its time 0 at the end of the context, and the state
+      before it (its `now_s` is that time).
+    """
+    if not (seconds > 0 and math.isfinite(seconds)):
+      raise ValueError(f"seconds must be above 0, got {seconds}.")
+    first = state = self.init_state(context)
+    chunks = []
+    while len(chunks) * self.codec.config.chunk_s < seconds:
+      chunk, state = self.generate_chunk(
+        state, style, seed, sampling=sampling, guidance=guidance
+      )
+      chunks.append(chunk)
+      on_chunk(chunk)
+    music = join_chunks(self.codec, chunks).crop(0.0, seconds)
+    return lifted_pedal(music, max(seconds, music.end_s)), first
+
+
+def lifted_pedal(score: Score, at_s: float) -> Score:
+  """The score with every pedal that stays down lifted at a time, s."""
+  parts = np.arange(len(score.part_names))
+  pedals = score.pedals
+  changes = np.bincount(
+    pedals["part"],
+    np.where(pedals["down"], 1, -1),
+    minlength=len(parts),
+  )
+  lifts = np.zeros(int((changes > 0).sum()), pedals.dtype)
+  if not len(lifts):
+    return score
+  lifts["time_s"] = at_s
+  lifts["part"] = parts[changes > 0]
+  notes = score.notes
+  return Score.from_arrays(
+    onset_s=notes["onset_s"],
+    duration_s=notes["duration_s"],
+    key=notes["key"],
+    velocity=notes["velocity"],
+    part=notes["part"],
+    pedal=np.concatenate([pedals, lifts]),
+    part_names=score.part_names,
+    tempo=score.tempo,
+  )
+
+
+def context_then_music(
+  context: Score | None, music: Score, now_s: float, name: str
+) -> Score:
+  """The context, then the music on a track of its own."""
+  new = Score.from_arrays(
+    onset_s=music.notes["onset_s"] + now_s,
+    duration_s=music.notes["duration_s"],
+    key=music.notes["key"],
+    velocity=music.notes["velocity"],
+    pedal=_later(music.pedals, now_s),
+    part_names=(name,),
+  )
+  if context is None:
+    return new
+  return lifted_pedal(context, max(now_s, context.end_s)).joined(new)
+
+
+def _later(pedals: np.ndarray, seconds: float) -> np.ndarray:
+  moved = pedals.copy()
+  moved["time_s"] += seconds
+  return moved
+
+
+def keep_compiled_functions() -> None:
+  """Keeps compiled functions on disk; without a writable home, does not."""
+  import jax
+
+  if jax.config.jax_compilation_cache_dir:
+    return
+  folder = cache_folder() / "jax"
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError:
+    return
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def cache_folder() -> Path:
+  """Where compiled functions are kept; MAGENTA_MIDI_CACHE moves it."""
+  if base := os.environ.get("MAGENTA_MIDI_CACHE"):
+    return Path(base)
+  home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+  return Path(home) / "magenta_midi"

@@ -1,0 +1,122 @@
+"""`magenta-midi evaluate`: nats a note on music the model has not seen."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from magenta_midi.app.errors import UserError
+from magenta_midi.app.options import (
+  checkpoint_option,
+  load_model,
+  refuse_adapters,
+)
+from magenta_midi.app.output import (
+  console,
+  json_option,
+  print_json,
+  progress_bar,
+)
+
+__all__ = ["command"]
+
+
+@click.command("evaluate")
+@click.argument(
+  "paths",
+  metavar="PATH...",
+  nargs=-1,
+  required=True,
+  type=click.Path(path_type=Path),
+)
+@click.option(
+  "--split",
+  help="Only files of this split, by the list DIR.csv beside the folder DIR"
+  " [default: all files].",
+)
+@click.option(
+  "--adapter", "adapters", multiple=True, metavar="NAME", help="An adapter."
+)
+@click.option(
+  "--no-context",
+  is_flag=True,
+  help="Remove the context, to see what it is worth.",
+)
+@checkpoint_option
+@json_option
+def command(
+  paths: tuple[Path, ...],
+  split: str | None,
+  adapters: tuple[str, ...],
+  no_context: bool,
+  checkpoint: Path | None,
+  as_json: bool,
+) -> None:
+  """Score files or folders in nats a note; lower is more expected.
+
+  Every 2 s of every piece once, with its true 10 s of context, nothing
+  augmented; notes, pedal and the ends of chunks all count.
+  """
+  refuse_adapters(adapters)
+  corpus = _read(paths, split)
+  mm = load_model(checkpoint)
+  from magenta_midi.train.evaluate import evaluate
+
+  with progress_bar() as bar:
+    task = bar.add_task("scoring", note="")
+    evaluation = evaluate(
+      mm.generator.model,
+      mm.codec,
+      corpus,
+      context=not no_context,
+      on_window=lambda done, total: bar.update(
+        task, completed=done, total=total
+      ),
+    )
+  figures = evaluation.figures()
+  low, high = figures["ci95"]
+  click.echo(
+    f"{figures['nats_per_note']:.3f} nats a note (95 % {low:.3f} to"
+    f" {high:.3f}), {figures['nats_per_second']:.1f} a second, over"
+    f" {figures['notes']} notes in {figures['pieces']} pieces"
+  )
+  parts = [*figures["levels"].items(), ("pedal", figures["pedal"])]
+  parts.append(("end", figures["end"]))
+  click.echo("  " + "  ".join(f"{name} {value:.3f}" for name, value in parts))
+  if as_json:
+    print_json(figures)
+
+
+def _read(paths: tuple[Path, ...], split: str | None) -> Any:
+  """Reads and packs the files; bad ones are listed and left out."""
+  from magenta_midi.midi.files import MidiFileError, read_score
+  from magenta_midi.train.corpus import midi_files, pack_scores, split_of
+
+  named, bad = [], []
+  for path in paths:
+    if not path.exists():
+      raise UserError(f"{path}: no such file or folder.")
+    files = midi_files(path)
+    if not files and path.is_dir():
+      raise UserError(f"{path}: holds no MIDI file (.mid, .midi, .kar, .rmi).")
+    if split is not None:
+      of = split_of(path)
+      files = [file for file in files if of(file) == split]
+    for file in files:
+      try:
+        named.append((str(file), read_score(file)))
+      except MidiFileError as error:
+        bad.append(str(error))
+  log = console()
+  for reason in bad:
+    log.print(f"left out: {reason}", soft_wrap=True)
+  corpus = pack_scores(named)
+  if not len(corpus):
+    if len(bad) == 1 and not named:
+      raise UserError(bad[0])
+    raise UserError(
+      f"{', '.join(map(str, paths))}: no music to score"
+      + (f" in split {split!r}" if split else "")
+      + "."
+    )
+  return corpus

@@ -1,0 +1,210 @@
+"""`magenta-midi generate`: continue a performance, or play from nothing."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from magenta_midi.app.errors import UserError, writable
+from magenta_midi.app.options import (
+  checkpoint_option,
+  load_model,
+  parse_sampling,
+  read_music,
+  refuse_adapters,
+  sampling_options,
+  style_items,
+)
+from magenta_midi.app.output import (
+  console,
+  json_option,
+  print_json,
+  progress_bar,
+)
+
+__all__ = ["command"]
+
+# Longer than any session; a mistyped length is no reason to fill a disk.
+LONGEST_S = 24 * 3600
+
+
+@click.command("generate")
+@click.option(
+  "--seconds", type=float, required=True, help="Music to generate, seconds."
+)
+@click.option(
+  "--prompt",
+  "prompts",
+  multiple=True,
+  metavar="TEXT|FILE[:WEIGHT]",
+  help="Style, in words or as a MIDI file; repeatable, weights are relative.",
+)
+@click.option(
+  "--context",
+  type=click.Path(path_type=Path),
+  help="MIDI file to continue [default: play from nothing].",
+)
+@click.option(
+  "--seed",
+  type=int,
+  default=0,
+  show_default=True,
+  help="The same seed gives the same music.",
+)
+@sampling_options
+@click.option(
+  "--guidance",
+  type=float,
+  default=0.0,
+  show_default=True,
+  help="Weight of the style against its absence; 0 costs nothing.",
+)
+@click.option(
+  "--adapter",
+  "adapters",
+  multiple=True,
+  metavar="NAME[:SCALE]",
+  help="A personal style; repeatable.",
+)
+@checkpoint_option
+@click.option(
+  "--out",
+  type=click.Path(path_type=Path),
+  required=True,
+  help="MIDI file to write: the context, then the music on its own track.",
+)
+@click.option(
+  "--wav", type=click.Path(path_type=Path), help="Also write it as sound."
+)
+@click.option(
+  "--plot",
+  type=click.Path(path_type=Path),
+  help="Also draw it as a piano roll (PNG).",
+)
+@json_option
+def command(
+  seconds: float,
+  prompts: tuple[str, ...],
+  context: Path | None,
+  seed: int,
+  temperature: str | None,
+  top_k: str | None,
+  top_p: str | None,
+  min_p: str | None,
+  guidance: float,
+  adapters: tuple[str, ...],
+  checkpoint: Path | None,
+  out: Path,
+  wav: Path | None,
+  plot: Path | None,
+  as_json: bool,
+) -> None:
+  """Continue a performance, or play from nothing."""
+  if not 0 < seconds <= LONGEST_S:
+    raise UserError(
+      f"--seconds must be above 0 and at most {LONGEST_S}, got {seconds:g}."
+    )
+  if not 0 <= seed < 2**31:
+    raise UserError(f"--seed must be in 0..2147483647, got {seed}.")
+  refuse_adapters(adapters)
+  for path in (out, wav, plot):
+    if path is not None:
+      writable(path)
+  given = read_music(context, "--context") if context else None
+  items = style_items(prompts)
+  sampling = parse_sampling(
+    temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+  )
+
+  from magenta_midi.api import context_then_music
+
+  log = console()
+  started = time.perf_counter()
+  with log.status("loading the model"):
+    mm = load_model(checkpoint)
+    style = mm.embed_style(items) if items else None
+    mm.generator.warm_up(guided=guidance != 0)
+    first_note_ms = _first_note_ms(mm, given, seed, sampling)
+  ready_s = time.perf_counter() - started
+  if (items or guidance) and not mm.hears_style:
+    log.print(
+      "note: this checkpoint was trained without style; --prompt and"
+      " --guidance do not change its music yet.",
+      soft_wrap=True,
+    )
+  chunks: list[Any] = []
+  started = time.perf_counter()
+  with progress_bar() as bar:
+    task = bar.add_task("playing", total=seconds, note="")
+
+    def show(chunk: Any) -> None:
+      chunks.append(chunk)
+      bar.update(task, completed=len(chunks) * chunk.seconds)
+
+    music, first = mm.generate(
+      seconds,
+      context=given,
+      style=style,
+      seed=seed,
+      sampling=sampling,
+      guidance=guidance,
+      on_chunk=show,
+    )
+  wall_s = time.perf_counter() - started
+  score = context_then_music(given, music, first.now_s, "magenta_midi")
+  _write(score, out, wav, plot, first.now_s if given else None)
+
+  import jax
+
+  facts = dict(
+    notes=len(music),
+    seconds=seconds,
+    rtf=seconds / wall_s,
+    first_note_ms=first_note_ms,
+    chunks=len(chunks),
+    checkpoint=mm.checkpoint,
+    device=jax.devices()[0].device_kind,
+    ready_s=ready_s,
+  )
+  wrote = ", ".join(str(path) for path in (out, wav, plot) if path)
+  click.echo(
+    f"{facts['notes']} notes in {seconds:g} s of music"
+    f" ({facts['rtf']:.0f} times real time, first note after"
+    f" {first_note_ms:.0f} ms) on {facts['device']}"
+  )
+  click.echo(f"wrote {wrote}")
+  if as_json:
+    print_json(facts)
+
+
+def _first_note_ms(mm: Any, given: Any, seed: int, sampling: Any) -> float:
+  """Time from the end of the context to the first event known, ms."""
+  import numpy as np
+
+  state = mm.init_state(given)
+  started = time.perf_counter()
+  request = mm.generator.request(
+    state, seed=seed, sampling=sampling, limit=1, forced=1
+  )
+  np.asarray(mm.generator.decode(request).codes)
+  return (time.perf_counter() - started) * 1000
+
+
+def _write(
+  score: Any,
+  out: Path,
+  wav: Path | None,
+  plot: Path | None,
+  given_until_s: float | None,
+) -> None:
+  """Writes the MIDI file, then what was asked for beside it."""
+  score.to_file(out)
+  if wav is not None:
+    from magenta_midi.audio.render import render
+
+    render(score, wav)
+  if plot is not None:
+    from magenta_midi.midi.piano_roll import plot_piano_roll
+
+    plot_piano_roll(score, plot, given_until_s=given_until_s)

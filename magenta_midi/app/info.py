@@ -1,0 +1,64 @@
+"""`magenta-midi info`: what is installed here."""
+
+from pathlib import Path
+
+import click
+
+from magenta_midi.app.options import checkpoint_option
+from magenta_midi.app.output import json_option, print_json
+
+__all__ = ["command"]
+
+
+@click.command("info")
+@checkpoint_option
+@json_option
+def command(checkpoint: Path | None, as_json: bool) -> None:
+  """Show the checkpoint, the device and the versions in use."""
+  import importlib.metadata
+  import platform
+
+  import jax
+
+  from magenta_midi.api import cache_folder
+  from magenta_midi.audio.render import find_soundfont
+  from magenta_midi.model.checkpoint import (
+    CheckpointError,
+    embedded_path,
+    read_config,
+  )
+
+  folder = checkpoint or embedded_path()
+  facts: dict = dict(
+    version=importlib.metadata.version("magenta-midi"),
+    python=platform.python_version(),
+    jax=jax.__version__,
+    device=jax.devices()[0].device_kind,
+    devices=len(jax.devices()),
+    cache=str(cache_folder()),
+    soundfont=str(find_soundfont() or "none: the NumPy piano is used"),
+    checkpoint="embedded" if checkpoint is None else str(checkpoint),
+  )
+  try:
+    config = read_config(folder)
+    weights = folder / "weights.safetensors"
+    facts |= dict(
+      parameters=config.get("notes", {}).get("parameters"),
+      megabytes=round(weights.stat().st_size / 1e6, 1),
+      storage=config.get("storage"),
+      codec=config.get("codec"),
+      model=config.get("model"),
+      notes=config.get("notes"),
+    )
+  except (CheckpointError, OSError) as error:
+    if checkpoint is not None:
+      raise
+    facts["checkpoint"] = f"none ({error})"
+  for name, value in facts.items():
+    if not isinstance(value, dict):
+      click.echo(f"{name:12} {value}")
+  held = (facts.get("notes") or {}).get("held_out") or {}
+  if "nats_per_note" in held:
+    click.echo(f"{'held out':12} {held['nats_per_note']:.2f} nats a note")
+  if as_json:
+    print_json(facts)

@@ -1,0 +1,85 @@
+"""Saving and loading; faults are one line."""
+
+import json
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from magenta_midi.model.checkpoint import (
+  CheckpointError,
+  flat_parameters,
+  load_checkpoint,
+  save_checkpoint,
+)
+from magenta_midi.model.config import preset
+from magenta_midi.model.depthformer import Depthformer
+
+
+@pytest.fixture
+def model():
+  config = preset("tiny", level_sizes=(41, 12, 8, 16), reserved=8)
+  return Depthformer(config, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+  ("storage", "error"),
+  [("float32", 0.0), ("bfloat16", 2**-8), ("int8", 1 / 254)],
+)
+def test_round_trip(tmp_path, model, storage, error):
+  save_checkpoint(
+    tmp_path / "c", model, codec={"name": "note"}, storage=storage
+  )
+  loaded, config = load_checkpoint(tmp_path / "c")
+  assert config["codec"] == {"name": "note"}
+  assert loaded.config == model.config
+  before, after = flat_parameters(model), flat_parameters(loaded)
+  assert before.keys() == after.keys()
+  for name, array in before.items():
+    # bfloat16: relative to the value; int8: to the column's largest.
+    allowed = (
+      error * np.abs(array)
+      if storage == "bfloat16"
+      else error * (np.abs(array).max(axis=0))
+    )
+    assert (np.abs(after[name] - array) <= allowed + 1e-7).all(), name
+
+
+def test_saving_replaces_and_leaves_nothing_behind(tmp_path, model):
+  for _ in range(2):
+    save_checkpoint(tmp_path, model, codec={"name": "note"})
+  assert sorted(p.name for p in tmp_path.iterdir()) == [
+    "config.json",
+    "weights.safetensors",
+  ]
+
+
+def test_faults_are_named(tmp_path, model):
+  with pytest.raises(CheckpointError, match=r"no checkpoint there"):
+    load_checkpoint(tmp_path / "absent")
+  folder = tmp_path / "c"
+  save_checkpoint(folder, model, codec={"name": "note"})
+  config = json.loads((folder / "config.json").read_text())
+
+  def rewritten(**changes):
+    changed = {**config, **changes}
+    (folder / "config.json").write_text(json.dumps(changed))
+
+  rewritten(format=99)
+  with pytest.raises(CheckpointError, match="format 99, this version reads 1"):
+    load_checkpoint(folder)
+  rewritten(model={**config["model"], "embed_dim": 64})
+  with pytest.raises(CheckpointError, match="do not fit the config") as caught:
+    load_checkpoint(folder)
+  assert "\n" not in str(caught.value)
+  rewritten(model={"levels": 4})
+  with pytest.raises(CheckpointError, match="incomplete"):
+    load_checkpoint(folder)
+  (folder / "config.json").write_text("{")
+  with pytest.raises(CheckpointError, match="not a checkpoint's config"):
+    load_checkpoint(folder)
+  (folder / "config.json").write_text(json.dumps(config))
+  weights = folder / "weights.safetensors"
+  weights.write_bytes(weights.read_bytes()[:1000])
+  with pytest.raises(CheckpointError, match="cannot be read"):
+    load_checkpoint(folder)

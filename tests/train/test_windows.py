@@ -1,0 +1,178 @@
+"""Training crops equal what the codec makes of the same music at *now*."""
+
+import dataclasses
+
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import given, settings
+
+from magenta_midi.midi.score import Score
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.vocabulary import NONE
+from magenta_midi.train.corpus import pack_scores
+from magenta_midi.train.windows import (
+  EXAMPLE_DTYPE,
+  cut_examples,
+  frame_counts,
+)
+
+CODEC = NoteCodec()
+
+
+@st.composite
+def scores(draw):
+  """Scores on the millisecond, first event at 0, no long silence."""
+  count = draw(st.integers(1, 60))
+  gaps = draw(
+    st.lists(
+      st.sampled_from([0, 0, 3, 5, 7, 10, 40, 125, 500, 1900]),
+      min_size=count,
+      max_size=count,
+    )
+  )
+  onset = np.cumsum([0, *gaps[1:]]) / 1000
+  key = draw(st.lists(st.integers(20, 100), min_size=count, max_size=count))
+  duration = draw(
+    st.lists(st.integers(1, 12_000), min_size=count, max_size=count)
+  )
+  velocity = draw(
+    st.lists(st.integers(1, 127), min_size=count, max_size=count)
+  )
+  pedal_times = draw(
+    st.lists(st.integers(0, 20_000), max_size=12, unique=True).map(sorted)
+  )
+  pedal = [(t / 1000, i % 2 == 0, 0) for i, t in enumerate(pedal_times)]
+  return Score.from_arrays(
+    onset_s=onset,
+    duration_s=np.array(duration) / 1000,
+    key=np.array(key),
+    velocity=np.array(velocity),
+    pedal=pedal,
+  )
+
+
+def example(now_ms: int, context_steps: int = 1000) -> np.ndarray:
+  rows = np.zeros(1, EXAMPLE_DTYPE)
+  rows["now_ms"] = now_ms
+  rows["tempo"] = 1.0
+  rows["velocity_gain"] = 1.0
+  rows["context_steps"] = context_steps
+  return rows
+
+
+@settings(max_examples=100)
+@given(scores(), st.integers(0, 2500), st.sampled_from([0, 1, 130, 1000]))
+def test_crops_equal_the_codecs(score, now_step, context_steps):
+  corpus = pack_scores([("piece", score)])
+  first_s = min(
+    [float(score.notes["onset_s"][0])]
+    + [float(p["time_s"]) for p in score.pedals[:1]]
+  )
+  assert first_s == 0.0
+  now_s = now_step / 100
+  batch, capped = cut_examples(
+    CODEC,
+    [corpus],
+    example(now_step * 10, context_steps),
+    context_frames=256,
+    target_frames=192,
+    target_steps=400,
+  )
+  assert not capped[0]
+  context = CODEC.encode_context(
+    score, now_s, context_s=context_steps / 100, max_frames=256
+  )
+  count = len(context.step)
+  to_ids = CODEC.vocabulary.to_ids
+  # What was packed: silences over 3 s are shortened, so compare only where
+  # the piece was left as it is.
+  unchanged = (
+    corpus.lengths_ms[0]
+    == np.round(
+      1000
+      * max(
+        score.notes["onset_s"][-1],
+        score.pedals["time_s"][-1] if len(score.pedals) else 0,
+      )
+    )
+  )
+  if not unchanged:
+    return
+  ids, expected = batch.context_ids[0, :count], to_ids(context.codes)
+  np.testing.assert_array_equal(ids[:, :3], expected[:, :3])
+  # What remains of a note is a difference of floats: an edge may fall so or
+  # so.
+  assert (np.abs(ids[:, 3] - expected[:, 3]) <= 1).all()
+  np.testing.assert_array_equal(batch.context_time[0, :count], context.step)
+  assert not batch.context_ids[0, count:].any()
+
+  own = CODEC.encode_targets(score, now_s, seconds=4.0)
+  events = len(own.step)
+  np.testing.assert_array_equal(
+    batch.targets[0, :events], to_ids(own.codes)
+  )
+  np.testing.assert_array_equal(batch.weights[0, :events], own.codes >= 0)
+  assert batch.targets[0, events, 0] == to_ids(CODEC.end_frame())[0]
+  assert (batch.targets[0, events, 1:] == NONE).all()
+  assert batch.weights[0, events].tolist() == [True, False, False, False]
+  assert not batch.weights[0, events + 1 :].any()
+  # The decoder hears the start, then each own event.
+  assert not batch.input_ids[0, 0].any()
+  np.testing.assert_array_equal(
+    batch.input_ids[0, 1 : events + 1], to_ids(own.codes)
+  )
+  np.testing.assert_array_equal(
+    batch.input_time[0, 1 : events + 1], own.step
+  )
+  counts = frame_counts(CODEC, [corpus], example(now_step * 10, context_steps), 400)
+  assert [int(c[0]) for c in counts] == [count, events]
+
+
+def test_a_capped_example_has_no_end():
+  score = Score.from_arrays(
+    onset_s=np.arange(50) / 50,
+    duration_s=np.full(50, 0.1),
+    key=np.arange(50) + 30,
+    velocity=np.full(50, 64),
+  )
+  corpus = pack_scores([("piece", score)])
+  batch, capped = cut_examples(
+    CODEC,
+    [corpus],
+    example(0),
+    context_frames=64,
+    target_frames=16,
+    target_steps=400,
+  )
+  assert capped.tolist() == [True]
+  assert batch.weights.all()
+
+
+def test_augmentation_moves_what_it_says():
+  score = Score.from_arrays(
+    onset_s=[0.0, 1.0],
+    duration_s=[0.5, 0.5],
+    key=[60, 64],
+    velocity=[60, 60],
+  )
+  corpus = pack_scores([("piece", score)])
+  rows = example(0)
+  rows["tempo"] = 1.1
+  rows["transpose"] = -3
+  rows["velocity_gain"] = 0.5
+  rows["velocity_shift"] = 8
+  batch, _ = cut_examples(
+    CODEC,
+    [corpus],
+    rows,
+    context_frames=16,
+    target_frames=16,
+    target_steps=400,
+  )
+  codes = CODEC.vocabulary.to_codes(batch.targets[0, :2])
+  assert codes[:, 0].tolist() == [0, 91]
+  assert codes[:, 1].tolist() == [57, 61]
+  assert codes[:, 2].tolist() == [9, 9]
+  expected = CODEC.config.duration_to_code(np.array([0.5 / 1.1]))
+  assert codes[0, 3] == expected[0]
+  assert dataclasses.is_dataclass(corpus)

@@ -20,7 +20,7 @@ from magenta_midi.model.checkpoint import (
   embedded_path,
   load_checkpoint,
 )
-from magenta_midi.style import DescriptorStyle, StyleItem
+from magenta_midi.style import DescriptorStyle, Prompt
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.typing import Float
 
@@ -88,7 +88,7 @@ class MagentaMidi:
     name = "embedded" if checkpoint is None else str(folder)
     return cls(Generator(model, codec), config, name)
 
-  def embed_style(self, style: StyleItem) -> Float[np.ndarray, " 768"]:
+  def embed_style(self, style: Prompt) -> Float[np.ndarray, " 768"]:
     """Embeds a text, a score, a MIDI file or a weighted list of these.
 
     Returns:

@@ -23,22 +23,22 @@ from typing import Any
 import click
 from what_it_plays import (
   FEWEST,
-  SETTINGS,
-  load_generator,
   play_all,
   read_all,
   run,
-  sampling_of,
 )
 
 from magenta_midi.app.errors import UserError, writable
+from magenta_midi.app.options import checkpoint_option, load_model
 from magenta_midi.app.output import console, json_option, print_json
-from magenta_midi.app.runtime import compilation_cache
-from magenta_midi.model.checkpoint import embedded_path, write_atomically
+from magenta_midi.generate.sampling import Sampling, level_sampling
+from magenta_midi.model.checkpoint import write_atomically
+from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.continuations import choose_passages
 from magenta_midi.train.likeness import compare
 from magenta_midi.train.two_sample import two_sample_figures
 
+SETTINGS = ("temperature", "top_p", "min_p", "top_k")
 # Cold onset and key with warm velocity and duration, and the other way round.
 DEFAULT = (
   *(
@@ -57,22 +57,29 @@ DEFAULT = (
 )
 
 
-def parsed(setting: str) -> dict[str, str]:
-  """Reads `temperature=0.9 top_p=0.95`; what is absent is off.
+def parsed(setting: str) -> Sampling:
+  """Reads `temperature=0.9,1,1,1 top_p=0.95`; what is absent is off.
 
   Raises:
-    UserError: A name is unknown or has no value.
+    UserError: A name is unknown, or its value is no number.
   """
-  texts = {}
+  values: dict[str, Any] = {}
   for word in setting.split():
-    name, equals, value = word.partition("=")
-    if name not in SETTINGS or not equals:
+    name, _, text = word.partition("=")
+    number = int if name == "top_k" else float
+    try:
+      numbers = [number(part) for part in text.split(",")]
+    except ValueError:
+      numbers = []
+    if name not in SETTINGS or not numbers:
       raise UserError(
-        f"{setting!r}: expected NAME=VALUE with a name of"
-        f" {', '.join(SETTINGS)}, got {word!r}."
+        f"{setting!r}: expected NAME=VALUE (a number, or one a level with"
+        f" commas) with a name of {', '.join(SETTINGS)}, got {word!r}."
       )
-    texts[name] = value
-  return texts
+    values[name] = numbers[0] if len(numbers) == 1 else numbers
+  sampling = Sampling(**values)
+  level_sampling(sampling, NoteCodec().levels)
+  return sampling
 
 
 def score_of(result: dict[str, Any]) -> float:
@@ -141,11 +148,7 @@ def read_results(path: Path, run_of: dict[str, Any]) -> list[dict[str, Any]]:
 @click.option(
   "--split", default="valid", show_default=True, help="Which pieces."
 )
-@click.option(
-  "--checkpoint",
-  type=click.Path(path_type=Path),
-  help="Folder of the checkpoint.  [default: the embedded one]",
-)
+@checkpoint_option
 @click.option(
   "--continuations",
   type=click.IntRange(FEWEST),
@@ -199,7 +202,6 @@ def command(
   **grid: tuple[str, ...],
 ) -> None:
   """Rank settings of the sampler by what they play."""
-  compilation_cache()
   given = [
     [f"{name}={value}" for value in grid[name]]
     for name in SETTINGS
@@ -210,12 +212,13 @@ def command(
     wanted += [" ".join(words) for words in itertools.product(*given)]
   wanted = list(dict.fromkeys(wanted or DEFAULT))
   # All are read before the first is played: a slip must not show after hours.
-  samplings = {setting: sampling_of(parsed(setting)) for setting in wanted}
+  samplings = {setting: parsed(setting) for setting in wanted}
   results_path = writable(out / "results.jsonl")
 
-  generator, config = load_generator(checkpoint or embedded_path())
+  model = load_model(checkpoint)
+  generator = model.generator
   run_of = dict(
-    sha256=config.get("sha256"),
+    sha256=model.config.get("sha256"),
     data=[folder.name for folder in folders],
     split=split,
     continuations=continuations,

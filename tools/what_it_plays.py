@@ -6,7 +6,7 @@ Contexts of 10 s are cut from held-out pieces and continued; the table compares
 the continuations with the real ones. `docs/` says what the columns mean.
 """
 
-import json
+import dataclasses
 import re
 import sys
 import time
@@ -19,19 +19,22 @@ import rich.box
 import rich.console
 import rich.table
 
+from magenta_midi.api import context_then_music
 from magenta_midi.app.errors import UserError, one_line_errors
+from magenta_midi.app.options import (
+  checkpoint_option,
+  load_model,
+  parse_sampling,
+  sampling_options,
+)
 from magenta_midi.app.output import (
   console,
   json_option,
   print_json,
   progress_bar,
 )
-from magenta_midi.app.runtime import compilation_cache
 from magenta_midi.generate.sampling import Sampling
-from magenta_midi.generate.streaming import Generator
-from magenta_midi.midi.score import Score
-from magenta_midi.model.checkpoint import embedded_path, load_checkpoint
-from magenta_midi.tokens.codec import get_codec
+from magenta_midi.generate.streaming import CONTEXT_S, Generator
 from magenta_midi.train.continuations import (
   Passage,
   Piece,
@@ -43,42 +46,8 @@ from magenta_midi.train.continuations import (
 from magenta_midi.train.likeness import CHUNK_S, compare
 from magenta_midi.train.two_sample import two_sample_figures
 
-SETTINGS = ("temperature", "top_p", "min_p", "top_k")
 # The two-sample control halves the pieces, and each half is cross-validated.
 FEWEST = 4
-
-
-def per_level(text: str) -> float | list[float]:
-  """Reads `T`, or `T,T,T,T` for onset, key, velocity and duration.
-
-  Raises:
-    UserError: It is neither.
-  """
-  try:
-    values = [float(word) for word in text.split(",")]
-  except ValueError:
-    raise UserError(
-      f"{text!r}: expected one number, or one a level with commas between."
-    ) from None
-  return values[0] if len(values) == 1 else values
-
-
-def sampling_of(texts: dict[str, str]) -> Sampling:
-  """The sampler's settings from texts such as `0.9,0.95,1,1`."""
-  values: dict[str, Any] = {}
-  for name, text in texts.items():
-    value = per_level(text)
-    if name == "top_k":
-      value = [int(v) for v in value] if isinstance(value, list) else int(value)
-    values[name] = value
-  return Sampling(**values)
-
-
-def load_generator(folder: Path) -> tuple[Generator, dict[str, Any]]:
-  """A checkpoint's generator and config."""
-  model, config = load_checkpoint(folder)
-  codec = get_codec(config["codec"]["name"], **config["codec"]["settings"])
-  return Generator(model, codec), config
 
 
 def read_all(
@@ -130,16 +99,8 @@ def save_takes(takes: Sequence[Take], folder: Path) -> None:
     name = re.sub(r"\W+", "-", Path(passage.title).stem).strip("-")[:60]
     stem = f"{passage.seconds:g}s-{index:02d}-{name}"
     for kind, music in (("played", take.music), ("real", passage.real)):
-      context = passage.context
-      later = Score.from_arrays(
-        onset_s=music.notes["onset_s"] + 10.0,
-        duration_s=music.notes["duration_s"],
-        key=music.notes["key"],
-        velocity=music.notes["velocity"],
-        pedal=[(row["time_s"] + 10.0, row["down"]) for row in music.pedals],
-        part_names=(kind,),
-      )
-      context.joined(later).to_file(folder / f"{stem}-{kind}.mid")
+      score = context_then_music(passage.context, music, CONTEXT_S, kind)
+      score.to_file(folder / f"{stem}-{kind}.mid")
 
 
 def table_of(figures: dict[str, Any]) -> rich.table.Table:
@@ -149,7 +110,7 @@ def table_of(figures: dict[str, Any]) -> rich.table.Table:
     f" {figures['seconds']:g} s from {figures['pieces']} pieces",
     box=rich.box.SIMPLE,
   )
-  table.add_column("")
+  table.add_column("", no_wrap=True)
   for column in ("played", "real", "overlap", "real/real"):
     table.add_column(column, justify="right")
   for name, found in figures["quantities"].items():
@@ -158,7 +119,7 @@ def table_of(figures: dict[str, Any]) -> rich.table.Table:
     table.add_row(
       name.replace("_", " "),
       *(
-        f"{side['mean']:.3g} ({side['p10']:.3g}..{side['p90']:.3g})"
+        f"{side['mean']:.3g} ({side['p10']:.2g}..{side['p90']:.2g})"
         for side in sides
       ),
       f"{found['overlap']:.3f}",
@@ -196,11 +157,7 @@ def two_sample_line(found: dict[str, Any]) -> str:
 @click.option(
   "--split", default="test", show_default=True, help="Which pieces."
 )
-@click.option(
-  "--checkpoint",
-  type=click.Path(path_type=Path),
-  help="Folder of the checkpoint.  [default: the embedded one]",
-)
+@checkpoint_option
 @click.option(
   "--continuations",
   type=click.IntRange(0),
@@ -230,14 +187,7 @@ def two_sample_line(found: dict[str, Any]) -> str:
   show_default=True,
   help="Their length, s.",
 )
-@click.option(
-  "--temperature",
-  help="One value, or 4 for onset, key, velocity, duration: 0.9,0.95,1,1."
-  "  [default: the sampler's]",
-)
-@click.option("--top-p", help="Likewise.")
-@click.option("--min-p", help="Likewise.")
-@click.option("--top-k", help="Likewise.")
+@sampling_options
 @click.option(
   "--seed", type=int, default=0, show_default=True, help="Of all draws."
 )
@@ -258,20 +208,19 @@ def command(
   seed: int,
   save_midi: Path | None,
   as_json: bool,
-  **limits: str | None,
+  **limits: Any,
 ) -> None:
   """Measure what a checkpoint plays, beside held-out music."""
-  compilation_cache()
-  texts = {k: v for k, v in limits.items() if v is not None}
-  sampling = sampling_of(texts)
-  generator, config = load_generator(checkpoint or embedded_path())
+  sampling = parse_sampling(**limits)
+  model = load_model(checkpoint)
+  generator = model.generator
   pieces = read_all(folders, split, generator)
   figures: dict[str, Any] = dict(
-    checkpoint=str(checkpoint or "embedded"),
-    sha256=config.get("sha256"),
+    checkpoint=model.checkpoint,
+    sha256=model.config.get("sha256"),
     split=split,
     seed=seed,
-    sampling=texts,
+    sampling=dataclasses.asdict(sampling),
   )
   output = rich.console.Console(highlight=False)
   takes: list[Take] = []
@@ -317,7 +266,7 @@ def command(
   if save_midi is not None:
     save_takes(takes, save_midi)
   if as_json:
-    print_json(json.loads(json.dumps(figures)))
+    print_json(figures)
 
 
 def run(tool: click.Command) -> None:

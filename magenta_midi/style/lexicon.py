@@ -130,7 +130,10 @@ SOME_WORDS = "slow, busy, gentle, loud, high, staccato, minor, ballad, stride"
 _NEGATIONS = ("not", "no", "never", "without", "neither", "nor", "less")
 _STRONG = ("very", "really", "extremely", "highly", "super", "molto")
 _WEAK = ("slightly", "somewhat", "rather", "fairly", "poco", "mildly")
-_STRENGTHS = dict.fromkeys(_STRONG, 1.5) | dict.fromkeys(_WEAK, 0.5)
+_STRENGTHS: dict[str, float] = {
+  **{word: 1.5 for word in _STRONG},
+  **{word: 0.5 for word in _WEAK},
+}
 # What "not" leaves of a word: not loud is less than soft.
 _NEGATED = -0.6
 _LONGEST_PHRASE = max(len(phrase.split()) for phrase in LEXICON)
@@ -143,7 +146,8 @@ def find_words(text: str) -> list[tuple[str, float]]:
   """The known words and phrases of a text, and how much each is meant.
 
   "very" and the like make 1 into 1.5, "slightly" into 0.5; "not" turns the
-  next known word around ("not slow or loud" says not slow, and loud).
+  next known word around ("not slow or loud" says not slow, and loud), and
+  "not very" does so less.
 
   Args:
     text: Of any kind; case, accents and hyphens do not matter.
@@ -161,7 +165,7 @@ def find_words(text: str) -> list[tuple[str, float]]:
     for length in range(min(_LONGEST_PHRASE, len(words) - i), 0, -1):
       phrase = " ".join(words[i : i + length])
       if phrase in LEXICON:
-        found.append((phrase, sign * strength))
+        found.append((phrase, strength if sign > 0 else sign / strength))
         sign, strength, i = 1.0, 1.0, i + length
         break
     else:

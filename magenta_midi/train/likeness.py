@@ -241,10 +241,10 @@ def _shares(
   return dict(
     notes=sum(map(len, scores)),
     silent_chunks=mean(silent_share),
-    pedal_changes_per_second=mean(pedal_changes) / seconds,
+    pedal_changes_per_s=mean(pedal_changes) / seconds,
     pedal_down=mean(pedal_share),
     longest_repetition=max(runs),
-    mean_longest_repetition=float(np.mean(runs)),
+    mean_repetition=float(np.mean(runs)),
     # As long as a run that the sampler draws again.
     repeating=float(np.mean(np.array(runs) >= RUN)),
   )

@@ -46,9 +46,12 @@ def test_unit_vectors(model, slow, busy, tmp_path):
 def test_the_same_in_another_model(model, slow):
   other = DescriptorStyle()
   assert (other.embed(slow) == model.embed(slow)).all()
-  # From a run of this test: embeddings must never change silently, models
-  # are trained on their tokens.
-  assert model.tokenize(model.embed(SLOW)).tolist() == TOKENS_OF_SLOW
+
+
+def test_tokens_never_change_silently(model):
+  # Golden, printed by the left side: models are trained on these tokens.
+  tokens = model.tokenize(model.embed(SLOW)).tolist()
+  assert tokens == [18, 344, 632, 922, 1144, 1400]
 
 
 def test_text_finds_its_music(model, slow, busy):

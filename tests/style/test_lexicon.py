@@ -27,7 +27,7 @@ def test_words_in_messages_are_known():
     ("slightly slow", [("slow", 0.5)]),
     ("not loud", [("loud", -0.6)]),
     ("it isn’t at all loud", [("loud", -0.6)]),
-    ("not very loud", [("loud", -0.9)]),
+    ("not very loud", [("loud", -0.4)]),
     ("without pedal", [("pedal", -0.6)]),
     ("neither slow nor soft", [("slow", -0.6), ("soft", -0.6)]),
     ("not slow but loud", [("slow", -0.6), ("loud", 1)]),
@@ -39,4 +39,4 @@ def test_words_in_messages_are_known():
   ],
 )
 def test_find_words(text, found):
-  assert find_words(text) == found
+  assert find_words(text) == [(word, pytest.approx(by)) for word, by in found]

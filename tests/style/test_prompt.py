@@ -38,7 +38,7 @@ def test_files(tmp_path, slow, as_text):
 
 @pytest.mark.parametrize("prompt", ["absent.mid", Path("absent")])
 def test_absent_file(prompt):
-  with pytest.raises(MidiFileError, match="absent.*no such file"):
+  with pytest.raises(MidiFileError, match=r"absent.*no such file"):
     embed_prompt(prompt, axis)
 
 

@@ -1,6 +1,6 @@
 """A live MIDI duet: an AI that has learned to play like you answers in time.
 
-  from magenta_midi import MagentaMidi, Score
+from magenta_midi import MagentaMidi, Score
 """
 
 import importlib

@@ -3,7 +3,9 @@
   python tools/what_it_plays.py --data DIR [--data DIR] [--checkpoint DIR]
 
 Contexts of 10 s are cut from held-out pieces and continued; the table compares
-the continuations with the real ones. `docs/` says what the columns mean.
+the continuations with the real ones: mean (10th..90th percentile), the overlap
+area of the two densities, and, as a yardstick, that of two halves of the real
+music. `magenta_midi/train/likeness.py` and `two_sample.py` say what is counted.
 """
 
 import dataclasses
@@ -103,6 +105,11 @@ def save_takes(takes: Sequence[Take], folder: Path) -> None:
       score.to_file(folder / f"{stem}-{kind}.mid")
 
 
+def number(value: float, digits: int = 3) -> str:
+  """Three digits, or all of a large whole number."""
+  return f"{value:.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
+
+
 def table_of(figures: dict[str, Any]) -> rich.table.Table:
   """The figures of continuations of one length as a table."""
   table = rich.table.Table(
@@ -119,7 +126,8 @@ def table_of(figures: dict[str, Any]) -> rich.table.Table:
     table.add_row(
       name.replace("_", " "),
       *(
-        f"{side['mean']:.3g} ({side['p10']:.2g}..{side['p90']:.2g})"
+        f"{number(side['mean'])}"
+        f" ({number(side['p10'], 2)}..{number(side['p90'], 2)})"
         for side in sides
       ),
       f"{found['overlap']:.3f}",
@@ -128,7 +136,7 @@ def table_of(figures: dict[str, Any]) -> rich.table.Table:
   for name in figures["generated"]:
     table.add_row(
       name.replace("_", " "),
-      *(f"{figures[side][name]:.3g}" for side in ("generated", "real")),
+      *(number(figures[side][name]) for side in ("generated", "real")),
     )
   return table
 

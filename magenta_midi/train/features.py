@@ -10,7 +10,7 @@ from magenta_midi.train.likeness import (
   pedal_share,
   polyphony,
 )
-from magenta_midi.typing import Float, Int
+from magenta_midi.typing import Float, Int, Shaped
 
 __all__ = ["FEATURES", "WINDOW_S", "window_features"]
 
@@ -33,6 +33,8 @@ FEATURES = (
   *(f"polyphony_{name}" for name in ("mean", "spread", "most")),
   *(f"key_{name}" for name in ("mean", "spread", "leap")),
   *(f"velocity_{name}" for name in ("mean", "spread", "leap")),
+  *(f"velocity_follows_{name}" for name in ("itself", "key")),
+  "interval_follows_itself",
   *(f"pedal_{name}" for name in ("down", "changes")),
   "chords",
   "out_of_scale",
@@ -52,6 +54,15 @@ def _share(
   bins: Int[np.ndarray, " n"], size: int
 ) -> Float[np.ndarray, " size"]:
   return np.bincount(bins, minlength=size) / max(1, len(bins))
+
+
+def _correlation(
+  a: Shaped[np.ndarray, " n"], b: Shaped[np.ndarray, " n"]
+) -> float:
+  """Pearson's; 0 where one side is constant or short."""
+  if len(a) < 3 or np.ptp(a) < 1e-9 or np.ptp(b) < 1e-9:
+    return 0.0
+  return float(np.corrcoef(a, b)[0, 1])
 
 
 def window_features(
@@ -95,6 +106,9 @@ def window_features(
         mean(velocity),
         spread(velocity),
         mean(np.abs(np.diff(velocity))),
+        _correlation(velocity[1:], velocity[:-1]),
+        _correlation(velocity, key),
+        _correlation(np.log(steps[1:] + 0.01), np.log(steps[:-1] + 0.01)),
         pedal_share(score, seconds),
         np.log1p(pedal_changes(score, seconds)),
         mean(together),

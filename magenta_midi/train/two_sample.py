@@ -187,7 +187,6 @@ def two_sample_figures(
   for take in takes:
     for window in range(int(take.passage.seconds / WINDOW_S)):
       start, end = window * WINDOW_S, (window + 1) * WINDOW_S
-      # Half a step earlier: rounding errors must not move a note.
       generated.append(window_features(_window(take.music, start, end)))
       real.append(window_features(_window(take.passage.real, start, end)))
       pieces.append(take.passage.piece)
@@ -239,5 +238,6 @@ def _controls(
 
 
 def _window(score: Score, start_s: float, end_s: float) -> Score:
+  # A little earlier: rounding errors must not move a note.
   early_s = 0.0025
   return score.crop(max(0.0, start_s - early_s), end_s - early_s)

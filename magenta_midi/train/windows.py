@@ -136,7 +136,7 @@ def _gather(
   pedal = np.zeros(count, bool)
   rows = []
   for row, example in enumerate(examples):
-    piece = corpora[example["corpus"]].piece(example["piece"])
+    piece = corpora[example["corpus"]].piece(int(example["piece"]))
     # One step of slack; the exact bounds are applied to the steps below.
     reach = (example["context_steps"] + before_steps + 1) * step_ms
     time = piece["time_ms"]

@@ -64,7 +64,9 @@ def test_only_legal_codes_and_limits_speak_of_them():
 
 
 def test_levels_have_their_own_values():
-  spread = level_sampling(Sampling(temperature=[1.0, 2.0, 3.0, 4.0], top_k=5), 4)
+  spread = level_sampling(
+    Sampling(temperature=[1.0, 2.0, 3.0, 4.0], top_k=5), 4
+  )
   assert spread.temperature.tolist() == [1, 2, 3, 4]
   assert spread.top_k.tolist() == [5] * 4
   with pytest.raises(ValueError, match="temperature must be one value or 4"):

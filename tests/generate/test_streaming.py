@@ -60,9 +60,14 @@ def test_cached_decoding_equals_the_teacher_forced_pass(generator, phrase):
   time = np.zeros((1, count), np.int32)
   time[0, 1:] = step[: count - 1]
   logits = generator.model(
-    Frames(request.context_ids, request.context_time, request.context_part),
-    Frames(inputs, time, np.zeros_like(time)),
-    jnp.asarray(ids[None]),
+    *jax.tree.map(
+      jnp.asarray,
+      (
+        Frames(request.context_ids, request.context_time, request.context_part),
+        Frames(inputs, time, np.zeros_like(time)),
+        ids[None],
+      ),
+    )
   )
   for level in range(4):
     log_p = np.asarray(jax.nn.log_softmax(logits[level][0]))
@@ -160,6 +165,7 @@ def test_a_note_may_cross_the_border_of_its_chunk(generator):
 def test_no_guidance_is_the_plain_decoder_and_weights_matter(generator, phrase):
   state = generator.init_state(phrase)
   style = np.array([3, 5], np.int32)
+
   # Bold draws at the drawn weights leave most chunks empty: force events.
   def forced(**settings):
     request = generator.request(state, limit=20, forced=20, **settings)

@@ -154,3 +154,20 @@ def test_a_folder_is_read_and_its_bad_files_are_listed(tmp_path, midi):
   assert refused[0][1].startswith("not a MIDI file")
   with pytest.raises(MidiFileError, match="no such folder"):
     read_folder(tmp_path / "nowhere")
+
+
+def test_pedal_changes_of_one_tick_all_come_back(tmp_path):
+  """A player's half pedal flutters within a millisecond."""
+  times = [1.0, 1.0000001, 1.0000002, 1.0005, 2.0, 2.0000001]
+  score = Score.from_arrays(
+    onset_s=[0.0],
+    duration_s=[3.0],
+    key=[60],
+    velocity=[64],
+    pedal=[(t, i % 2 == 0) for i, t in enumerate(times)],
+  )
+  path = tmp_path / "flutter.mid"
+  score.to_file(path)
+  back = Score.from_file(path).pedals
+  assert back["down"].tolist() == [i % 2 == 0 for i in range(6)]
+  assert np.abs(back["time_s"] - np.array(times)).max() <= 0.005

@@ -1,0 +1,109 @@
+"""The held-out protocol counts everything once."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from magenta_midi.midi.score import Score
+from magenta_midi.model.config import preset
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.testing import tiny_generator
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.vocabulary import RESERVED
+from magenta_midi.train.corpus import join_corpora, pack_scores
+from magenta_midi.train.evaluate import evaluate, protocol_windows
+
+CODEC = NoteCodec()
+
+
+def random_score(seed: int, seconds: float) -> Score:
+  rng = np.random.default_rng(seed)
+  count = int(seconds * 9)
+  onset = np.sort(rng.uniform(0, seconds, count)).round(3)
+  onset[0] = 0.0
+  return Score.from_arrays(
+    onset_s=onset,
+    duration_s=rng.uniform(0.05, 2.0, count).round(3),
+    key=rng.integers(30, 90, count),
+    velocity=rng.integers(20, 110, count),
+    pedal=[(t, i % 2 == 0) for i, t in enumerate(np.arange(0.5, seconds, 0.9))],
+  )
+
+
+@pytest.fixture(scope="module")
+def corpus():
+  return pack_scores(
+    [("a", random_score(0, 21.0)), ("b", random_score(1, 7.0))]
+  )
+
+
+def uniform_model():
+  """A model that finds every code of a level equally likely."""
+  config = preset(
+    "tiny", level_sizes=CODEC.vocabulary.level_sizes, reserved=RESERVED
+  )
+  model = Depthformer(config, rngs=nnx.Rngs(0))
+  model.logits_dense.kernel[...] = 0 * model.logits_dense.kernel[...]
+  model.eval()
+  return model
+
+
+def test_a_uniform_model_costs_what_can_be_counted(corpus):
+  found = evaluate(uniform_model(), CODEC, corpus)
+  notes = [np.count_nonzero(corpus.piece(i)["key"] < 128) for i in range(2)]
+  pedals = [np.count_nonzero(corpus.piece(i)["key"] >= 128) for i in range(2)]
+  assert found.notes.tolist() == notes
+  sizes = np.log([401, 130, 32, 64])
+  for index in range(2):
+    np.testing.assert_allclose(
+      found.nats[index, :4], sizes * notes[index], rtol=1e-4
+    )
+    np.testing.assert_allclose(
+      found.nats[index, 4], (sizes[0] + sizes[1]) * pedals[index], rtol=1e-4
+    )
+  # END of a chunk: the uniform chance of END or of an onset past 2 s.
+  chunks = [11, 4]
+  ends = []
+  for index in range(2):
+    events = corpus.piece(index)
+    step = np.floor(events["time_ms"] / 10 + 0.5).astype(int)
+    total = 0.0
+    for chunk in range(chunks[index]):
+      inside = step[(step >= chunk * 200) & (step < chunk * 200 + 200)]
+      last = inside[-1] - chunk * 200 if len(inside) else 0
+      total += np.log(401 / (401 - (200 - last)))
+    ends.append(total)
+  np.testing.assert_allclose(found.nats[:, 5], ends, rtol=1e-3)
+  assert found.seconds.tolist() == [22.0, 8.0]
+
+
+def test_windows_cover_every_event_once(corpus):
+  windows = protocol_windows(corpus, 1000)
+  for piece in range(2):
+    events = corpus.piece(piece)
+    step = np.floor(events["time_ms"] / 10 + 0.5).astype(int)
+    now = windows["now_ms"][windows["piece"] == piece] // 10
+    counts = [np.count_nonzero((step >= n) & (step < n + 200)) for n in now]
+    assert sum(counts) == len(events)
+
+
+def test_pieces_are_scored_alike_alone_and_together(corpus):
+  model = tiny_generator().model
+  both = evaluate(model, CODEC, corpus)
+  alone = evaluate(model, CODEC, pack_scores([("b", random_score(1, 7.0))]))
+  np.testing.assert_allclose(both.nats[1], alone.nats[0], rtol=1e-4)
+  joined = join_corpora([corpus, corpus])
+  assert joined is not None
+  twice = evaluate(model, CODEC, joined)
+  np.testing.assert_allclose(twice.nats[2:], both.nats, rtol=1e-4)
+  low, high = twice.interval()
+  assert low <= twice.nats_per_note <= high
+
+
+def test_removing_the_context_changes_the_score(corpus):
+  model = tiny_generator().model
+  with_context = evaluate(model, CODEC, corpus)
+  without = evaluate(model, CODEC, corpus, context=False)
+  assert abs(with_context.nats_per_note - without.nats_per_note) > 1e-4
+  assert jax.default_backend() == "cpu"

@@ -245,7 +245,7 @@ def keep_compiled_functions() -> None:
   """Keeps compiled functions on disk; without a writable home, does not."""
   import jax
 
-  if jax.config.jax_compilation_cache_dir:
+  if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
     return
   folder = cache_folder() / "jax"
   try:

@@ -68,7 +68,7 @@ def command(
     print_json(facts)
 
 
-def _random_model(name: str):  # noqa: ANN202 - a Generator
+def _random_model(name: str):
   from flax import nnx
 
   from magenta_midi.generate.streaming import Generator

@@ -122,10 +122,11 @@ def command(
   folders = [_weighted(text) for text in data]
   keep_compiled_functions()
   import magenta_midi.train.loop as loop
-  from magenta_midi.train.allocator import keep_memory
   from magenta_midi.tokens.note import NoteCodec
+  from magenta_midi.train.allocator import keep_memory
 
   keep_memory()
+  codec = NoteCodec()
   config = loop.TrainConfig(
     preset=preset,
     model=dict(map(_setting, settings)),
@@ -135,6 +136,8 @@ def command(
     target_s=target_seconds,
     seed=seed,
   )
+  # Before the files are read: a mistyped preset should not wait for them.
+  loop.model_config(config, codec)
   corpora, held_out, bad = _read(folders)
   shares = [
     weight if weight is not None else float(corpus.notes)
@@ -165,7 +168,7 @@ def command(
 
     evaluation = loop.train(
       config,
-      NoteCodec(),
+      codec,
       corpora,
       shares,
       held_out,

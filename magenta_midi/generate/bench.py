@@ -31,9 +31,7 @@ def weight_bytes_per_event(generator: Generator) -> int:
       # Keys and values of the memory are projected once a chunk.
       once = "encoder_decoder_attention.key", "encoder_decoder_attention.value"
       total += 0 if any(part in name for part in once) else size
-    elif name.startswith("depth_layers"):
-      total += size * config.levels
-    elif name.startswith("depth_projection"):
+    elif name.startswith("depth_layers") or name.startswith("depth_projection"):
       total += size * config.levels
     elif name.startswith("time_projection"):
       total += size
@@ -53,7 +51,7 @@ def memory_bandwidth() -> float:
   for _ in range(20):
     started = time.perf_counter()
     for matrix in matrices:
-      matrix @ vector
+      np.dot(matrix, vector)
     best = min(best, time.perf_counter() - started)
   return 64 * 512 * 512 * 4 / best
 

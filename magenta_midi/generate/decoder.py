@@ -15,7 +15,8 @@ from flax import nnx
 from magenta_midi.generate.sampling import LevelSampling, draw
 from magenta_midi.model.depthformer import Depthformer, Frames, Memory
 from magenta_midi.model.layers import MASKED, KeyValue
-from magenta_midi.tokens.note import NoteCodec, Rules
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.note import Rules
 from magenta_midi.tokens.vocabulary import PAD
 from magenta_midi.typing import Float, Int
 
@@ -129,7 +130,7 @@ def _depth_step(
 
 def decode_chunk(
   model: Depthformer,
-  codec: NoteCodec,
+  codec: Codec,
   request: ChunkRequest,
   *,
   max_frames: int,
@@ -262,7 +263,7 @@ def decode_chunk(
 
 
 def make_decoder(
-  model: Depthformer, codec: NoteCodec, *, max_frames: int, guided: bool
+  model: Depthformer, codec: Codec, *, max_frames: int, guided: bool
 ) -> Any:
   """Compiles `decode_chunk` over the model's parameters.
 

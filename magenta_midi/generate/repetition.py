@@ -7,8 +7,9 @@ the same keys at the same steps apart.
 import numpy as np
 
 from magenta_midi.midi.score import Score
+from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.frames import Frames
-from magenta_midi.tokens.note import PEDAL_DOWN, NoteCodec
+from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.typing import Bool, Int
 
 __all__ = ["repeats_exactly", "runs_seen_before"]
@@ -36,7 +37,7 @@ def runs_seen_before(
 
 
 def repeats_exactly(
-  history: Score, frames: Frames, now_s: float, codec: NoteCodec
+  history: Score, frames: Frames, now_s: float, codec: Codec
 ) -> bool:
   """Whether the new frames hold a run that was just played.
 

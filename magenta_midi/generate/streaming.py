@@ -16,8 +16,8 @@ from magenta_midi.generate.repetition import repeats_exactly
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.frames import Frames, join_frames
-from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.typing import Int
 
 __all__ = ["Chunk", "GenerationState", "Generator", "join_chunks"]
@@ -81,7 +81,7 @@ class Chunk:
     return len(self.score)
 
 
-def join_chunks(codec: NoteCodec, chunks: Sequence[Chunk]) -> Score:
+def join_chunks(codec: Codec, chunks: Sequence[Chunk]) -> Score:
   """The score of successive chunks; time 0 is the first chunk's start."""
   if not chunks:
     return Score.empty()
@@ -107,7 +107,7 @@ class Generator:
     codec: The codec it was trained with.
   """
 
-  def __init__(self, model: Depthformer, codec: NoteCodec):
+  def __init__(self, model: Depthformer, codec: Codec):
     self.codec = codec
     self.config = model.config
     self.model = model

@@ -4,7 +4,8 @@ What our model does otherwise (time, parts, level columns, memory slots) is
 absent here; `docs/decisions.md` says why ours differs.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ class TrainingPass(NamedTuple):
   logits: jax.Array  # [b, n, v]
 
 
-def to_t5x_name(path: tuple[str | int, ...]) -> str:
+def to_t5x_name(path: Iterable[Any]) -> str:
   """The T5X name (without `target.`) of one of our parameters."""
   name = ".".join(str(key) for key in path)
   for ours, theirs in (

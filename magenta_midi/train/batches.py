@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.windows import (
   EXAMPLE_DTYPE,
@@ -64,7 +64,7 @@ class BatchStream:
     seed: Of all draws.
   """
 
-  codec: NoteCodec
+  codec: Codec
   corpora: list[Corpus]
   shares: list[float]
   augmentation: Augmentation

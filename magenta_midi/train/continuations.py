@@ -15,7 +15,8 @@ import numpy as np
 from magenta_midi.generate.sampling import Sampling
 from magenta_midi.generate.streaming import CONTEXT_S, Generator, join_chunks
 from magenta_midi.midi.score import PEDAL_DTYPE, Score
-from magenta_midi.tokens.note import PEDAL_DOWN, NoteCodec
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.train.corpus import read_corpus
 from magenta_midi.typing import Shaped
 
@@ -115,7 +116,7 @@ def unpack_piece(events: Shaped[np.ndarray, " n"]) -> Score:
 def read_pieces(
   folder: Path,
   split: str,
-  codec: NoteCodec,
+  codec: Codec,
   *,
   on_file: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Piece], list[tuple[Path, str]]]:
@@ -152,7 +153,7 @@ def choose_passages(
   count: int,
   seconds: float,
   *,
-  codec: NoteCodec,
+  codec: Codec,
   seed: int = 0,
 ) -> list[Passage]:
   """Chooses places that have 10 s before them and `seconds` after them.
@@ -239,7 +240,7 @@ def play(
   return takes
 
 
-def _places(score: Score, seconds: float, codec: NoteCodec) -> np.ndarray:
+def _places(score: Score, seconds: float, codec: Codec) -> np.ndarray:
   """The steps of a piece from which to play on."""
   config = codec.config
   if not len(score):
@@ -253,7 +254,7 @@ def _places(score: Score, seconds: float, codec: NoteCodec) -> np.ndarray:
 
 
 def _passage(
-  piece: Piece, index: int, step: int, seconds: float, codec: NoteCodec
+  piece: Piece, index: int, step: int, seconds: float, codec: Codec
 ) -> Passage:
   # The floats that decoding gives these steps: borders are exact.
   length = round(seconds * codec.config.steps_per_s)

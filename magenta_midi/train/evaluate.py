@@ -16,7 +16,8 @@ import numpy as np
 from flax import nnx
 
 from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.tokens.note import PEDAL_DOWN, NoteCodec
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.train.batches import bucket_of
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.losses import level_logits, level_nats
@@ -153,7 +154,7 @@ def window_nats(
 
 def evaluate(
   model: Depthformer,
-  codec: NoteCodec,
+  codec: Codec,
   corpus: Corpus,
   *,
   windows: int | None = None,

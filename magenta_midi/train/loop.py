@@ -29,9 +29,9 @@ from magenta_midi.model.checkpoint import (
   save_checkpoint,
   write_atomically,
 )
-from magenta_midi.model.config import preset
+from magenta_midi.model.config import DepthformerConfig, preset
 from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.batches import BatchStream
 from magenta_midi.train.corpus import Corpus
@@ -40,7 +40,7 @@ from magenta_midi.train.losses import batch_nats
 from magenta_midi.train.plots import plot_losses
 from magenta_midi.train.windows import Augmentation, Batch
 
-__all__ = ["Progress", "TrainConfig", "Trainer", "train"]
+__all__ = ["Progress", "TrainConfig", "Trainer", "model_config", "train"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,21 @@ class Progress:
   events_per_s: float
 
 
+def model_config(config: TrainConfig, codec: Codec) -> DepthformerConfig:
+  """The model of a run: bfloat16 on accelerators, float32 on the CPU.
+
+  Raises:
+    ValueError: The preset or one of its fields is unknown.
+  """
+  dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  return preset(
+    config.preset,
+    level_sizes=tuple(codec.vocabulary.level_sizes),
+    reserved=RESERVED,
+    **{"dtype": dtype, **config.model},
+  )
+
+
 def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
   """Linear warm-up over steps, cosine over the run, down to 2 %."""
   warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
@@ -109,19 +124,13 @@ class Trainer:
   def __init__(
     self,
     config: TrainConfig,
-    codec: NoteCodec,
+    codec: Codec,
     corpora: list[Corpus],
     shares: list[float],
   ):
     self.config = config
     self.codec = codec
-    accelerator = jax.default_backend() != "cpu"
-    shape = preset(
-      config.preset,
-      level_sizes=tuple(codec.vocabulary.level_sizes),
-      reserved=RESERVED,
-      **{"dtype": "bfloat16" if accelerator else "float32", **config.model},
-    )
+    shape = model_config(config, codec)
     self.model = Depthformer(shape, rngs=nnx.Rngs(config.seed))
     self.model.train()
     step_ms = codec.config.step_ms
@@ -263,7 +272,7 @@ def _log(path: Path, **facts: Any) -> None:
 
 def train(
   config: TrainConfig,
-  codec: NoteCodec,
+  codec: Codec,
   corpora: list[Corpus],
   shares: list[float],
   held_out: Corpus | None,

@@ -7,11 +7,12 @@ it equal to `NoteCodec.encode_context` and `encode_targets`.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from magenta_midi.tokens.note import PEDAL_DOWN, NoteCodec
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.tokens.vocabulary import NONE, PAD
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.typing import Bool, Int, Shaped
@@ -64,14 +65,17 @@ NO_AUGMENTATION = Augmentation(
 
 
 class Batch(NamedTuple):
-  """One padded batch; ids are global, times are 10 ms steps from *now*."""
+  """One padded batch; ids are global, times are 10 ms steps from *now*.
 
-  context_ids: np.ndarray  # [b, s, l]
-  context_time: np.ndarray  # [b, s]
-  input_ids: np.ndarray  # [b, t, l]
-  input_time: np.ndarray  # [b, t]
-  targets: np.ndarray  # [b, t, l]
-  weights: np.ndarray  # [b, t, l] True where a level is predicted
+  Arrays of NumPy as they are cut, of JAX inside a compiled step.
+  """
+
+  context_ids: Any  # [b, s, l]
+  context_time: Any  # [b, s]
+  input_ids: Any  # [b, t, l]
+  input_time: Any  # [b, t]
+  targets: Any  # [b, t, l]
+  weights: Any  # [b, t, l] True where a level is predicted
 
 
 def draw_examples(
@@ -122,7 +126,7 @@ class _Events(NamedTuple):
 
 
 def _gather(
-  codec: NoteCodec,
+  codec: Codec,
   examples: np.ndarray,
   corpora: list[Corpus],
   before_steps: int,
@@ -197,7 +201,7 @@ class _Side(NamedTuple):
 
 
 def _side(
-  codec: NoteCodec,
+  codec: Codec,
   events: _Events,
   use: np.ndarray,
   step: np.ndarray,
@@ -240,9 +244,7 @@ def _side(
   return _Side(row, place, step, codes)
 
 
-def _context(
-  codec: NoteCodec, events: _Events, context_steps: np.ndarray
-) -> _Side:
+def _context(codec: Codec, events: _Events, context_steps: np.ndarray) -> _Side:
   """State frames and the events before *now*."""
   step_ms = codec.config.step_ms
   start = -context_steps[:, None].astype(np.int32)
@@ -265,13 +267,11 @@ def _context(
     events.pedal_at_start[:, None],
     events.pedal_at_start,
   )
-  joined = _Events(
-    *(
-      np.concatenate([a, b], axis=1)
-      for a, b in zip(pedal[:6], events[:6], strict=True)
-    ),
-    events.pedal_at_start,
-  )
+  together = [
+    np.concatenate(pair, axis=1)
+    for pair in zip(pedal[:6], events[:6], strict=True)
+  ]
+  joined = _Events._make([*together, events.pedal_at_start])
   return _side(
     codec,
     joined,
@@ -284,7 +284,7 @@ def _context(
 
 
 def _both_sides(
-  codec: NoteCodec,
+  codec: Codec,
   corpora: list[Corpus],
   examples: np.ndarray,
   target_steps: int,
@@ -300,7 +300,7 @@ def _both_sides(
 
 
 def frame_counts(
-  codec: NoteCodec,
+  codec: Codec,
   corpora: list[Corpus],
   examples: Shaped[np.ndarray, " n"],
   target_steps: int,
@@ -315,7 +315,7 @@ def frame_counts(
 
 
 def cut_examples(
-  codec: NoteCodec,
+  codec: Codec,
   corpora: list[Corpus],
   examples: Shaped[np.ndarray, " n"],
   *,

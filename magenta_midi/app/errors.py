@@ -9,6 +9,10 @@ import click
 __all__ = ["UserError", "one_line_errors", "writable"]
 
 
+# Package -> the extra that brings it.
+EXTRAS = {"optax": "train"}
+
+
 class UserError(click.ClickException):
   """Something the user can mend; the message says how."""
 
@@ -22,6 +26,13 @@ def one_line_errors() -> Iterator[None]:
     yield
   except click.ClickException:
     raise
+  except ModuleNotFoundError as error:
+    if error.name not in EXTRAS:
+      raise
+    raise UserError(
+      f"{error.name} is not installed. Get it with: pip install"
+      f" 'magenta-midi[{EXTRAS[error.name]}]'"
+    ) from None
   except OSError as error:
     where = f"{error.filename}: " if error.filename else ""
     reason = error.strerror or str(error)

@@ -1,0 +1,21 @@
+"""The README's Python runs as printed."""
+
+import re
+import shutil
+from pathlib import Path
+
+from magenta_midi.app.phrases import phrase_path
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def test_the_quick_start_runs_as_printed(tmp_path, monkeypatch):
+  blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+  assert len(blocks) == 1
+  monkeypatch.chdir(tmp_path)
+  shutil.copy(phrase_path(), "my_take.mid")
+  names: dict = {}
+  exec(compile(blocks[0], str(README), "exec"), names)
+  assert names["state"].chunk_index == 5
+  assert names["state"].now_s == 10.0
+  assert names["style"].shape == (768,)

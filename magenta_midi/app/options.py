@@ -47,6 +47,8 @@ def read_music(path: Path, what: str) -> "Score":
   score = read_score(path)
   if not len(score):
     raise UserError(f"{path}: holds no notes. Give {what} a file with music.")
+  for message in score.repairs.messages():
+    click.echo(f"{path}: {message}", err=True)
   return score
 
 

@@ -52,8 +52,6 @@ def command(source: Path, codec: str, out: Path | None, as_json: bool) -> None:
     pedal_out=len(decoded.pedals),
     merged=encoded.merged,
   )
-  for message in score.repairs.messages():
-    click.echo(f"{source}: {message}", err=True)
   click.echo(
     f"{facts['notes_in']} notes and {facts['pedal_in']} pedal events became"
     f" {tokens} tokens in {facts['chunks']} chunks"

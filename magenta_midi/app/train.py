@@ -1,5 +1,8 @@
 """`magenta-midi train`: from folders of MIDI files to a checkpoint."""
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +80,11 @@ def _setting(text: str) -> tuple[str, Any]:
   help="Stop after this many minutes; the same command continues.",
 )
 @click.option(
-  "--learning-rate", type=float, default=1e-3, show_default=True, help="Peak."
+  "--learning-rate",
+  type=float,
+  default=0.015,
+  show_default=True,
+  help="Peak, relative to the size of each array.",
 )
 @click.option(
   "--target-seconds",
@@ -151,7 +158,7 @@ def command(
       f"{folder}: {len(corpus)} pieces, {corpus.notes:,} notes,"
       f" {share / sum(shares):.0%} of the examples"
     )
-  with progress_bar() as bar:
+  with progress_bar() as bar, _stop_signals() as stopped:
     task = bar.add_task("training", total=1.0, note="compiling")
 
     def show(progress: loop.Progress) -> None:
@@ -175,11 +182,40 @@ def command(
       out,
       on_progress=show,
       session_minutes=session_minutes,
+      should_stop=lambda: bool(stopped),
     )
+  if stopped:
+    log.print(f"stopped and saved; the same command continues {out}")
+    raise click.Abort
   figures = evaluation.figures() if evaluation else {}
   log.print(f"checkpoint: {out / 'checkpoint'}; curve: {out / 'loss.png'}")
   if as_json:
     print_json(dict(checkpoint=str(out / "checkpoint"), held_out=figures))
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+  """Collects Ctrl-C and SIGTERM, so that the step in progress can be saved.
+
+  A second one stops at once.
+  """
+  received: list[int] = []
+
+  def note(number: int, frame: object) -> None:
+    del frame
+    if received:
+      raise KeyboardInterrupt
+    received.append(number)
+
+  before = {
+    number: signal.signal(number, note)
+    for number in (signal.SIGINT, signal.SIGTERM)
+  }
+  try:
+    yield received
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
 
 
 def _read(folders: list[tuple[Path, float | None]]) -> tuple:

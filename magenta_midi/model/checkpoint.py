@@ -146,6 +146,8 @@ def save_checkpoint(
   temporary = weights.with_name(f".{weights.name}.{os.getpid()}")
   try:
     save_file(_store(flat_parameters(model), storage), temporary)
+    # safetensors makes its files private; a checkpoint is as any other file.
+    temporary.chmod(0o644)
     os.replace(temporary, weights)
   finally:
     temporary.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ What our model does otherwise (time, parts, level columns, memory slots) is
 absent here; `docs/decisions.md` says why ours differs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +50,7 @@ def to_t5x_name(path: Iterable[Any]) -> str:
   return name
 
 
-def load_t5x(model: Depthformer, arrays: dict[str, jax.Array]) -> None:
+def load_t5x(model: Depthformer, arrays: Mapping[str, Any]) -> None:
   """Puts flat T5X arrays (`target.` names) into the model.
 
   Raises:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,33 @@ def test_train_then_generate(capsys, tmp_path):
     *("--out", tmp_path / "x.mid"),
   )
   assert made["checkpoint"] == facts["checkpoint"]
+
+
+def test_ctrl_c_saves_and_the_same_command_continues(tmp_path):
+  data = tmp_path / "data"
+  data.mkdir()
+  for name in ("prelude", "elise", "gymnopedie"):
+    (data / f"{name}.mid").write_bytes(phrase_path(name).read_bytes())
+  out = tmp_path / "run"
+  command = [
+    *(sys.executable, "-m", "magenta_midi.app.cli", "train"),
+    *("--data", str(data), "--preset", "tiny", "--steps", "100000"),
+    *("--out", str(out)),
+  ]
+  process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+  try:
+    while not (out / "log.jsonl").exists():
+      assert process.poll() is None
+      time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+  finally:
+    process.kill()
+  assert process.returncode == 130
+  assert "the same command continues" in err
+  config = json.loads((out / "checkpoint" / "config.json").read_text())
+  assert config["notes"]["step"] >= 20
+  assert not config["notes"]["finished"]
 
 
 def test_info(capsys, checkpoint):

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # From the sweep in docs/decisions.md.
-DEFAULT_SAMPLING = Sampling(temperature=1.0, top_p=0.98)
+DEFAULT_SAMPLING = Sampling(temperature=(1.0, 0.95, 1.0, 1.0))
 
 
 class MagentaMidi:

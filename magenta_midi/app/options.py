@@ -46,7 +46,12 @@ def read_music(path: Path, what: str) -> "Score":
     raise UserError(f"{path}: no such file. Give {what} a MIDI file.")
   score = read_score(path)
   if not len(score):
-    raise UserError(f"{path}: holds no notes. Give {what} a file with music.")
+    reasons = "; ".join(score.repairs.messages())
+    raise UserError(
+      f"{path}: holds no notes"
+      + (f" ({reasons})" if reasons else "")
+      + f". Give {what} a file with music."
+    )
   for message in score.repairs.messages():
     click.echo(f"{path}: {message}", err=True)
   return score

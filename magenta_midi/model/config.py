@@ -51,8 +51,14 @@ class DepthformerConfig:
   style_slots: int = 0
   # Rows of the style table; row 0 is the mask ("no style").
   style_vocab_size: int = 1
+  # How the temporal stack knows positions: learned biases by distance, or
+  # the encoder's fixed sinusoids (the original's plain T5 decoder).
+  temporal_positions: Literal["relative", "sinusoid"] = "relative"
   # Relative-position buckets of the temporal stack and their reach, frames.
   temporal_buckets: int = 128
+  # The same of the depth stack; None: one a level, as in the original, which
+  # cannot run one level so.
+  depth_buckets: int | None = None
   # Activations; parameters are float32.
   dtype: Literal["float32", "bfloat16"] = "float32"
   dropout_rate: float = 0.0
@@ -75,6 +81,15 @@ class DepthformerConfig:
     if self.encoder_input not in ("flat", "frames"):
       raise ValueError(
         f"encoder_input must be flat or frames, got {self.encoder_input!r}."
+      )
+    if self.temporal_positions not in ("relative", "sinusoid"):
+      raise ValueError(
+        "temporal_positions must be relative or sinusoid, got"
+        f" {self.temporal_positions!r}."
+      )
+    if self.depth_layers == 0 and self.levels > 1:
+      raise ValueError(
+        f"{self.levels} levels need a depth stack, got depth_layers 0."
       )
     if not 0.0 <= self.dropout_rate < 1.0:
       raise ValueError(

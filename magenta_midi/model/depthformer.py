@@ -170,9 +170,10 @@ class Depthformer(nnx.Module):
       for _ in range(config.encoder_layers)
     )
     self.encoder_norm = Norm(width, dtype=dtype)
-    self.temporal_relpos_bias = RelativeBias(
-      config.num_heads, config.temporal_buckets, rngs=rngs, dtype=dtype
-    )
+    if config.temporal_positions == "relative":
+      self.temporal_relpos_bias = RelativeBias(
+        config.num_heads, config.temporal_buckets, rngs=rngs, dtype=dtype
+      )
     self.temporal_layers = nnx.List(
       DecoderLayer(
         width,
@@ -188,9 +189,13 @@ class Depthformer(nnx.Module):
     )
     if depth != width:
       self.depth_projection = Dense(width, depth, rngs=rngs, dtype=dtype)
-    self.depth_relpos_bias = RelativeBias(
-      config.depth_num_heads, config.levels, rngs=rngs, dtype=dtype
-    )
+    if config.depth_layers:
+      self.depth_relpos_bias = RelativeBias(
+        config.depth_num_heads,
+        config.depth_buckets or config.levels,
+        rngs=rngs,
+        dtype=dtype,
+      )
     self.depth_layers = nnx.List(
       DecoderLayer(
         depth,
@@ -292,10 +297,14 @@ class Depthformer(nnx.Module):
     keep: Float[jax.Array, "b t 1"] | float = 1.0,
   ) -> Float[jax.Array, "b t d"]:
     """The temporal stack over all frames at once."""
-    x = self.dropout(x.astype(jnp.float32))
+    x = x.astype(jnp.float32)
     frames = x.shape[1]
     self_bias = mask_to_bias(self_mask, self.dtype)
-    self_bias = self_bias + self.temporal_relpos_bias(frames, frames)
+    if self.config.temporal_positions == "relative":
+      self_bias = self_bias + self.temporal_relpos_bias(frames, frames)
+    else:
+      x = x + sinusoid(frames, self.config.embed_dim)[None]
+    x = self.dropout(x)
     cross_bias = mask_to_bias(cross_mask, self.dtype)
     for layer in self.temporal_layers:
       cross = layer.encoder_decoder_attention.key_value(memory.states)
@@ -327,6 +336,8 @@ class Depthformer(nnx.Module):
     keep: Float[jax.Array, "n l 1"] | float = 1.0,
   ) -> Float[jax.Array, "n l e"]:
     """The depth stack; frames are batch."""
+    if not self.config.depth_layers:
+      return x
     levels = x.shape[1]
     bias = mask_to_bias(mask, self.dtype)
     bias = bias + self.depth_relpos_bias(levels, levels)

@@ -1,0 +1,75 @@
+"""The decoder one position at a time, with cached keys and values."""
+
+import jax
+import jax.numpy as jnp
+
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.model.layers import MASKED, KeyValue
+from magenta_midi.typing import Float, Int
+
+__all__ = ["depth_step", "temporal_step"]
+
+
+def temporal_step(
+  model: Depthformer,
+  x: Float[jax.Array, "b 1 d"],
+  index: Int[jax.Array, ""],
+  caches: tuple[KeyValue, ...],
+  cross: tuple[KeyValue, ...],
+  cross_bias: Float[jax.Array, "b 1 1 s"],
+) -> tuple[Float[jax.Array, "b 1 d"], tuple[KeyValue, ...]]:
+  """One frame through the temporal stack.
+
+  Args:
+    model: The model.
+    x: The embedded frame.
+    index: Its position.
+    caches: Keys and values of the frames before, `[b, h, t, k]` a layer.
+    cross: Projected memory of each layer.
+    cross_bias: Which memory is attended.
+
+  Returns:
+    The stack's output, and the caches with this frame in them.
+  """
+  slots = caches[0].key.shape[2]
+  # Row `index` of the whole bias matrix: distances index - j.
+  distance = jnp.maximum(index - jnp.arange(slots), 0)
+  table = model.temporal_relpos_bias(slots, 1)[0, :, :, 0]
+  bias = jnp.take(table, distance, axis=1)
+  seen = jnp.where(jnp.arange(slots) <= index, 0.0, MASKED)
+  bias = (bias + seen[None])[None, :, None, :]
+  updated = []
+  for layer, cache, cross_kv in zip(
+    model.temporal_layers, caches, cross, strict=True
+  ):
+    new = layer.self_key_value(x)
+    cache = KeyValue(
+      *(
+        jax.lax.dynamic_update_slice_in_dim(old, value, index, axis=2)
+        for old, value in zip(cache, new, strict=True)
+      )
+    )
+    updated.append(cache)
+    x = layer(x, cache, bias, cross_kv, cross_bias)
+  return x, tuple(updated)
+
+
+def depth_step(
+  model: Depthformer,
+  x: Float[jax.Array, "b 1 e"],
+  caches: list[KeyValue | None],
+) -> tuple[Float[jax.Array, "b 1 e"], list[KeyValue | None]]:
+  """One level through the depth stack; caches grow by one position."""
+  updated: list[KeyValue | None] = []
+  for layer, cache in zip(model.depth_layers, caches, strict=True):
+    new = layer.self_key_value(x)
+    if cache is not None:
+      new = KeyValue(
+        jnp.concatenate([cache.key, new.key], axis=2),
+        jnp.concatenate([cache.value, new.value], axis=2),
+      )
+    updated.append(new)
+    positions = new.key.shape[2]
+    bias = model.depth_relpos_bias(positions, positions)[:, :, -1:, :]
+    x = layer(x, new, bias)
+  return x, updated

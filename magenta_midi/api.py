@@ -19,9 +19,10 @@ from magenta_midi.model.checkpoint import (
   CheckpointError,
   embedded_path,
   load_checkpoint,
+  read_config,
 )
 from magenta_midi.style import DescriptorStyle, Prompt
-from magenta_midi.tokens.codec import get_codec
+from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
 from magenta_midi.typing import Float
 
 __all__ = [
@@ -33,8 +34,11 @@ __all__ = [
   "lifted_pedal",
 ]
 
-# From the sweep in docs/decisions.md.
-DEFAULT_SAMPLING = Sampling(temperature=(1.0, 0.95, 1.0, 1.0))
+# By codec; that of `note` is from the sweep in docs/decisions.md.
+DEFAULT_SAMPLING = {
+  "note": Sampling(temperature=(1.0, 0.95, 1.0, 1.0)),
+  "event": Sampling(),
+}
 
 
 class MagentaMidi:
@@ -70,15 +74,8 @@ class MagentaMidi:
     """
     keep_compiled_functions()
     folder = Path(checkpoint) if checkpoint is not None else embedded_path()
+    codec = _codec_of(folder)
     model, config = load_checkpoint(folder)
-    try:
-      codec = get_codec(
-        config["codec"]["name"], **config["codec"].get("settings", {})
-      )
-    except (KeyError, TypeError) as error:
-      raise CheckpointError(
-        f"{folder}/config.json: the codec is not described: {error}."
-      ) from None
     sizes = tuple(stop - start for start, stop in model.config.columns)
     if sizes != tuple(codec.vocabulary.level_sizes):
       raise CheckpointError(
@@ -99,6 +96,11 @@ class MagentaMidi:
         normalised.
     """
     return self.style_model.embed(style)
+
+  @property
+  def default_sampling(self) -> Sampling:
+    """How codes are drawn where nothing else is said."""
+    return DEFAULT_SAMPLING[self.codec.name]
 
   @property
   def hears_style(self) -> bool:
@@ -128,7 +130,7 @@ class MagentaMidi:
     style: Float[np.ndarray, " d"] | None = None,
     seed: int = 0,
     *,
-    sampling: Sampling = DEFAULT_SAMPLING,
+    sampling: Sampling | None = None,
     guidance: float = 0.0,
   ) -> tuple[Chunk, GenerationState]:
     """Generates the next 2 s.
@@ -137,7 +139,7 @@ class MagentaMidi:
       state: From `init_state` or an earlier call; never changed.
       style: From `embed_style`; None: none.
       seed: The same seed and state give the same music.
-      sampling: How codes are drawn.
+      sampling: How codes are drawn; None: `default_sampling`.
       guidance: Weight of the style against its absence; 0 costs nothing.
 
     Returns:
@@ -147,7 +149,7 @@ class MagentaMidi:
       state,
       style=self._style_rows(style),
       seed=seed,
-      sampling=sampling,
+      sampling=sampling or self.default_sampling,
       guidance=guidance,
     )
 
@@ -158,7 +160,7 @@ class MagentaMidi:
     context: Score | None = None,
     style: Float[np.ndarray, " d"] | None = None,
     seed: int = 0,
-    sampling: Sampling = DEFAULT_SAMPLING,
+    sampling: Sampling | None = None,
     guidance: float = 0.0,
     on_chunk: Any = lambda chunk: None,
   ) -> tuple[Score, GenerationState]:
@@ -169,7 +171,7 @@ class MagentaMidi:
       context: What to continue.
       style: From `embed_style`.
       seed: Of all draws.
-      sampling: How codes are drawn.
+      sampling: How codes are drawn; None: `default_sampling`.
       guidance: Weight of the style.
       on_chunk: Called with each `Chunk`.
 
@@ -189,6 +191,36 @@ class MagentaMidi:
       on_chunk(chunk)
     music = join_chunks(self.codec, chunks).crop(0.0, seconds)
     return lifted_pedal(music, max(seconds, music.end_s)), first
+
+
+def _codec_of(folder: Path) -> Codec:
+  """The codec of a checkpoint.
+
+  Raises:
+    CheckpointError: It is no codec of MIDI, or not described.
+  """
+  described = read_config(folder).get("codec")
+  if not isinstance(described, dict) or not isinstance(
+    described.get("name"), str
+  ):
+    raise CheckpointError(f"{folder}/config.json: the codec is not named.")
+  name, midi = described["name"], ", ".join(known_codecs())
+  if name not in known_codecs():
+    kind = (
+      "SpectroStream audio tokens: a Magenta RealTime checkpoint, for"
+      " export-t5x and train --init-from"
+      if name == "spectrostream"
+      else "another kind"
+    )
+    raise CheckpointError(
+      f"{folder}: its codec is {name!r} ({kind}); this command plays MIDI"
+      f" codecs ({midi}). Give a checkpoint that `magenta-midi train` wrote, or"
+      " leave --checkpoint out."
+    )
+  try:
+    return get_codec(name, **described.get("settings", {}))
+  except (TypeError, ValueError) as error:
+    raise CheckpointError(f"{folder}/config.json: {error}") from None
 
 
 def lifted_pedal(score: Score, at_s: float) -> Score:

@@ -21,7 +21,6 @@ from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.train.corpus import Corpus, join_corpora, read_corpus
 from magenta_midi.train.evaluate import (
   CHUNK_STEPS,
-  COLUMNS,
   LEVEL_NAMES,
   Evaluation,
   evaluate,
@@ -32,6 +31,9 @@ from magenta_midi.train.windows import cut_examples
 # Windows of each training corpus that the marginals are counted on.
 MARGINAL_WINDOWS = 6000
 FRAMES = 192
+
+# What nats are told apart by: the levels of notes, pedal events, END.
+COLUMNS = (*LEVEL_NAMES, "pedal", "end")
 
 
 def _targets(codec, corpus: Corpus, windows: np.ndarray):

@@ -219,8 +219,9 @@ def command(
   **limits: Any,
 ) -> None:
   """Measure what a checkpoint plays, beside held-out music."""
-  sampling = parse_sampling(**limits)
+  limited = parse_sampling(**limits)
   model = load_model(checkpoint)
+  sampling = dataclasses.replace(model.default_sampling, **limited)
   generator = model.generator
   pieces = read_all(folders, split, generator)
   figures: dict[str, Any] = dict(

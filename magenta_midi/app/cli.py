@@ -17,6 +17,8 @@ COMMANDS = {
   "evaluate": "Score held-out music in nats a note.",
   "train": "Train a model on folders of MIDI files.",
   "bench": "Measure encoder, events and real-time factor here.",
+  "import-magenta-rt": "Turn a checkpoint of Magenta RealTime into ours.",
+  "export-t5x": "Write a checkpoint of ours in the layout of T5X.",
 }
 
 
@@ -33,7 +35,8 @@ class _LateGroup(click.Group):
     del ctx
     if cmd_name not in COMMANDS:
       return None
-    module = __import__(f"magenta_midi.app.{cmd_name}", fromlist=["command"])
+    name = cmd_name.replace("-", "_")
+    module = __import__(f"magenta_midi.app.{name}", fromlist=["command"])
     return module.command
 
   def format_commands(

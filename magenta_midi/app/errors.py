@@ -1,12 +1,18 @@
 """A user's mistake is one line on stderr and exit code 2."""
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-__all__ = ["UserError", "one_line_errors", "writable"]
+__all__ = [
+  "UserError",
+  "interrupt_on_sigterm",
+  "one_line_errors",
+  "writable",
+]
 
 
 # Package -> the extra that brings it.
@@ -39,6 +45,21 @@ def one_line_errors() -> Iterator[None]:
     raise UserError(f"{where}{reason}") from None
   except ValueError as error:
     raise UserError(" ".join(str(error).split())) from None
+
+
+@contextlib.contextmanager
+def interrupt_on_sigterm() -> Iterator[None]:
+  """Ends on SIGTERM as on Ctrl-C, so that temporary files are removed."""
+
+  def interrupt(number: int, frame: object) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+  before = signal.signal(signal.SIGTERM, interrupt)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
 
 
 def writable(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """`magenta-midi generate`: continue a performance, or play from nothing."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def command(
       writable(path)
   given = read_music(context, "--context") if context else None
   items = style_items(prompts)
-  sampling = parse_sampling(
+  given_sampling = parse_sampling(
     temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
   )
 
@@ -123,6 +124,7 @@ def command(
   started = time.perf_counter()
   with log.status("loading the model"):
     mm = load_model(checkpoint)
+    sampling = dataclasses.replace(mm.default_sampling, **given_sampling)
     style = mm.embed_style(items) if items else None
     mm.generator.warm_up(guided=guidance != 0)
     first_note_ms = _first_note_ms(mm, given, seed, sampling)

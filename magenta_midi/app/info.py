@@ -24,8 +24,8 @@ def command(checkpoint: Path | None, as_json: bool) -> None:
   from magenta_midi.audio.render import find_soundfont
   from magenta_midi.model.checkpoint import (
     CheckpointError,
+    StoredCheckpoint,
     embedded_path,
-    read_config,
   )
 
   folder = checkpoint or embedded_path()
@@ -40,10 +40,12 @@ def command(checkpoint: Path | None, as_json: bool) -> None:
     checkpoint="embedded" if checkpoint is None else str(checkpoint),
   )
   try:
-    config = read_config(folder)
+    stored = StoredCheckpoint(folder)
+    config = stored.facts
     weights = folder / "weights.safetensors"
     facts |= dict(
-      parameters=config.get("notes", {}).get("parameters"),
+      parameters=stored.parameters,
+      arrays=len(stored.infos),
       megabytes=round(weights.stat().st_size / 1e6, 1),
       storage=config.get("storage"),
       codec=config.get("codec"),
@@ -57,6 +59,18 @@ def command(checkpoint: Path | None, as_json: bool) -> None:
   for name, value in facts.items():
     if not isinstance(value, dict):
       click.echo(f"{name:12} {value}")
+  if model := facts.get("model"):
+    click.echo(
+      f"{'layers':12} {model['encoder_layers']} encoder,"
+      f" {model['temporal_layers']} temporal, {model['depth_layers']} depth;"
+      f" {model['embed_dim']} wide, {model['num_heads']} heads"
+    )
+    name = (facts["codec"] or {}).get("name", "unknown")
+    ids = f"{model['levels']} levels, {model['vocab_size']} ids"
+    click.echo(f"{'codec':12} {name}: {ids}")
+  if source := (facts.get("notes") or {}).get("source"):
+    tag = facts["notes"].get("tag")
+    click.echo(f"{'imported':12} from {source}{f' ({tag})' if tag else ''}")
   held = (facts.get("notes") or {}).get("held_out") or {}
   if "nats_per_note" in held:
     click.echo(f"{'held out':12} {held['nats_per_note']:.2f} nats a note")

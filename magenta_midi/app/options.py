@@ -114,20 +114,21 @@ def sampling_options(command: Callable) -> Callable:
       "--temperature",
       type=str,
       help="Above 1 bolder, below 1 safer, 0 the likeliest. One value, or one"
-      f" a level: onset,key,velocity,duration {from_model}.",
+      f" a level of note: onset,key,velocity,duration {from_model}.",
     ),
   ):
     command = option(command)
   return command
 
 
-def parse_sampling(**given: str | None) -> Any:
-  """A `Sampling` of the default's values, changed where given."""
-  import dataclasses
+def parse_sampling(**given: str | None) -> dict[str, Any]:
+  """The fields of `Sampling` that were given, checked.
 
-  from magenta_midi.api import DEFAULT_SAMPLING
+  They change the default of the checkpoint's codec.
+  """
+  from magenta_midi.generate.sampling import Sampling
 
-  values = {}
+  values: dict[str, Any] = {}
   for name, text in given.items():
     if text is None:
       continue
@@ -140,7 +141,8 @@ def parse_sampling(**given: str | None) -> Any:
         " level with commas."
       ) from None
     values[name] = parsed[0] if len(parsed) == 1 else parsed
-  return dataclasses.replace(DEFAULT_SAMPLING, **values)
+  Sampling(**values)
+  return values
 
 
 __all__ += ["parse_sampling", "sampling_options"]

@@ -15,7 +15,10 @@ __all__ = ["command"]
 @click.command("tokenize")
 @click.argument("source", metavar="IN.mid", type=click.Path(path_type=Path))
 @click.option(
-  "--codec", default="note", show_default=True, help="How to tokenize."
+  "--codec",
+  default="note",
+  show_default=True,
+  help="How to tokenize: note (four levels) or event (one).",
 )
 @click.option(
   "--out",

@@ -58,10 +58,18 @@ def _setting(text: str) -> tuple[str, Any]:
   " gives the splits; without it 1 file in 20 is held out.",
 )
 @click.option(
+  "--codec",
+  "codec_name",
+  default="note",
+  show_default=True,
+  help="How music becomes tokens: note or event.",
+)
+@click.option(
   "--preset",
   default="small",
   show_default=True,
-  help="Size of the model: tiny, small or base.",
+  help="Size of the model: tiny, small, base, magenta_rt_base or"
+  " magenta_rt_large.",
 )
 @click.option(
   "--minutes", type=float, help="Length of the run, minutes of training."
@@ -103,9 +111,16 @@ def _setting(text: str) -> tuple[str, Any]:
   metavar="FIELD=VALUE",
   help="Overrides a field of the model's preset, e.g. encoder_layers=6.",
 )
+@click.option(
+  "--init-from",
+  type=click.Path(path_type=Path),
+  help="Start from this checkpoint's blocks, of the same widths; embeddings"
+  " and head too if its codec is the same [default: drawn weights].",
+)
 @json_option
 def command(
   data: tuple[str, ...],
+  codec_name: str,
   preset: str,
   minutes: float | None,
   steps: int | None,
@@ -115,6 +130,7 @@ def command(
   target_seconds: float,
   seed: int,
   settings: tuple[str, ...],
+  init_from: Path | None,
   as_json: bool,
 ) -> None:
   """Train a model on folders of MIDI files.
@@ -129,11 +145,11 @@ def command(
   folders = [_weighted(text) for text in data]
   keep_compiled_functions()
   import magenta_midi.train.loop as loop
-  from magenta_midi.tokens.note import NoteCodec
+  from magenta_midi.tokens.codec import get_codec
   from magenta_midi.train.allocator import keep_memory
 
   keep_memory()
-  codec = NoteCodec()
+  codec = get_codec(codec_name)
   config = loop.TrainConfig(
     preset=preset,
     model=dict(map(_setting, settings)),
@@ -142,15 +158,18 @@ def command(
     learning_rate=learning_rate,
     target_s=target_seconds,
     seed=seed,
+    init_from=str(init_from) if init_from is not None else None,
   )
   # Before the files are read: a mistyped preset should not wait for them.
   loop.model_config(config, codec)
+  loop.check_init_from(config, codec, out)
   corpora, held_out, bad = _read(folders)
   shares = [
     weight if weight is not None else float(corpus.notes)
     for corpus, (_, weight) in zip(corpora, folders, strict=True)
   ]
   log = console()
+  started: list[dict[str, Any]] = []
   for _, reason in bad:
     log.print(f"left out: {reason}", soft_wrap=True)
   for corpus, (folder, _), share in zip(corpora, folders, shares, strict=True):
@@ -173,6 +192,10 @@ def command(
         note=f"step {progress.step}, {progress.nats:.2f} nats an event{held}",
       )
 
+    def tell(taken: loop.WarmStart) -> None:
+      log.print(taken.line(), soft_wrap=True)
+      started.append(taken._asdict())
+
     evaluation = loop.train(
       config,
       codec,
@@ -181,6 +204,7 @@ def command(
       held_out,
       out,
       on_progress=show,
+      on_warm_start=tell,
       session_minutes=session_minutes,
       should_stop=lambda: bool(stopped),
     )
@@ -190,7 +214,10 @@ def command(
   figures = evaluation.figures() if evaluation else {}
   log.print(f"checkpoint: {out / 'checkpoint'}; curve: {out / 'loss.png'}")
   if as_json:
-    print_json(dict(checkpoint=str(out / "checkpoint"), held_out=figures))
+    facts = dict(checkpoint=str(out / "checkpoint"), held_out=figures)
+    if started:
+      facts["warm_start"] = started[0]
+    print_json(facts)
 
 
 @contextlib.contextmanager

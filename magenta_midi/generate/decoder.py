@@ -13,11 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from magenta_midi.generate.sampling import LevelSampling, draw
-from magenta_midi.model.depthformer import Depthformer, Frames, Memory
+from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.model.layers import MASKED, KeyValue
 from magenta_midi.model.steps import depth_step, temporal_step
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.tokens.note import Rules
 from magenta_midi.tokens.vocabulary import PAD
 
 __all__ = ["ChunkRequest", "Decoded", "decode_chunk", "make_decoder"]
@@ -33,12 +32,12 @@ class ChunkRequest(NamedTuple):
   context_time: Any  # int32 [1, s] steps from the origin, negative
   context_part: Any  # int32 [1, s]
   style: Any  # int32 [1, m] rows of the style table
-  pedal_down: Any  # bool () own pedal at the origin
+  rules: Any  # the codec's state of what may come next, at the origin
   earliest_step: Any  # int32 () nothing starts before it
   end_step: Any  # int32 () length of the chunk, steps
   limit: Any  # int32 () most frames to decode, at most max_frames
   forced: Any  # int32 () END is out of bounds for so many frames (0: none)
-  key: Any  # random key of the chunk
+  draw: Any  # uint32 [3] seed, index of the chunk, number of the redraw
   sampling: LevelSampling
   guidance: Any  # float32 () weight; read by the guided variant only
 
@@ -55,7 +54,7 @@ class Decoded(NamedTuple):
 class _Carry(NamedTuple):
   index: jax.Array
   done: jax.Array
-  rules: Rules
+  rules: Any
   last: Frames
   caches: tuple[KeyValue, ...]
   codes: jax.Array
@@ -73,8 +72,8 @@ def decode_chunk(
 ) -> Decoded:
   """Decodes one chunk.
 
-  An onset at or past `end_step`, like END, ends the chunk: the event belongs
-  to a later one and is drawn again there, knowing more.
+  A frame at or past `end_step`, like the codec's END, ends the chunk: what it
+  says belongs to a later one and is drawn again there, knowing more.
 
   Args:
     model: In evaluation mode.
@@ -88,14 +87,17 @@ def decode_chunk(
   context = Frames(
     request.context_ids, request.context_time, request.context_part
   )
-  memory = model.encode(context, request.style)
+  style = request.style
+  # Without slots for a style there is nothing to guide by.
+  guided = guided and model.config.style_slots > 0
   if guided:
-    masked = model.encode(context, jnp.zeros_like(request.style))
-    memory = Memory(
-      jnp.concatenate([memory.states, masked.states]),
-      jnp.concatenate([memory.mask, masked.mask]),
-    )
+    # The style lies in memory slots: both rows share one encoder pass.
+    style = jnp.concatenate([style, jnp.zeros_like(style)])
+  memory = model.encode(context, style)
   rows = memory.mask.shape[0]
+  seed, chunk_index, redraw = request.draw
+  chunk_key = jax.random.fold_in(jax.random.key(seed), chunk_index)
+  chunk_key = jax.random.fold_in(chunk_key, redraw)
   cross = tuple(
     layer.encoder_decoder_attention.key_value(memory.states)
     for layer in model.temporal_layers
@@ -111,6 +113,7 @@ def decode_chunk(
     for _ in model.temporal_layers
   )
   horizon = codec.config.horizon_steps
+  end = codec.config.end
 
   def event(carry: _Carry) -> _Carry:
     x = model.embed_frames(carry.last)
@@ -121,7 +124,7 @@ def decode_chunk(
     log_p = jnp.zeros((levels,), jnp.float32)
     depth_caches: list[KeyValue | None] = [None] * config.depth_layers
     x = model.to_depth(out)
-    key = jax.random.fold_in(request.key, carry.index)
+    key = jax.random.fold_in(chunk_key, carry.index)
     for level in range(levels):
       hidden, depth_caches = depth_step(model, x, depth_caches)
       logits = model.level_logits(hidden[:, 0], level)
@@ -139,7 +142,7 @@ def decode_chunk(
         xp=jnp,
       )
       if level == 0:
-        is_end = jnp.arange(legal.shape[0]) == codec.config.end
+        is_end = jnp.arange(legal.shape[0]) == end
         legal &= ~(is_end & (carry.index < request.forced))
       code = draw(
         jax.random.fold_in(key, level),
@@ -159,7 +162,7 @@ def decode_chunk(
         embedded = model.embed(jnp.full((rows, 1), ids)).astype(jnp.float32)
         x = model.to_depth(embedded)
     rules = codec.advance(carry.rules, codes, xp=jnp)
-    ends = (codes[0] == codec.config.end) | (rules.step >= request.end_step)
+    ends = (codes[0] == end) | (rules.step >= request.end_step)
     index = carry.index
     ids = vocabulary.to_ids(codes, xp=jnp)
     return _Carry(
@@ -180,7 +183,7 @@ def decode_chunk(
   start = _Carry(
     index=jnp.int32(0),
     done=jnp.bool_(False),
-    rules=codec.init_rules(request.pedal_down, xp=jnp),
+    rules=jax.tree.map(jnp.asarray, request.rules),
     last=Frames(
       jnp.full((rows, 1, levels), PAD, jnp.int32),
       jnp.zeros((rows, 1), jnp.int32),

@@ -8,8 +8,6 @@ import numpy as np
 
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.tokens.frames import Frames
-from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.typing import Bool, Int
 
 __all__ = ["repeats_exactly", "runs_seen_before"]
@@ -37,28 +35,23 @@ def runs_seen_before(
 
 
 def repeats_exactly(
-  history: Score, frames: Frames, now_s: float, codec: Codec
+  history: Score, new: Score, now_s: float, codec: Codec
 ) -> bool:
-  """Whether the new frames hold a run that was just played.
+  """Whether the new music holds a run that was just played.
 
   Args:
     history: What was played before.
-    frames: The new chunk; `step` from `now_s`.
+    new: The new chunk; its time 0 is `now_s`.
     now_s: Its start in the history's time.
     codec: Gives the grid.
   """
   onset = history.notes["onset_s"]
   recent = history.notes[np.searchsorted(onset, now_s - LOOK_BACK_S) :]
-  step = codec.config.time_to_step(np.ascontiguousarray(recent["onset_s"]))
-  is_note = frames.codes[:, 1] < PEDAL_DOWN
-  new_key, new_step = frames.codes[is_note, 1], frames.step[is_note]
 
-  def rows(steps: np.ndarray, keys: np.ndarray) -> np.ndarray:
+  def rows(notes: np.ndarray) -> np.ndarray:
     # The first interval of a run is left out: it is not part of the figure.
-    return np.stack([np.diff(steps, prepend=steps[:1]), keys], axis=1)
+    onset_s = np.ascontiguousarray(notes["onset_s"])
+    step = codec.config.time_to_step(onset_s)
+    return np.stack([np.diff(step, prepend=step[:1]), notes["key"]], axis=1)
 
-  return bool(
-    runs_seen_before(
-      rows(step, recent["key"]), rows(new_step, new_key), RUN
-    ).any()
-  )
+  return bool(runs_seen_before(rows(recent), rows(new.notes), RUN).any())

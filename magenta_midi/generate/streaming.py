@@ -22,10 +22,6 @@ from magenta_midi.typing import Int
 
 __all__ = ["Chunk", "GenerationState", "Generator", "join_chunks"]
 
-# Frames the model hears and plays at most: 10 s hold 213 notes and their
-# pedal at the 95th percentile of the training corpora, 2 s hold 153 at most.
-CONTEXT_FRAMES = 256
-CHUNK_FRAMES = 192
 CONTEXT_S = 10.0
 # History is cut back to the first when it grows past the second, s. Both hold
 # the context and the longest note before it.
@@ -57,11 +53,13 @@ class Chunk:
   Attributes:
     frames: Its events; `step` counts 10 ms from the chunk's start.
     score: The same as a score whose time 0 is the chunk's start. A pedal that
-      is down at the start is stated there.
+      is down at the start is stated there. With `event`, notes whose key is
+      still down end with the chunk here; `join_chunks` knows their length.
     start_s: Where it starts, in seconds since the session's start.
     seconds: Its length.
     pedal_down: Whether the pedal is down at its start.
-    log_p: float32 `[n, l]`, the model's log probability of each code.
+    log_p: float32 `[n, l]`, the model's log probability of each code; 0 for
+      what the codec added to end notes that the model did not.
     capped: Whether the frames a chunk may have ran out.
     redraws: How often it was drawn again for repeating itself exactly.
   """
@@ -96,7 +94,11 @@ def join_chunks(codec: Codec, chunks: Sequence[Chunk]) -> Score:
       for chunk in chunks
     )
   )
-  return codec.decode_frames(frames, pedal_down=first.pedal_down)
+  last = chunks[-1]
+  seconds = last.start_s + last.seconds - first.start_s
+  return codec.decode_frames(
+    frames, pedal_down=first.pedal_down, until_step=round(seconds * per_s)
+  )
 
 
 class Generator:
@@ -111,13 +113,16 @@ class Generator:
     self.codec = codec
     self.config = model.config
     self.model = model
+    # Most frames of the context, and of a chunk.
+    self.context_frames = codec.context_frames
+    self.chunk_frames = codec.chunk_frames
     self._decoders: dict[bool, Any] = {}
 
   def decode(self, request: ChunkRequest, *, guided: bool = False) -> Decoded:
     """Runs the compiled decoder; compiles at the first call."""
     if guided not in self._decoders:
       self._decoders[guided] = make_decoder(
-        self.model, self.codec, max_frames=CHUNK_FRAMES, guided=guided
+        self.model, self.codec, max_frames=self.chunk_frames, guided=guided
       )
     decode, leaves = self._decoders[guided]
     return decode(leaves, request)
@@ -149,7 +154,7 @@ class Generator:
     sampling: Sampling | None = None,
     guidance: float = 0.0,
     redraw: int = 0,
-    limit: int = CHUNK_FRAMES,
+    limit: int | None = None,
     forced: int = 0,
   ) -> ChunkRequest:
     """Everything the compiled decoder needs for the next chunk.
@@ -161,38 +166,36 @@ class Generator:
       sampling: How codes are drawn.
       guidance: Weight of the style against its absence.
       redraw: Another number gives another draw of the same chunk.
-      limit: Most frames to decode.
+      limit: Most frames to decode; None: as many as a chunk may have.
       forced: Decode at least so many frames, wherever they fall (for timing).
     """
     now = state.now_s - state.origin_s
     codec = self.codec
     context = codec.encode_context(
-      state.history, now, context_s=CONTEXT_S, max_frames=CONTEXT_FRAMES
+      state.history, now, context_s=CONTEXT_S, max_frames=self.context_frames
     )
     count = len(context.step)
     levels = codec.vocabulary.levels
-    ids = np.zeros((1, CONTEXT_FRAMES, levels), np.int32)
-    time = np.zeros((1, CONTEXT_FRAMES), np.int32)
-    part = np.zeros((1, CONTEXT_FRAMES), np.int32)
+    ids = np.zeros((1, self.context_frames, levels), np.int32)
+    time = np.zeros((1, self.context_frames), np.int32)
+    part = np.zeros((1, self.context_frames), np.int32)
     ids[0, :count] = codec.vocabulary.to_ids(context.codes)
     time[0, :count] = context.step
     part[0, :count] = context.part
     slots = np.zeros((1, self.config.style_slots), np.int32)
     if style is not None:
       slots[0] = style
-    key = jax.random.key(seed)
-    key = jax.random.fold_in(key, state.chunk_index)
     return ChunkRequest(
       context_ids=ids,
       context_time=time,
       context_part=part,
       style=slots,
-      pedal_down=np.bool_(codec.pedal_down_at(state.history, now)),
+      rules=codec.rules_at(state.history, now),
       earliest_step=np.int32(0),
       end_step=np.int32(2**30 if forced else codec.config.chunk_steps),
-      limit=np.int32(limit),
+      limit=np.int32(self.chunk_frames if limit is None else limit),
       forced=np.int32(forced),
-      key=jax.random.fold_in(key, redraw),
+      draw=np.array([seed, state.chunk_index, redraw], np.uint32),
       sampling=level_sampling(sampling or Sampling(), levels),
       guidance=np.float32(guidance),
     )
@@ -220,6 +223,9 @@ class Generator:
     """
     guided = guidance != 0.0
     redraw = 0
+    now = state.now_s - state.origin_s
+    codec = self.codec
+    steps = codec.config.chunk_steps
     while True:
       request = self.request(
         state,
@@ -229,6 +235,7 @@ class Generator:
         guidance=guidance,
         redraw=redraw,
       )
+      pedal_down = bool(request.rules.pedal_down)
       decoded = self.decode(request, guided=guided)
       count = int(decoded.count)
       frames = Frames(
@@ -236,54 +243,43 @@ class Generator:
         np.asarray(decoded.step[:count]),
         np.zeros(count, np.int32),
       )
-      now = state.now_s - state.origin_s
+      frames = codec.complete(state.history, frames, now, steps)
+      score = codec.decode_frames(
+        frames, pedal_down=pedal_down, until_step=steps
+      )
       if redraw == REDRAWS or not repeats_exactly(
-        state.history, frames, now, self.codec
+        state.history, score, now, codec
       ):
         break
       redraw += 1
-    pedal_down = bool(request.pedal_down)
+    log_p = np.zeros(frames.codes.shape, np.float32)
+    log_p[:count] = decoded.log_p[:count]
     chunk = Chunk(
       frames=frames,
-      score=self.codec.decode_frames(frames, pedal_down=pedal_down),
+      score=score,
       start_s=state.now_s,
-      seconds=self.codec.config.chunk_s,
+      seconds=codec.config.chunk_s,
       pedal_down=pedal_down,
-      log_p=np.asarray(decoded.log_p[:count]),
-      capped=count >= CHUNK_FRAMES,
+      log_p=log_p,
+      capped=count >= self.chunk_frames,
       redraws=redraw,
     )
-    return chunk, _trimmed(_appended(state, chunk))
+    history = codec.append(
+      state.history, frames, now, end_step=steps, pedal_down=pedal_down
+    )
+    following = GenerationState(
+      history,
+      state.origin_s,
+      # Chunks end on whole steps: no error adds up over hours.
+      round(state.now_s + chunk.seconds, 6),
+      state.chunk_index + 1,
+    )
+    return chunk, _trimmed(following)
 
   def warm_up(self, *, guided: bool = False) -> None:
     """Compiles (or loads) the decoder, so that playing never does."""
     request = self.request(self.init_state(), limit=1)
     jax.block_until_ready(self.decode(request, guided=guided))
-
-
-def _appended(state: GenerationState, chunk: Chunk) -> GenerationState:
-  """The state after a chunk: its events join the history."""
-  offset = state.now_s - state.origin_s
-  history, new = state.history, chunk.score
-  notes = new.notes.copy()
-  notes["onset_s"] += offset
-  pedals = new.pedals[int(chunk.pedal_down) :].copy()
-  pedals["time_s"] += offset
-  notes = np.concatenate([history.notes, notes])
-  joined = Score.from_arrays(
-    onset_s=notes["onset_s"],
-    duration_s=notes["duration_s"],
-    key=notes["key"],
-    velocity=notes["velocity"],
-    pedal=np.concatenate([history.pedals, pedals]),
-  )
-  return GenerationState(
-    joined,
-    state.origin_s,
-    # Chunks end on whole steps: no error adds up over hours.
-    round(state.now_s + chunk.seconds, 6),
-    state.chunk_index + 1,
-  )
 
 
 def _trimmed(state: GenerationState) -> GenerationState:

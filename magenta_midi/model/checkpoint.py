@@ -6,9 +6,10 @@ fastest (`docs/decisions.md`).
 """
 
 import dataclasses
-import hashlib
 import json
+import math
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,31 +17,34 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 from flax import nnx
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.model.weights_file import (
+  ArrayInfo,
+  CheckpointError,
+  WeightsFile,
+  write_weights,
+)
 
 __all__ = [
   "CheckpointError",
   "Storage",
+  "StoredCheckpoint",
   "embedded_path",
   "flat_parameters",
   "load_checkpoint",
-  "put_parameters",
+  "parameter_shapes",
   "read_config",
   "save_checkpoint",
   "write_atomically",
+  "write_checkpoint",
 ]
 
 Storage = Literal["float32", "bfloat16", "int8"]
 FORMAT = 1
+WEIGHTS = "weights.safetensors"
 SCALE = "|scale"
-
-
-class CheckpointError(ValueError):
-  """A checkpoint is absent, damaged or of another shape; one line."""
 
 
 def embedded_path() -> Path:
@@ -60,68 +64,62 @@ def write_atomically(path: Path, text: str) -> None:
 
 def flat_parameters(model: nnx.Module) -> dict[str, np.ndarray]:
   """The model's parameters by dotted name, float32."""
-  flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
+  return {name: _widened(array) for name, array in _parameters(model).items()}
+
+
+def parameter_shapes(config: DepthformerConfig) -> dict[str, tuple[int, ...]]:
+  """Dotted name and shape of every parameter; nothing is computed."""
   return {
-    ".".join(map(str, path)): np.asarray(variable[...], np.float32)
-    for path, variable in flat
+    name: tuple(array.shape)
+    for name, array in _parameters(_empty(config)).items()
   }
 
 
-def put_parameters(model: nnx.Module, arrays: dict[str, np.ndarray]) -> None:
-  """Puts dotted arrays into the model.
-
-  Raises:
-    CheckpointError: Arrays are missing, unknown or of another shape; all are
-      named.
-  """
-  wrong, loaded = [], []
-  left = dict(arrays)
-  for path, variable in nnx.to_flat_state(nnx.state(model, nnx.Param)):
-    name = ".".join(map(str, path))
-    array = left.pop(name, None)
-    if array is None:
-      wrong.append(f"{name} is missing")
-    elif array.shape != variable.shape:
-      wrong.append(f"{name} is {array.shape}, expected {variable.shape}")
-    else:
-      loaded.append((path, variable.replace(jnp.asarray(array))))
-  wrong.extend(f"{name} is unknown" for name in left)
-  if wrong:
-    raise CheckpointError(
-      "the weights do not fit the config: " + "; ".join(wrong) + "."
-    )
-  nnx.update(model, nnx.from_flat_state(loaded))
+def _empty(config: DepthformerConfig) -> Depthformer:
+  # Shapes without work: drawn weights would be thrown away.
+  return nnx.eval_shape(lambda: Depthformer(config, rngs=nnx.Rngs(0)))
 
 
-def _store(
-  arrays: dict[str, np.ndarray], storage: Storage
-) -> dict[str, np.ndarray]:
-  if storage == "float32":
-    return arrays
+def _parameters(model: nnx.Module) -> dict[str, Any]:
+  flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
+  return {
+    ".".join(map(str, path)): variable.get_value() for path, variable in flat
+  }
+
+
+def _widened(array: Any) -> np.ndarray:
+  return np.asarray(array).astype(np.float32, copy=False)
+
+
+def _stored(
+  name: str, array: np.ndarray, storage: Storage
+) -> Iterator[tuple[str, np.ndarray]]:
+  """What is written for one float32 array."""
   if storage == "bfloat16":
-    return {k: v.astype(ml_dtypes.bfloat16) for k, v in arrays.items()}
-  stored = {}
-  for name, array in arrays.items():
-    if array.ndim < 2:
-      stored[name] = array
-      continue
+    yield name, array.astype(ml_dtypes.bfloat16)
+  elif storage == "int8" and array.ndim > 1:
     scale = np.abs(array).max(axis=0) / 127
     scale = np.where(scale == 0, 1, scale).astype(np.float32)
-    stored[name] = np.round(array / scale).astype(np.int8)
-    stored[name + SCALE] = scale
-  return stored
+    yield name, np.round(array / scale).astype(np.int8)
+    yield name + SCALE, scale
+  else:
+    yield name, array
 
 
-def _widen(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  arrays = {}
-  for name, array in stored.items():
-    if name.endswith(SCALE):
-      continue
-    widened = array.astype(np.float32)
-    if name + SCALE in stored:
-      widened = widened * stored[name + SCALE]
-    arrays[name] = widened
-  return arrays
+def _stored_infos(
+  shapes: dict[str, tuple[int, ...]], storage: Storage
+) -> dict[str, ArrayInfo]:
+  """What `_stored` writes, without the values."""
+  infos = {}
+  for name, shape in shapes.items():
+    if storage == "bfloat16":
+      infos[name] = ArrayInfo(shape, np.dtype(ml_dtypes.bfloat16))
+    elif storage == "int8" and len(shape) > 1:
+      infos[name] = ArrayInfo(shape, np.dtype(np.int8))
+      infos[name + SCALE] = ArrayInfo(shape[1:], np.dtype(np.float32))
+    else:
+      infos[name] = ArrayInfo(shape, np.dtype(np.float32))
+  return infos
 
 
 def save_checkpoint(
@@ -141,25 +139,61 @@ def save_checkpoint(
     storage: How weights are stored.
     notes: Anything worth knowing later (steps, held-out figures), as JSON.
   """
-  folder.mkdir(parents=True, exist_ok=True)
-  weights = folder / "weights.safetensors"
-  temporary = weights.with_name(f".{weights.name}.{os.getpid()}")
-  try:
-    save_file(_store(flat_parameters(model), storage), temporary)
-    # safetensors makes its files private; a checkpoint is as any other file.
-    temporary.chmod(0o644)
-    os.replace(temporary, weights)
-  finally:
-    temporary.unlink(missing_ok=True)
-  config = dict(
-    format=FORMAT,
-    model=dataclasses.asdict(model.config),
+  parameters = _parameters(model)
+  shapes = {name: tuple(array.shape) for name, array in parameters.items()}
+  write_checkpoint(
+    folder,
+    model.config,
+    _stored_infos(shapes, storage),
+    (
+      stored
+      for name, array in parameters.items()
+      for stored in _stored(name, _widened(array), storage)
+    ),
     codec=codec,
     storage=storage,
-    sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
     notes=notes or {},
   )
-  write_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def write_checkpoint(
+  folder: Path,
+  config: DepthformerConfig,
+  infos: Mapping[str, ArrayInfo],
+  arrays: Iterable[tuple[str, np.ndarray]],
+  *,
+  codec: dict[str, Any],
+  storage: str,
+  notes: dict[str, Any],
+) -> None:
+  """Writes a checkpoint from arrays that come one by one, as stored.
+
+  Args:
+    folder: Made if absent; what is there stays until all is written.
+    config: The model's.
+    infos: Every array, in the order in which `arrays` yields them.
+    arrays: Dotted names and values.
+    codec: Name and settings of the codec.
+    storage: How the weights are stored, in a word.
+    notes: Anything worth knowing later, as JSON.
+  """
+  new = not folder.exists()
+  folder.mkdir(parents=True, exist_ok=True)
+  try:
+    digest = write_weights(folder / WEIGHTS, infos, arrays)
+  except BaseException:
+    if new:
+      folder.rmdir()
+    raise
+  facts = dict(
+    format=FORMAT,
+    model=dataclasses.asdict(config),
+    codec=codec,
+    storage=storage,
+    sha256=digest,
+    notes=notes,
+  )
+  write_atomically(folder / "config.json", json.dumps(facts, indent=2) + "\n")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -188,28 +222,71 @@ def read_config(folder: Path) -> dict[str, Any]:
   return config
 
 
-def load_checkpoint(folder: Path) -> tuple[Depthformer, dict[str, Any]]:
-  """Loads a model and its `config.json`.
+class StoredCheckpoint:
+  """A checkpoint on disk, its arrays checked against its config, not read.
+
+  Args:
+    folder: As `save_checkpoint` writes it.
 
   Raises:
     CheckpointError: It is absent, damaged or of another shape.
   """
-  config = read_config(folder)
-  try:
-    shape = DepthformerConfig.from_dict(config["model"])
-  except (ValueError, KeyError, TypeError) as error:
-    raise CheckpointError(f"{folder}/config.json: {error}") from None
-  try:
-    stored = load_file(folder / "weights.safetensors")
-  except (OSError, SafetensorError) as error:
-    raise CheckpointError(
-      f"{folder}/weights.safetensors: cannot be read: {error}."
-    ) from None
-  # Shapes without work: the drawn weights would be thrown away.
-  model = nnx.eval_shape(lambda: Depthformer(shape, rngs=nnx.Rngs(0)))
-  try:
-    put_parameters(model, _widen(stored))
-  except CheckpointError as error:
-    raise CheckpointError(f"{folder}: {error}") from None
+
+  def __init__(self, folder: Path):
+    self.folder = folder
+    # Its `config.json`.
+    self.facts = read_config(folder)
+    try:
+      self.config = DepthformerConfig.from_dict(self.facts["model"])
+    except (ValueError, KeyError, TypeError) as error:
+      raise CheckpointError(f"{folder}/config.json: {error}") from None
+    self._weights = WeightsFile(folder / WEIGHTS)
+    # Every parameter, without the scales of int8 columns.
+    self.infos = {
+      name: info
+      for name, info in self._weights.infos.items()
+      if not name.endswith(SCALE)
+    }
+    expected = parameter_shapes(self.config)
+    wrong = []
+    for name, shape in expected.items():
+      if name not in self.infos:
+        wrong.append(f"{name} is missing")
+      elif (found := self.infos[name].shape) != shape:
+        wrong.append(f"{name} is {found}, expected {shape}")
+    wrong.extend(
+      f"{name} is unknown" for name in self.infos if name not in expected
+    )
+    if wrong:
+      raise CheckpointError(
+        f"{folder}: the weights do not fit the config: {'; '.join(wrong)}."
+      )
+
+  @property
+  def parameters(self) -> int:
+    """How many numbers the model has."""
+    return sum(math.prod(info.shape) for info in self.infos.values())
+
+  def read(self, name: str) -> np.ndarray:
+    """One parameter: bfloat16 as stored, all else as float32."""
+    array = self._weights.read(name)
+    if name + SCALE in self._weights.infos:
+      return array.astype(np.float32) * self._weights.read(name + SCALE)
+    return array
+
+
+def load_checkpoint(folder: Path) -> tuple[Depthformer, dict[str, Any]]:
+  """Loads a model and its `config.json`, one array at a time.
+
+  Raises:
+    CheckpointError: It is absent, damaged or of another shape.
+  """
+  stored = StoredCheckpoint(folder)
+  model = _empty(stored.config)
+  loaded = []
+  for path, variable in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+    array = _widened(stored.read(".".join(map(str, path))))
+    loaded.append((path, variable.replace(jnp.asarray(array))))
+  nnx.update(model, nnx.from_flat_state(loaded))
   model.eval()
-  return model, config
+  return model, stored.facts

@@ -5,7 +5,14 @@ import json
 import math
 from typing import Any, Literal
 
-__all__ = ["PRESETS", "DepthformerConfig", "preset"]
+__all__ = [
+  "MAGENTA_RT",
+  "PRESETS",
+  "DepthformerConfig",
+  "magenta_rt_config",
+  "padded_vocabulary",
+  "preset",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,8 +72,21 @@ class DepthformerConfig:
 
   def __post_init__(self) -> None:
     """Refuses shapes that cannot be built."""
-    if self.levels < 1:
-      raise ValueError(f"levels must be at least 1, got {self.levels}.")
+    for name in (
+      "vocab_size",
+      "levels",
+      "embed_dim",
+      "num_heads",
+      "head_dim",
+      "mlp_dim",
+      "temporal_buckets",
+    ):
+      if (value := getattr(self, name)) < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+    if self.dtype not in ("float32", "bfloat16"):
+      raise ValueError(
+        f"dtype must be float32 or bfloat16, got {self.dtype!r}."
+      )
     if self.level_columns and len(self.level_columns) != self.levels:
       raise ValueError(
         f"level_columns must name {self.levels} levels, got"
@@ -186,7 +206,66 @@ PRESETS: dict[str, dict[str, Any]] = {
     style_slots=6,
     dropout_rate=0.1,
   ),
+  # The widths of Magenta RealTime's published models, for MIDI: a checkpoint
+  # of theirs can start one. `magenta_rt_config` is the original itself.
+  "magenta_rt_base": dict(
+    embed_dim=768,
+    num_heads=12,
+    head_dim=64,
+    mlp_dim=2048,
+    encoder_layers=12,
+    temporal_layers=20,
+    depth_layers=4,
+    style_slots=6,
+    dropout_rate=0.1,
+  ),
+  "magenta_rt_large": dict(
+    embed_dim=1024,
+    num_heads=16,
+    head_dim=64,
+    mlp_dim=2816,
+    encoder_layers=24,
+    # Not a slip: the original's `large` leaves it as in `base`.
+    temporal_layers=20,
+    depth_layers=4,
+    style_slots=6,
+    dropout_rate=0.1,
+  ),
 }
+
+# Published checkpoint -> preset with its widths.
+MAGENTA_RT = {"base": "magenta_rt_base", "large": "magenta_rt_large"}
+
+
+def padded_vocabulary(ids: int) -> int:
+  """Rows for so many ids: the next multiple of 128."""
+  return 128 * math.ceil(ids / 128)
+
+
+def magenta_rt_config(tag: str) -> DepthformerConfig:
+  """The model of a checkpoint that Magenta RealTime published.
+
+  Args:
+    tag: `base` (347,873,472 parameters) or `large` (761,651,456).
+
+  Raises:
+    ValueError: The tag is unknown.
+
+  Source: `mrt_merged_base.gin` and `mrt_merged_large.gin` of v1.
+  """
+  if tag not in MAGENTA_RT:
+    raise ValueError(
+      f"unknown tag {tag!r}. Choose one of {', '.join(MAGENTA_RT)}."
+    )
+  return DepthformerConfig.from_dict(
+    PRESETS[MAGENTA_RT[tag]]
+    | dict(
+      vocab_size=padded_vocabulary(29698),
+      levels=16,
+      style_slots=0,
+      dtype="bfloat16",
+    )
+  )
 
 
 def preset(
@@ -195,7 +274,7 @@ def preset(
   """A preset for a codec's vocabulary.
 
   Args:
-    name: `tiny`, `small` or `base`.
+    name: One of `PRESETS`.
     level_sizes: Codes of each level, laid out one after the other.
     reserved: Ids before the first level.
     **overrides: Any field of `DepthformerConfig`.
@@ -213,7 +292,7 @@ def preset(
     columns.append((start, start + size))
     start += size
   values: dict[str, Any] = dict(
-    vocab_size=128 * math.ceil(start / 128),
+    vocab_size=padded_vocabulary(start),
     levels=len(level_sizes),
     level_columns=tuple(columns),
     encoder_input="frames",

@@ -246,14 +246,15 @@ class Depthformer(nnx.Module):
   def encode(
     self,
     context: Frames,
-    style: Int[jax.Array, "b m"] | None = None,
+    style: Int[jax.Array, "r m"] | None = None,
   ) -> Memory:
     """Encodes the context once.
 
     Args:
       context: `[b, s, l]`; all-PAD frames are masked. With the flat input the
         levels are one position each, in frame-major order.
-      style: Rows of the style table for the memory slots; None: masked.
+      style: Rows of the style table for the memory slots; None: masked. More
+        rows than the context's share its states in turn.
     """
     ids = context.ids
     batch = ids.shape[0]
@@ -273,17 +274,21 @@ class Depthformer(nnx.Module):
     return self._with_style(Memory(x, mask), style)
 
   def _with_style(
-    self, memory: Memory, style: Int[jax.Array, "b m"] | None
+    self, memory: Memory, style: Int[jax.Array, "r m"] | None
   ) -> Memory:
     if not self.config.style_slots:
       return memory
     batch = memory.mask.shape[0]
     if style is None:
       style = jnp.zeros((batch, self.config.style_slots), jnp.int32)
+    copies = style.shape[0] // batch
+    states, mask = (
+      jnp.tile(x, (copies,) + (1,) * (x.ndim - 1)) for x in memory
+    )
     slots = self.style_embedder(style).astype(self.dtype)
     return Memory(
-      jnp.concatenate([memory.states, slots], axis=1),
-      jnp.concatenate([memory.mask, jnp.ones(style.shape, bool)], axis=1),
+      jnp.concatenate([states, slots], axis=1),
+      jnp.concatenate([mask, jnp.ones(style.shape, bool)], axis=1),
     )
 
   # Decoder, whole sequences ------------------------------------------------

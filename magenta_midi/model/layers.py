@@ -31,6 +31,11 @@ __all__ = [
 MASKED = -1e10
 
 
+# Query times key positions from which a CPU takes one head at a time: the
+# logits of all heads no longer fit its caches (`docs/performance.md`).
+LONG = 512 * 512
+
+
 class KeyValue(NamedTuple):
   """Keys and values of one attention, `[b, h, s, k]`."""
 
@@ -95,6 +100,28 @@ class GatedMlp(nnx.Module):
     return self.wo(nnx.gelu(self.wi_0(x), approximate=True) * self.wi_1(x))
 
 
+def _attend_head_by_head(
+  query: Float[jax.Array, "b h t k"],
+  key_value: KeyValue,
+  bias: Float[jax.Array, "#b #h #t s"],
+) -> Float[jax.Array, "b h t k"]:
+  """Softmax attention whose logits stay in a CPU's caches."""
+  num_heads = query.shape[1]
+  shared = bias.shape[1] == 1
+  bias = jnp.broadcast_to(bias, (query.shape[0], *bias.shape[1:]))
+
+  def one_row(row: tuple[jax.Array, ...]) -> jax.Array:
+    query, key, value, bias = row
+
+    def one_head(head: jax.Array) -> jax.Array:
+      logits = query[head] @ key[head].T + bias[0 if shared else head]
+      return jax.nn.softmax(logits, axis=-1) @ value[head]
+
+    return jax.lax.map(one_head, jnp.arange(num_heads))
+
+  return jax.lax.map(one_row, (query, *key_value, bias))
+
+
 class Attention(nnx.Module):
   """Multi-head attention; kernels are two-dimensional and head-major.
 
@@ -137,9 +164,13 @@ class Attention(nnx.Module):
   ) -> Float[jax.Array, "b t d"]:
     """Attends from `x` to projected positions."""
     query = self._heads(self.query(x))
-    logits = jnp.einsum("bhtk,bhsk->bhts", query, key_value.key) + bias
-    weights = jax.nn.softmax(logits, axis=-1)
-    heads = jnp.einsum("bhts,bhsk->bhtk", weights, key_value.value)
+    long = query.shape[-2] * key_value.key.shape[-2] >= LONG
+    if long and jax.default_backend() == "cpu":
+      heads = _attend_head_by_head(query, key_value, bias)
+    else:
+      logits = jnp.einsum("bhtk,bhsk->bhts", query, key_value.key) + bias
+      weights = jax.nn.softmax(logits, axis=-1)
+      heads = jnp.einsum("bhts,bhsk->bhtk", weights, key_value.value)
     joined = jnp.swapaxes(heads, -3, -2).reshape(
       *x.shape[:-1], self.num_heads * self.head_dim
     )

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.model.layers import MASKED, KeyValue
+from magenta_midi.model.layers import MASKED, KeyValue, sinusoid
 from magenta_midi.typing import Float, Int
 
 __all__ = ["depth_step", "temporal_step"]
@@ -32,12 +32,16 @@ def temporal_step(
     The stack's output, and the caches with this frame in them.
   """
   slots = caches[0].key.shape[2]
-  # Row `index` of the whole bias matrix: distances index - j.
-  distance = jnp.maximum(index - jnp.arange(slots), 0)
-  table = model.temporal_relpos_bias(slots, 1)[0, :, :, 0]
-  bias = jnp.take(table, distance, axis=1)
-  seen = jnp.where(jnp.arange(slots) <= index, 0.0, MASKED)
-  bias = (bias + seen[None])[None, :, None, :]
+  bias = jnp.where(jnp.arange(slots) <= index, 0.0, MASKED)
+  bias = bias.astype(model.dtype)[None, None, None]
+  if model.config.temporal_positions == "relative":
+    # Row `index` of the whole bias matrix: distances index - j.
+    distance = jnp.maximum(index - jnp.arange(slots), 0)
+    table = model.temporal_relpos_bias(slots, 1)[0, :, :, 0]
+    bias = bias + jnp.take(table, distance, axis=1)[None, :, None]
+  else:
+    positions = jnp.asarray(sinusoid(slots, model.config.embed_dim))
+    x = x + jax.lax.dynamic_index_in_dim(positions, index)[None]
   updated = []
   for layer, cache, cross_kv in zip(
     model.temporal_layers, caches, cross, strict=True

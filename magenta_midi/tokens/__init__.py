@@ -1,8 +1,13 @@
 """Codecs: music to integer frames and back, and what may come next."""
 
 from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
-from magenta_midi.tokens.frames import Frames
-from magenta_midi.tokens.note import Encoded, NoteCodec, NoteCodecConfig, Rules
+from magenta_midi.tokens.event import (
+  EventCodec,
+  EventCodecConfig,
+  EventRules,
+)
+from magenta_midi.tokens.frames import Encoded, Frames
+from magenta_midi.tokens.note import NoteCodec, NoteCodecConfig, Rules
 from magenta_midi.tokens.vocabulary import (
   MASK,
   NONE,
@@ -18,6 +23,9 @@ __all__ = [
   "RESERVED",
   "Codec",
   "Encoded",
+  "EventCodec",
+  "EventCodecConfig",
+  "EventRules",
   "Frames",
   "NoteCodec",
   "NoteCodecConfig",

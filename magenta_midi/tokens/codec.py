@@ -5,13 +5,31 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from magenta_midi.midi.score import Score
-from magenta_midi.tokens.frames import Frames
-from magenta_midi.tokens.note import Encoded, NoteCodec, NoteCodecConfig
-from magenta_midi.tokens.rules import Rules
+from magenta_midi.tokens.event import EventCodec, EventCodecConfig
+from magenta_midi.tokens.frames import Encoded, Frames
+from magenta_midi.tokens.note import NoteCodec, NoteCodecConfig
 from magenta_midi.tokens.vocabulary import Vocabulary
 from magenta_midi.typing import Int
 
-__all__ = ["Codec", "get_codec", "known_codecs"]
+__all__ = ["Codec", "Rules", "get_codec", "known_codecs"]
+
+
+@runtime_checkable
+class Rules(Protocol):
+  """A codec's state of what may come next: a NamedTuple of arrays.
+
+  Of one shape and type for ever, so that a compiled loop can carry it.
+  """
+
+  @property
+  def step(self) -> Any:
+    """Absolute step of the last own frame since the origin, int32."""
+    ...
+
+  @property
+  def pedal_down(self) -> Any:
+    """Whether the own pedal is down after it, bool."""
+    ...
 
 
 @runtime_checkable
@@ -20,6 +38,9 @@ class Codec(Protocol):
 
   # What `get_codec` and a checkpoint call it.
   name: ClassVar[str]
+  # Most frames of 10 s that a model hears, and of 2 s that it plays.
+  context_frames: ClassVar[int]
+  chunk_frames: ClassVar[int]
 
   @property
   def levels(self) -> int:
@@ -28,7 +49,10 @@ class Codec(Protocol):
 
   @property
   def config(self) -> Any:
-    """A frozen dataclass; its fields are the settings of `get_codec`."""
+    """A `GridConfig`; its fields are the settings of `get_codec`.
+
+    Its `end` is the code of level 0 that says that a chunk holds no more.
+    """
     ...
 
   @property
@@ -50,6 +74,7 @@ class Codec(Protocol):
     *,
     origin_s: float = 0.0,
     pedal_down: bool = False,
+    until_step: int | None = None,
     part_names: tuple[str, ...] | None = None,
   ) -> Score:
     """The score of a stream whose step 0 lies at `origin_s`."""
@@ -73,18 +98,30 @@ class Codec(Protocol):
     """The own events of the seconds from `now`, without END."""
     ...
 
-  def pedal_down_at(
-    self, score: Score, now_s: float, *, own_part: int = 0
-  ) -> bool:
-    """Whether the own pedal is down just before `now`."""
-    ...
-
   def end_frame(self) -> Int[np.ndarray, " l"]:
     """The codes of an END frame, int32 `[l]`."""
     ...
 
-  def init_rules(self, pedal_down: Any = False, *, xp=np) -> Rules:
-    """The rules at the origin."""
+  def complete(
+    self, history: Score, frames: Frames, now_s: float, end_step: int
+  ) -> Frames:
+    """The frames of a generated chunk, with what it must not leave open."""
+    ...
+
+  def append(
+    self,
+    history: Score,
+    frames: Frames,
+    now_s: float,
+    *,
+    end_step: int,
+    pedal_down: bool = False,
+  ) -> Score:
+    """The history (one part) with the frames of a chunk from `now_s`."""
+    ...
+
+  def rules_at(self, score: Score, now_s: float, *, own_part: int = 0) -> Rules:
+    """The rules at `now`, before the first own frame."""
     ...
 
   def applies(self, level: int, codes: Any, *, xp=np) -> Any:
@@ -95,7 +132,7 @@ class Codec(Protocol):
     self,
     level: int,
     codes: Any,
-    rules: Rules,
+    rules: Any,
     *,
     earliest_step: Any = 0,
     end_step: Any,
@@ -104,12 +141,15 @@ class Codec(Protocol):
     """Which codes of `level` may follow, bool `[level_size]`."""
     ...
 
-  def advance(self, rules: Rules, codes: Any, *, xp=np) -> Rules:
+  def advance(self, rules: Any, codes: Any, *, xp=np) -> Rules:
     """The rules after one own frame."""
     ...
 
 
-_CODECS = {NoteCodec.name: (NoteCodec, NoteCodecConfig)}
+_CODECS: dict[str, tuple[Any, Any]] = {
+  NoteCodec.name: (NoteCodec, NoteCodecConfig),
+  EventCodec.name: (EventCodec, EventCodecConfig),
+}
 
 
 def known_codecs() -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import numpy as np
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens import stream
 from magenta_midi.tokens.frames import PARTNER, SELF, Frames, empty_frames
+from magenta_midi.tokens.grid import GridConfig
 from magenta_midi.tokens.quantise import PEDAL_DOWN, PEDAL_UP, NoteCodecConfig
 
 __all__ = [
@@ -49,7 +50,7 @@ class Pedals(NamedTuple):
     return Pedals(*(field[index] for field in self))
 
 
-def all_events(score: Score, config: NoteCodecConfig) -> tuple[Notes, Pedals]:
+def all_events(score: Score, config: GridConfig) -> tuple[Notes, Pedals]:
   """Every event of a score, on the grid from its origin.
 
   Raises:
@@ -66,7 +67,7 @@ def all_events(score: Score, config: NoteCodecConfig) -> tuple[Notes, Pedals]:
 def events_around(
   score: Score,
   now_s: float,
-  config: NoteCodecConfig,
+  config: GridConfig,
   *,
   first_note: int,
   first_pedal: int,
@@ -107,7 +108,7 @@ def events_around(
 
 
 def pedals_down(
-  score: Score, now_s: float, config: NoteCodecConfig, *, before: int
+  score: Score, now_s: float, config: GridConfig, *, before: int
 ) -> list[int]:
   """The parts whose last pedal change before a step is down, ascending.
 

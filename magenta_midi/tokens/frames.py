@@ -1,5 +1,6 @@
 """Frames: what a codec makes of music, one row an event."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,14 @@ import numpy as np
 from magenta_midi.tokens.vocabulary import UNUSED
 from magenta_midi.typing import Int
 
-__all__ = ["SELF", "PARTNER", "Frames", "empty_frames", "join_frames"]
+__all__ = [
+  "SELF",
+  "PARTNER",
+  "Encoded",
+  "Frames",
+  "empty_frames",
+  "join_frames",
+]
 
 SELF = 0  # the player whose music the model predicts
 PARTNER = 1  # the other one, heard but not predicted
@@ -45,3 +53,35 @@ def join_frames(*pieces: Frames) -> Frames:
     np.concatenate(list(fields)) for fields in zip(*pieces, strict=True)
   )
   return Frames(codes, step, part)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Encoded:
+  """A whole file as frames, with what the encoding did to it.
+
+  Attributes:
+    frames: In order of step; `step` counts from the start of the file, `part`
+      is the index of the score's part.
+    chunk_offsets: int64 `[chunks + 1]`; chunk i holds the frames from
+      `chunk_offsets[i]` up to `chunk_offsets[i + 1]`. The chunks cover the
+      score up to its end.
+    part_names: The score's.
+    merged: Notes left out as exact duplicates (key, onset step and part).
+    saturated: Notes longer than the longest duration.
+  """
+
+  frames: Frames
+  chunk_offsets: np.ndarray
+  part_names: tuple[str, ...]
+  merged: int
+  saturated: int
+
+  @property
+  def chunks(self) -> int:
+    """How many chunks there are, empty ones included."""
+    return len(self.chunk_offsets) - 1
+
+  def chunk(self, index: int) -> Frames:
+    """The frames of one chunk; `step` still counts from the file's start."""
+    start, stop = self.chunk_offsets[index], self.chunk_offsets[index + 1]
+    return Frames(*(field[start:stop] for field in self.frames))

@@ -1,10 +1,11 @@
-"""The note codec's settings and its grids of time, velocity and duration."""
+"""The note codec's settings and its grid of durations."""
 
 import dataclasses
 import functools
 
 import numpy as np
 
+from magenta_midi.tokens.grid import LONGEST_S, GridConfig
 from magenta_midi.typing import Float, Int
 
 __all__ = [
@@ -18,18 +19,14 @@ KEYS = 128
 PEDAL_DOWN = 128  # codes of the key level beyond the keys
 PEDAL_UP = 129
 
-_LONGEST_S = 10.0
-# A half that rounding of floats pushed below itself still counts as a half.
-_TIE_STEPS = 1e-8
 _TIE_S = 1e-9
 # What a file is promised; a configuration that cannot hold it is refused.
 _DURATION_RELATIVE = 0.05
 _DURATION_ABSOLUTE_S = 0.010
-_VELOCITY_ERROR = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NoteCodecConfig:
+class NoteCodecConfig(GridConfig):
   """Settings of the `note` codec.
 
   Raises:
@@ -37,43 +34,11 @@ class NoteCodecConfig:
       2, duration 5 % or 10 ms) or the settings do not fit each other.
   """
 
-  # The onset grid, absolute from the origin. At most 10, dividing 1000.
-  step_ms: int = 10
-  # Music a chunk holds; a whole number of steps.
-  chunk_s: float = 2.0
-  # The longest stretch a decoder runs from its origin; so many onset steps.
-  horizon_s: float = 4.0
-  # Equal bins over 0..127; a divisor of 128.
-  velocity_bins: int = 32
   # 10 ms to 10 s, evenly spaced first, then geometrically; HELD is one more.
   duration_bins: int = 63
 
   def __post_init__(self):
-    if not 1 <= self.step_ms <= 10 or 1000 % self.step_ms:
-      raise ValueError(
-        f"step_ms must be in 1..10 and divide 1000, got {self.step_ms}."
-      )
-    for name in ("chunk_s", "horizon_s"):
-      steps = getattr(self, name) * self.steps_per_s
-      if not steps >= 1 or abs(steps - round(steps)) > 1e-6:
-        raise ValueError(
-          f"{name} must be a whole number of {self.step_ms} ms steps, got "
-          f"{getattr(self, name)}."
-        )
-    if self.horizon_steps < self.chunk_steps:
-      raise ValueError(
-        f"horizon_s must be at least chunk_s ({self.chunk_s}), got "
-        f"{self.horizon_s}."
-      )
-    if not 1 <= self.velocity_bins <= 128 or 128 % self.velocity_bins:
-      raise ValueError(
-        f"velocity_bins must divide 128, got {self.velocity_bins}."
-      )
-    if 128 // self.velocity_bins // 2 > _VELOCITY_ERROR:
-      raise ValueError(
-        f"velocity_bins must be 32 or more to keep velocities within "
-        f"{_VELOCITY_ERROR}, got {self.velocity_bins}."
-      )
+    super().__post_init__()
     if not 2 <= self.duration_bins <= 1000:
       raise ValueError(
         f"duration_bins must be in 2..1000, got {self.duration_bins}."
@@ -89,26 +54,6 @@ class NoteCodecConfig:
       )
 
   @property
-  def steps_per_s(self) -> int:
-    """Steps of the onset grid in a second."""
-    return 1000 // self.step_ms
-
-  @property
-  def chunk_steps(self) -> int:
-    """Steps in a chunk."""
-    return round(self.chunk_s * self.steps_per_s)
-
-  @property
-  def horizon_steps(self) -> int:
-    """Onset codes that are steps: 0 up to this, exclusive."""
-    return round(self.horizon_s * self.steps_per_s)
-
-  @property
-  def longest_steps(self) -> int:
-    """The longest duration in steps."""
-    return round(_LONGEST_S * self.steps_per_s)
-
-  @property
   def end(self) -> int:
     """The onset code END: no more own events in this chunk."""
     return self.horizon_steps
@@ -117,56 +62,6 @@ class NoteCodecConfig:
   def held(self) -> int:
     """The duration code HELD: sounding, length unknown."""
     return self.duration_bins
-
-  # Time.
-
-  def time_to_step(
-    self, time_s: Float[np.ndarray, "*n"]
-  ) -> Int[np.ndarray, "*n"]:
-    """The nearest step of each time, halves upward; int32.
-
-    Raises:
-      ValueError: A time is beyond what 32 bits hold (248 days at 10 ms).
-    """
-    step = np.floor(time_s * self.steps_per_s + (0.5 + _TIE_STEPS))
-    if step.size and not np.max(np.abs(step)) < 2**31 - 2**20:
-      raise ValueError(
-        f"event times must lie within 245 days of the origin, got "
-        f"{float(np.max(np.abs(time_s))):.3g} s. Crop the score."
-      )
-    return np.asarray(step.astype(np.int32))
-
-  def step_to_time_s(
-    self, step: Int[np.ndarray, "*n"]
-  ) -> Float[np.ndarray, "*n"]:
-    """Seconds from the origin; exact under `time_to_step`."""
-    return np.asarray(step / float(self.steps_per_s))
-
-  def seconds_to_steps(self, seconds: float, *, name: str) -> int:
-    """One length of time as steps.
-
-    Raises:
-      ValueError: It is negative or not finite; `name` says what it was.
-    """
-    if not 0 <= seconds < float("inf"):
-      raise ValueError(f"{name} must be 0 s or more, got {seconds}.")
-    return int(np.floor(seconds * self.steps_per_s + 0.5))
-
-  # Velocity.
-
-  def velocity_to_code(
-    self, velocity: Int[np.ndarray, "*n"]
-  ) -> Int[np.ndarray, "*n"]:
-    """The bin of each velocity in 0..127 (clipped to that)."""
-    width = 128 // self.velocity_bins
-    return np.asarray(np.clip(velocity, 0, 127) // width).astype(np.int32)
-
-  def code_to_velocity(
-    self, code: Int[np.ndarray, "*n"]
-  ) -> Int[np.ndarray, "*n"]:
-    """The middle of each bin; never 0, which MIDI reads as a note off."""
-    width = 128 // self.velocity_bins
-    return np.asarray(np.maximum(code * width + width // 2, 1)).astype(np.int32)
 
   # Duration.
 
@@ -203,7 +98,7 @@ class NoteCodecConfig:
 @functools.lru_cache
 def _duration_table_s(bins: int) -> np.ndarray:
   """Multiples of 10 ms for as long as a geometric rest would be finer."""
-  first_ms, last_ms = 10.0, 1000 * _LONGEST_S
+  first_ms, last_ms = 10.0, 1000 * LONGEST_S
   for even in range(1, bins):
     ratio = (last_ms / (even * first_ms)) ** (1 / (bins - even))
     if even * first_ms * (ratio - 1) >= first_ms:

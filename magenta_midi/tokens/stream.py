@@ -2,14 +2,17 @@
 
 import numpy as np
 
-from magenta_midi.midi.score import NOTE_DTYPE
-from magenta_midi.typing import Float, Int, Shaped
+from magenta_midi.midi.score import NOTE_DTYPE, PEDAL_DTYPE, Score
+from magenta_midi.typing import Bool, Float, Int, Shaped
 
 __all__ = [
+  "appended",
+  "check_places",
   "decoded_notes",
   "decoded_pedals",
   "note_order",
   "onsets_to_steps",
+  "pedal_rows",
   "steps_to_onsets",
 ]
 
@@ -49,7 +52,9 @@ def note_order(
   grouped[:-1] |= repeats
   slots = np.flatnonzero(grouped)
   among = order[slots]
-  best = np.lexsort((-velocity[among], -duration_s[among], place[slots]))
+  # To the microsecond: what only rounding of floats has parted is equal.
+  longest = np.round(duration_s[among], 6)
+  best = np.lexsort((-velocity[among], -longest, place[slots]))
   order[slots] = among[best]
   return order[np.concatenate([[True], ~repeats])]
 
@@ -179,3 +184,78 @@ def decoded_pedals(
   rank = total - total[opens][np.cumsum(opens) - 1]
   pedals["time_s"] = time_s + rank * _APART_S
   return pedals
+
+
+def pedal_rows(
+  time_s: Float[np.ndarray, " n"],
+  down: Bool[np.ndarray, " n"],
+  part: Int[np.ndarray, " n"],
+  *,
+  down_from_s: float | None,
+) -> Shaped[np.ndarray, " m"]:
+  """Rows of PEDAL_DTYPE.
+
+  Args:
+    time_s: Of each change, in seconds.
+    down: Whether it goes down.
+    part: Whose it is.
+    down_from_s: Where part 0's pedal is down before the first change: the
+      time at which to state it.
+  """
+  stated = int(down_from_s is not None)
+  pedals = np.zeros(stated + len(time_s), PEDAL_DTYPE)
+  if stated:
+    pedals[0] = (down_from_s, True, 0)
+  pedals["time_s"][stated:] = time_s
+  pedals["down"][stated:] = down
+  pedals["part"][stated:] = part
+  return pedals
+
+
+def check_places(
+  step: Int[np.ndarray, " n"],
+  part: Int[np.ndarray, " n"],
+  origin_s: float,
+  steps_per_s: int,
+  part_names: tuple[str, ...] | None,
+) -> None:
+  """Refuses frames that no score can hold.
+
+  Raises:
+    ValueError: A frame lies before 0 s, or its part has no name.
+  """
+  if len(step) and origin_s + step.min() / steps_per_s < 0:
+    raise ValueError(
+      f"events must lie at 0 s or later, got step {step.min()} with "
+      f"origin_s={origin_s}. Pass a later origin_s."
+    )
+  if part_names is not None and len(part) and part.max() >= len(part_names):
+    raise ValueError(
+      f"part_names must name every part, got {len(part_names)} for part "
+      f"{part.max()}."
+    )
+
+
+def appended(
+  history: Score, new: Score, now_s: float, *, stated: bool
+) -> Score:
+  """The history and after it, from `now_s`, the new music; one part each.
+
+  Args:
+    history: What was played before.
+    new: Its time 0 is `now_s`.
+    now_s: In the history's time.
+    stated: Whether the first pedal change of `new` only states what the
+      history knows.
+  """
+  notes, pedals = new.notes.copy(), new.pedals[int(stated) :].copy()
+  notes["onset_s"] += now_s
+  pedals["time_s"] += now_s
+  notes = np.concatenate([history.notes, notes])
+  return Score.from_arrays(
+    onset_s=notes["onset_s"],
+    duration_s=notes["duration_s"],
+    key=notes["key"],
+    velocity=notes["velocity"],
+    pedal=np.concatenate([history.pedals, pedals]),
+  )

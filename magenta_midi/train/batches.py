@@ -24,8 +24,8 @@ from magenta_midi.train.windows import (
 
 __all__ = ["BUCKETS", "BatchStream", "bucket_of"]
 
-# (context frames, target frames) of each shape that is compiled.
-BUCKETS = (
+# (context frames, target frames) of each shape that is compiled, by codec.
+_NOTE_BUCKETS = (
   (64, 16),
   (64, 32),
   (96, 32),
@@ -37,11 +37,16 @@ BUCKETS = (
   (256, 128),
   (256, 192),
 )
+BUCKETS = {
+  "note": _NOTE_BUCKETS,
+  # A note or pedal change makes about four tokens.
+  "event": tuple((4 * c, 4 * t) for c, t in _NOTE_BUCKETS),
+}
 POOL = 1024
 
 
 def bucket_of(
-  context: np.ndarray, own: np.ndarray, buckets: tuple = BUCKETS
+  context: np.ndarray, own: np.ndarray, buckets: tuple
 ) -> np.ndarray:
   """The smallest bucket that holds each example, END included."""
   fits = [(context <= s) & (own < t) for s, t in buckets[:-1]]
@@ -75,8 +80,9 @@ class BatchStream:
 
   def __post_init__(self) -> None:
     """Starts at the first pool."""
+    self.buckets = BUCKETS[self.codec.name]
     self._pool = 0
-    self._waiting = [np.zeros(0, EXAMPLE_DTYPE) for _ in BUCKETS]
+    self._waiting = [np.zeros(0, EXAMPLE_DTYPE) for _ in self.buckets]
     self._ready: list[tuple[int, np.ndarray]] = []
     self.cut = 0  # examples given out
     self.capped = 0  # of these, capped in their targets
@@ -97,11 +103,11 @@ class BatchStream:
     sizes = list(state["counts"]) + [size for _, size in state["ready"]]
     parts = np.split(examples, np.cumsum(sizes)[:-1])
     self._pool = state["pool"]
-    self._waiting = parts[: len(BUCKETS)]
+    self._waiting = parts[: len(self.buckets)]
     self._ready = [
       (bucket, part)
       for (bucket, _), part in zip(
-        state["ready"], parts[len(BUCKETS) :], strict=True
+        state["ready"], parts[len(self.buckets) :], strict=True
       )
     ]
 
@@ -109,7 +115,7 @@ class BatchStream:
     """Examples in a batch of a bucket."""
     # A decoder frame, its levels included, costs about as much as a context
     # frame and a half.
-    context, target = BUCKETS[bucket]
+    context, target = self.buckets[bucket]
     return max(1, round(self.frames_per_batch / (context + 1.5 * target)))
 
   def _fill(self) -> None:
@@ -124,8 +130,8 @@ class BatchStream:
       self.context_steps,
     )
     counts = frame_counts(self.codec, self.corpora, pool, self.target_steps)
-    bucket = bucket_of(*counts)
-    for index in range(len(BUCKETS)):
+    bucket = bucket_of(*counts, self.buckets)
+    for index in range(len(self.buckets)):
       waiting = np.concatenate([self._waiting[index], pool[bucket == index]])
       size = self.batch_size(index)
       while len(waiting) >= size:
@@ -145,7 +151,7 @@ class BatchStream:
     while not self._ready:
       self._fill()
     bucket, examples = self._ready.pop()
-    context_frames, target_frames = BUCKETS[bucket]
+    context_frames, target_frames = self.buckets[bucket]
     batch, capped = cut_examples(
       self.codec,
       self.corpora,

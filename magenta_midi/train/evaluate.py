@@ -3,7 +3,8 @@
 Every 2 s of every piece once, with its true 10 s of context, teacher-forced
 and without augmentation. Everything is counted: all levels of notes and pedal
 events, and at the end of each chunk the chance that nothing more comes in it
-(END, or any onset past its end). The sum is divided by the notes.
+(END, or any onset or time shift past its end). The sum is divided by the
+notes, so that codecs compare.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from flax import nnx
 
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.event import EventCodec
 from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.train.batches import bucket_of
 from magenta_midi.train.corpus import Corpus
@@ -32,10 +34,18 @@ from magenta_midi.typing import Float, Int
 __all__ = ["LEVEL_NAMES", "Evaluation", "evaluate", "protocol_windows"]
 
 LEVEL_NAMES = ("onset", "key", "velocity", "duration")
-# Columns of the sums: the four levels of notes, pedal events, END.
-COLUMNS = (*LEVEL_NAMES, "pedal", "end")
+# What nats are told apart by, beside pedal events and END: the levels of
+# notes, or the kinds of tokens.
+_NAMES = {
+  "note": LEVEL_NAMES,
+  "event": ("time_shift", "note_on", "velocity", "note_off"),
+}
 # 2 s hold fewer events than training's targets.
-BUCKETS = ((64, 24), (96, 32), (128, 48), (192, 64), (256, 192))
+_NOTE_BUCKETS = ((64, 24), (96, 32), (128, 48), (192, 64), (256, 192))
+BUCKETS = {
+  "note": _NOTE_BUCKETS,
+  "event": tuple((4 * c, 4 * t) for c, t in _NOTE_BUCKETS),
+}
 CHUNK_STEPS = 200
 
 
@@ -43,9 +53,10 @@ CHUNK_STEPS = 200
 class Evaluation:
   """Nats by piece."""
 
-  nats: Float[np.ndarray, "pieces 6"]  # by COLUMNS
+  nats: Float[np.ndarray, "pieces 6"]  # by `names`, then pedal and END
   notes: Int[np.ndarray, " pieces"]
   seconds: Float[np.ndarray, " pieces"]
+  names: tuple[str, ...] = LEVEL_NAMES
 
   @property
   def nats_per_note(self) -> float:
@@ -74,7 +85,7 @@ class Evaluation:
       nats_per_second=float(self.nats.sum() / max(1e-9, seconds)),
       notes=int(self.notes.sum()),
       seconds=seconds,
-      levels={n: float(by_column[i]) for i, n in enumerate(LEVEL_NAMES)},
+      levels={n: float(by_column[i]) for i, n in enumerate(self.names)},
       pedal=float(by_column[4]),
       end=float(by_column[5]),
       ci95=list(self.interval()),
@@ -87,6 +98,7 @@ class Evaluation:
       np.concatenate([self.nats, other.nats]),
       np.concatenate([self.notes, other.notes]),
       np.concatenate([self.seconds, other.seconds]),
+      self.names,
     )
 
 
@@ -108,21 +120,34 @@ def protocol_windows(corpus: Corpus, context_steps: int) -> np.ndarray:
 
 
 def window_nats(
-  model: Depthformer, batch: Batch
+  model: Depthformer, codec: Codec, batch: Batch
 ) -> tuple[jax.Array, jax.Array]:
   """Nats of a batch of 2 s windows.
 
   Returns:
-    `[b, 6]` nats by COLUMNS, and `[b]` notes.
+    `[b, 6]` nats by the codec's names, pedal and END, and `[b]` notes.
   """
   logits = level_logits(model, batch)
+  if isinstance(codec, EventCodec):
+    columns, note = _event_nats(logits[0], codec, batch)
+  else:
+    columns, note = _note_nats(logits, model, batch)
+  return (
+    jnp.stack([jnp.sum(column, axis=1) for column in columns], axis=1),
+    jnp.sum(note, axis=1),
+  )
+
+
+def _note_nats(
+  logits: tuple[jax.Array, ...], model: Depthformer, batch: Batch
+) -> tuple[list[jax.Array], jax.Array]:
+  """Six columns `[b, t]` of nats, and where notes are."""
   columns = model.config.columns
   key_code = batch.targets[..., 1] - columns[1][0]
   event = batch.weights[..., 1]
   pedal = event & (key_code >= PEDAL_DOWN)
   note = event & ~pedal
   end = batch.weights[..., 0] & ~event
-
   nats = [
     level_nats(
       logits[level],
@@ -136,20 +161,47 @@ def window_nats(
   steps = jnp.arange(logits[0].shape[-1])[None, None]
   past = batch.input_time[..., None] + steps >= CHUNK_STEPS
   past = past.at[..., -1].set(True)
-  log_past = jax.nn.logsumexp(jnp.where(past, logits[0], -jnp.inf), axis=-1)
-  end_nats = jax.nn.logsumexp(logits[0], axis=-1) - log_past
+  found = [jnp.where(note, level, 0.0) for level in nats]
+  found.append(jnp.where(pedal, nats[0] + nats[1], 0.0))
+  found.append(jnp.where(end, _nats_of_any(logits[0], past), 0.0))
+  return found, note
 
-  def over(mask: jax.Array, value: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.where(mask, value, 0.0), axis=1)
 
-  return (
-    jnp.stack(
-      [over(note, n) for n in nats]
-      + [over(pedal, nats[0] + nats[1]), over(end, end_nats)],
-      axis=1,
-    ),
-    jnp.sum(note, axis=1),
-  )
+def _event_nats(
+  logits: jax.Array, codec: EventCodec, batch: Batch
+) -> tuple[list[jax.Array], jax.Array]:
+  """Six columns `[b, t]` of nats, and where note-ons are."""
+  config = codec.config
+  first = codec.vocabulary.level_slice(0).start
+  code = batch.targets[..., 0] - first
+  token = batch.weights[..., 0]
+  end = token & (code == config.end)
+  nats = level_nats(logits, batch.targets[..., 0], token & ~end, first)
+
+  def between(low: int, high: int) -> jax.Array:
+    return token & (code >= low) & (code < high)
+
+  note = between(config.note_on, config.note_off)
+  kinds = [
+    between(0, config.note_on),
+    note,
+    between(config.velocity, config.pedal_down),
+    between(config.note_off, config.velocity),
+    between(config.pedal_down, config.begin),
+  ]
+  # Nothing more in the chunk: EOS, or a time shift to its end or past it.
+  codes = jnp.arange(logits.shape[-1])[None, None]
+  past = batch.input_time[..., None] + codes + 1 >= CHUNK_STEPS
+  past = (past & (codes < config.note_on)) | (codes == config.end)
+  found = [jnp.where(kind, nats, 0.0) for kind in kinds]
+  found.append(jnp.where(end, _nats_of_any(logits, past), 0.0))
+  return found, note
+
+
+def _nats_of_any(logits: jax.Array, which: jax.Array) -> jax.Array:
+  """Nats of the event that one of several codes comes, `[b, t]`."""
+  some = jax.nn.logsumexp(jnp.where(which, logits, -jnp.inf), axis=-1)
+  return jax.nn.logsumexp(logits, axis=-1) - some
 
 
 def evaluate(
@@ -181,14 +233,15 @@ def evaluate(
       np.linspace(0, len(examples) - 1, windows).astype(np.int64)
     ]
   graph, params, rest = nnx.split(model, nnx.Param, ...)
-  forward = _jitted(graph, rest)
+  forward = _jitted(graph, rest, codec)
+  buckets, names = BUCKETS[codec.name], _NAMES[codec.name]
   bucket = bucket_of(
-    *frame_counts(codec, [corpus], examples, CHUNK_STEPS), BUCKETS
+    *frame_counts(codec, [corpus], examples, CHUNK_STEPS), buckets
   )
-  nats = np.zeros((len(corpus), len(COLUMNS)))
+  nats = np.zeros((len(corpus), len(names) + 2))
   notes = np.zeros(len(corpus), np.int64)
   done = 0
-  for index, (context_frames, target_frames) in enumerate(BUCKETS):
+  for index, (context_frames, target_frames) in enumerate(buckets):
     chosen = examples[bucket == index]
     size = max(4, 2048 // context_frames)
     for start in range(0, len(chosen), size):
@@ -214,16 +267,18 @@ def evaluate(
       on_window(done, len(examples))
   seconds = np.bincount(examples["piece"], minlength=len(corpus)) * 2.0
   scored = seconds > 0
-  return Evaluation(nats[scored], notes[scored], seconds[scored])
+  return Evaluation(nats[scored], notes[scored], seconds[scored], names)
 
 
 _CACHE: dict[Any, Any] = {}
 
 
-def _jitted(graph: nnx.GraphDef, rest: nnx.State) -> Any:
+def _jitted(graph: nnx.GraphDef, rest: nnx.State, codec: Codec) -> Any:
   """One compiled function a model structure, kept between evaluations."""
-  if graph not in _CACHE:
-    _CACHE[graph] = jax.jit(
-      lambda params, batch: window_nats(nnx.merge(graph, params, rest), batch)
+  if (graph, codec) not in _CACHE:
+    _CACHE[graph, codec] = jax.jit(
+      lambda params, batch: window_nats(
+        nnx.merge(graph, params, rest), codec, batch
+      )
     )
-  return _CACHE[graph]
+  return _CACHE[graph, codec]

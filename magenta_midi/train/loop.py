@@ -26,11 +26,13 @@ from safetensors.numpy import save_file
 from magenta_midi.model.checkpoint import (
   CheckpointError,
   Storage,
+  StoredCheckpoint,
   save_checkpoint,
   write_atomically,
 )
 from magenta_midi.model.config import DepthformerConfig, preset
 from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.model.dropout import seed_dropout
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.batches import BatchStream
@@ -38,9 +40,21 @@ from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.evaluate import Evaluation, evaluate
 from magenta_midi.train.losses import batch_nats
 from magenta_midi.train.plots import plot_losses
+from magenta_midi.train.warm_start import WarmStart, check_widths, warm_start
 from magenta_midi.train.windows import Augmentation, Batch
 
-__all__ = ["Progress", "TrainConfig", "Trainer", "model_config", "train"]
+__all__ = [
+  "Progress",
+  "TrainConfig",
+  "Trainer",
+  "check_init_from",
+  "model_config",
+  "train",
+]
+
+
+# What a run continues from.
+STATE = "state.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +89,8 @@ class TrainConfig:
   save_every_min: float = 4.0
   # How the checkpoint's weights are stored.
   storage: Storage = "bfloat16"
+  # Checkpoint whose blocks a new run starts from; None: drawn weights.
+  init_from: str | None = None
 
   def __post_init__(self) -> None:
     """Refuses what cannot run."""
@@ -110,6 +126,17 @@ def model_config(config: TrainConfig, codec: Codec) -> DepthformerConfig:
     reserved=RESERVED,
     **{"dtype": dtype, **config.model},
   )
+
+
+def check_init_from(config: TrainConfig, codec: Codec, out: Path) -> None:
+  """Refuses what a new run cannot start from; a continued one needs nothing.
+
+  Raises:
+    ValueError: `init_from` is no checkpoint, or one of other widths.
+  """
+  if config.init_from is not None and not (out / STATE).is_file():
+    stored = StoredCheckpoint(Path(config.init_from))
+    check_widths(stored, model_config(config, codec))
 
 
 def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
@@ -170,7 +197,7 @@ class Trainer:
     def loss(params: nnx.State, batch: Batch, key: jax.Array) -> tuple:
       model = nnx.merge(graph, params, rest)
       if has_dropout:
-        nnx.reseed(model, dropout=key)
+        seed_dropout(model, key)
       nats, frames = batch_nats(model, batch)
       return jnp.sum(nats) / frames, nats / frames
 
@@ -190,6 +217,12 @@ class Trainer:
 
     self._update = jax.jit(update, donate_argnums=(0, 1))
     self._key = jax.random.key(config.seed)
+
+  def start_from(self, stored: StoredCheckpoint) -> WarmStart:
+    """Takes a checkpoint's weights where they fit, before the first step."""
+    taken = warm_start(self.model, stored, self.codec)
+    self.params = nnx.state(self.model, nnx.Param)
+    return taken
 
   def train_step(self, fraction: float) -> jax.Array:
     """One step; returns nats an event by level (not yet awaited)."""
@@ -284,6 +317,7 @@ def train(
   out: Path,
   *,
   on_progress: Callable[[Progress], None] = lambda progress: None,
+  on_warm_start: Callable[[WarmStart], None] = lambda taken: None,
   session_minutes: float | None = None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
@@ -297,6 +331,7 @@ def train(
     held_out: Pieces scored on the way; None: none.
     out: The run's folder.
     on_progress: Called about twice a second.
+    on_warm_start: Called with what a new run took from `init_from`.
     session_minutes: Stop (resumably) after this time; None: at the end.
     should_stop: Asked after every step; True saves and stops, resumably.
 
@@ -307,10 +342,15 @@ def train(
     ValueError: `out` holds a run with other settings.
   """
   out.mkdir(parents=True, exist_ok=True)
-  settings = json.dumps(dataclasses.asdict(config), indent=2)
-  run_file, state_file = out / "run.json", out / "state.safetensors"
+  settings = json.dumps(
+    dict(codec=codec.name) | dataclasses.asdict(config), indent=2
+  )
+  run_file, state_file = out / "run.json", out / STATE
   if run_file.is_file() and state_file.is_file():
-    if run_file.read_text(encoding="utf-8") != settings + "\n":
+    # Older runs do not name every setting.
+    older = dict(init_from=None, codec="note")
+    found = json.loads(run_file.read_text(encoding="utf-8"))
+    if older | found != json.loads(settings):
       raise ValueError(
         f"{out}: holds a run with other settings (run.json). Give --out"
         " another folder, or the same settings to continue."
@@ -320,8 +360,14 @@ def train(
   trainer = Trainer(config, codec, corpora, shares)
   log = out / "log.jsonl"
   elapsed = 0.0  # minutes of training in earlier sessions
+  taken: dict[str, Any] | None = None
   if state_file.is_file():
-    elapsed = trainer.restore(state_file)["minutes"]
+    facts = trainer.restore(state_file)
+    elapsed, taken = facts["minutes"], facts.get("warm_start")
+  elif config.init_from is not None:
+    start = trainer.start_from(StoredCheckpoint(Path(config.init_from)))
+    on_warm_start(start)
+    taken = start._asdict()
   started = time.monotonic()
   last_save = last_evaluation = last_report = started
   first_step = trainer.step
@@ -349,7 +395,7 @@ def train(
     )
 
   def save(finished: bool) -> None:
-    trainer.save(state_file, minutes=minutes())
+    trainer.save(state_file, minutes=minutes(), warm_start=taken)
     figures = evaluation.figures() if evaluation else {}
     save_checkpoint(
       out / "checkpoint",
@@ -363,9 +409,10 @@ def train(
         target_s=config.target_s,
         capped_share=trainer.stream.capped / max(1, trainer.stream.cut),
         held_out=figures,
+        **({} if taken is None else dict(warm_start=taken)),
       ),
     )
-    plot_losses(log, out / "loss.png")
+    plot_losses(log, out / "loss.png", codec.vocabulary.level_names)
 
   while fraction() < 1.0:
     if should_stop():

@@ -7,7 +7,7 @@ from pathlib import Path
 __all__ = ["plot_losses"]
 
 
-def plot_losses(log: Path, path: Path) -> None:
+def plot_losses(log: Path, path: Path, level_names: tuple[str, ...]) -> None:
   """Draws a run's `log.jsonl` as a PNG: training by level, and held out."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ def plot_losses(log: Path, path: Path) -> None:
   axes = figure.add_subplot()
   minutes = [row["minutes"] for row in steps]
   axes.plot(minutes, [row["nats"] for row in steps], "0.75", label="training")
-  for level, name in enumerate(("onset", "key", "velocity", "duration")):
+  for level, name in enumerate(level_names):
     axes.plot(
       minutes, [row["levels"][level] for row in steps], lw=0.8, label=name
     )

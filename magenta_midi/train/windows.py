@@ -3,7 +3,7 @@
 `context` holds what lies before *now* (state frames first), `inputs` the
 decoder's frames (all PAD, then each own event), `targets` the next own event
 after each, END last. Everything is vectorised over the batch; a test holds
-it equal to `NoteCodec.encode_context` and `encode_targets`.
+it equal to the codec's `encode_context` and `encode_targets`.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.tokens.vocabulary import NONE, PAD
 from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.sides import Events, Side, both_sides
 from magenta_midi.typing import Bool, Int, Shaped
 
 __all__ = [
@@ -113,25 +114,13 @@ def draw_examples(
   return examples
 
 
-class _Events(NamedTuple):
-  """The events around each example's *now*, padded to one width."""
-
-  step: np.ndarray  # [b, w] from now, in 10 ms steps
-  offset: np.ndarray  # [b, w] the same in ms, not rounded
-  duration: np.ndarray  # [b, w] ms
-  key: np.ndarray  # [b, w]
-  velocity: np.ndarray  # [b, w]
-  valid: np.ndarray  # [b, w]
-  pedal_at_start: np.ndarray  # [b] pedal at the start of the context
-
-
 def _gather(
   codec: Codec,
   examples: np.ndarray,
   corpora: list[Corpus],
   before_steps: int,
   after_steps: int,
-) -> _Events:
+) -> Events:
   """Events with `-context - before_steps <= step < after_steps`."""
   step_ms = codec.config.step_ms
   count = len(examples)
@@ -181,122 +170,20 @@ def _gather(
     127,
   ).astype(np.int32)
   valid &= step < after_steps
-  longest_ms = round(codec.config.duration_table_s[-1] * 1000)
+  longest_ms = codec.config.longest_steps * step_ms
   duration = np.minimum(padded["duration_ms"] / tempo, longest_ms)
-  return _Events(step, offset, duration, key, velocity, valid, pedal)
+  return Events(step, offset, duration, key, velocity, valid, pedal)
 
 
-def _rank(key: np.ndarray) -> np.ndarray:
-  """Order inside one step: pedal first (as they came), keys ascending."""
-  return np.where(key < PEDAL_DOWN, 1 + key, 0)
-
-
-class _Side(NamedTuple):
-  """Frames of one side of *now*, sorted and free of duplicates, flat."""
-
-  row: np.ndarray
-  place: np.ndarray  # position of the frame in its row
-  step: np.ndarray
-  codes: np.ndarray  # [n, 4]
-
-
-def _side(
-  codec: Codec,
-  events: _Events,
-  use: np.ndarray,
-  step: np.ndarray,
-  duration_ms: np.ndarray,
-  origin: np.ndarray,
-  is_state: np.ndarray | None = None,
-) -> _Side:
-  """Turns the used events into frames, in stream order."""
-  row, column = np.nonzero(use)
-  step, key = step[use], events.key[use]
-  state = np.zeros(len(row), bool) if is_state is None else is_state[use]
-  # Of exact duplicates the longest note stays, of those the loudest.
-  longest, loudest = -duration_ms[use], -events.velocity[use]
-  order = np.lexsort((column, loudest, longest, _rank(key), ~state, step, row))
-  row, step, key, state = row[order], step[order], key[order], state[order]
-  velocity = events.velocity[use][order]
-  duration = duration_ms[use][order]
-  is_note = key < PEDAL_DOWN
-  same = (
-    (row[1:] == row[:-1])
-    & (step[1:] == step[:-1])
-    & (key[1:] == key[:-1])
-    & (state[1:] == state[:-1])
-    & is_note[1:]
-  )
-  keep = np.append(True, ~same) if len(row) else np.zeros(0, bool)
-  row, step, key = row[keep], step[keep], key[keep]
-  velocity, duration, is_note = velocity[keep], duration[keep], is_note[keep]
-  first = np.searchsorted(row, np.arange(len(origin)))
-  place = np.arange(len(row)) - first[row]
-  previous = np.where(place > 0, np.append(0, step[:-1])[: len(step)], 0)
-  previous = np.where(place > 0, previous, origin[row])
-  codes = np.full((len(row), 4), -1, np.int32)
-  codes[:, 0] = np.minimum(step - previous, codec.config.horizon_steps - 1)
-  codes[:, 1] = key
-  codes[:, 2] = np.where(is_note, codec.config.velocity_to_code(velocity), -1)
-  codes[:, 3] = np.where(
-    is_note, codec.config.duration_to_code(duration / 1000), -1
-  )
-  return _Side(row, place, step, codes)
-
-
-def _context(codec: Codec, events: _Events, context_steps: np.ndarray) -> _Side:
-  """State frames and the events before *now*."""
-  step_ms = codec.config.step_ms
-  start = -context_steps[:, None].astype(np.int32)
-  is_note = events.key < PEDAL_DOWN
-  end_ms = events.offset + events.duration
-  end = np.floor(end_ms / step_ms + 0.5)
-  left_ms = end_ms - start * step_ms
-  sounding = events.valid & is_note & (events.step < start) & (end > start)
-  inside = events.valid & (events.step >= start) & (events.step < 0)
-  step = np.where(sounding, start, events.step)
-  duration = np.where(sounding, left_ms, events.duration)
-  # The pedal held at the start is one more event, before all others.
-  count = len(context_steps)
-  pedal = _Events(
-    np.zeros((count, 1), np.int32),
-    np.zeros((count, 1)),
-    np.zeros((count, 1)),
-    np.full((count, 1), PEDAL_DOWN, events.key.dtype),
-    np.zeros((count, 1), np.int32),
-    events.pedal_at_start[:, None],
-    events.pedal_at_start,
-  )
-  together = [
-    np.concatenate(pair, axis=1)
-    for pair in zip(pedal[:6], events[:6], strict=True)
-  ]
-  joined = _Events._make([*together, events.pedal_at_start])
-  return _side(
-    codec,
-    joined,
-    np.concatenate([pedal.valid, sounding | inside], axis=1),
-    np.concatenate([start, step], axis=1),
-    np.concatenate([pedal.duration, duration], axis=1),
-    start[:, 0],
-    np.concatenate([pedal.valid, sounding], axis=1),
-  )
-
-
-def _both_sides(
+def _sides(
   codec: Codec,
   corpora: list[Corpus],
   examples: np.ndarray,
   target_steps: int,
-) -> tuple[_Side, _Side]:
-  longest = round(codec.config.duration_table_s[-1] * codec.config.steps_per_s)
+) -> tuple[Side, Side]:
+  longest = codec.config.longest_steps
   events = _gather(codec, examples, corpora, longest, target_steps)
-  context = _context(codec, events, examples["context_steps"])
-  own = events.valid & (events.step >= 0)
-  origin = np.zeros(len(examples), np.int32)
-  return context, _side(
-    codec, events, own, events.step, events.duration, origin
-  )
+  return both_sides(codec, events, examples["context_steps"], target_steps)
 
 
 def frame_counts(
@@ -306,7 +193,7 @@ def frame_counts(
   target_steps: int,
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
   """Context frames and own events of each example."""
-  context, own = _both_sides(codec, corpora, examples, target_steps)
+  context, own = _sides(codec, corpora, examples, target_steps)
   count = len(examples)
   return (
     np.bincount(context.row, minlength=count),
@@ -337,7 +224,7 @@ def cut_examples(
   Returns:
     The batch, and which examples were capped.
   """
-  context, own = _both_sides(codec, corpora, examples, target_steps)
+  context, own = _sides(codec, corpora, examples, target_steps)
   count, levels = len(examples), codec.vocabulary.levels
   vocabulary = codec.vocabulary
 

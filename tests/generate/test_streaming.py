@@ -7,11 +7,7 @@ import pytest
 
 from magenta_midi.generate.repetition import runs_seen_before
 from magenta_midi.generate.sampling import Sampling
-from magenta_midi.generate.streaming import (
-  CHUNK_FRAMES,
-  TRIM_AT_S,
-  join_chunks,
-)
+from magenta_midi.generate.streaming import TRIM_AT_S, join_chunks
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Frames
 from magenta_midi.testing import tiny_generator
@@ -189,10 +185,9 @@ def test_greedy_ignores_the_seed(generator, phrase):
 
 
 def test_a_chunk_has_at_most_its_frames(generator):
-  request = generator.request(
-    generator.init_state(), forced=CHUNK_FRAMES, limit=CHUNK_FRAMES
-  )
-  assert int(generator.decode(request).count) == CHUNK_FRAMES
+  most = generator.chunk_frames
+  request = generator.request(generator.init_state(), forced=most, limit=most)
+  assert int(generator.decode(request).count) == most
 
 
 def test_runs_seen_before():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from magenta_midi.model.config import PRESETS, DepthformerConfig, preset
+from magenta_midi.model.config import preset
 from magenta_midi.model.depthformer import Depthformer, Frames
 
 SIZES = (41, 12, 8, 16)
@@ -109,7 +109,7 @@ def test_flat_and_frames_inputs_have_their_positions():
     assert memory.states.shape == (1, positions, 32)
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", ["tiny", "small", "base"])
 def test_presets_build(name):
   config = preset(name, level_sizes=SIZES, reserved=8)
   model = nnx.eval_shape(lambda: Depthformer(config, rngs=nnx.Rngs(0)))
@@ -120,26 +120,6 @@ def test_presets_build(name):
     "base": (6e7, 2e8),
   }[name]
   assert low < total < high
-
-
-def test_original_shapes_count_as_published():
-  # base: 347,873,472 parameters in 430 arrays (Magenta RealTime v1).
-  config = DepthformerConfig(
-    vocab_size=29824,
-    levels=16,
-    embed_dim=768,
-    num_heads=12,
-    head_dim=64,
-    mlp_dim=2048,
-    encoder_layers=12,
-    temporal_layers=20,
-    depth_layers=4,
-    dtype="bfloat16",
-  )
-  model = nnx.eval_shape(lambda: Depthformer(config, rngs=nnx.Rngs(0)))
-  leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
-  assert sum(x.size for x in leaves) == 347_873_472
-  assert len(leaves) == 430
 
 
 def test_config_refuses_nonsense():

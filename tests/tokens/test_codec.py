@@ -2,18 +2,41 @@ import dataclasses
 
 import pytest
 
-from magenta_midi.tokens import NoteCodec, NoteCodecConfig, get_codec
-from magenta_midi.tokens.codec import known_codecs
+from magenta_midi.midi.score import Score
+from magenta_midi.tokens import (
+  Codec,
+  EventCodec,
+  NoteCodec,
+  NoteCodecConfig,
+  get_codec,
+)
+from magenta_midi.tokens.codec import Rules, known_codecs
 
 
-def test_note_is_known():
-  assert "note" in known_codecs()
+def test_codecs_are_known():
+  assert known_codecs() == ("event", "note")
   assert get_codec("note") == NoteCodec()
+  assert get_codec("event") == EventCodec()
 
 
-def test_settings_come_through():
-  codec = get_codec("note", chunk_s=1.0)
-  assert codec == NoteCodec(config=NoteCodecConfig(chunk_s=1.0))
+@pytest.mark.parametrize("name", known_codecs())
+def test_codecs_keep_their_promises(name):
+  codec = get_codec(name)
+  assert isinstance(codec, Codec)
+  assert codec.levels == codec.vocabulary.levels
+  rules = codec.rules_at(Score.empty(), 0.0)
+  assert isinstance(rules, Rules)
+  assert rules.step == 0 and not rules.pedal_down
+  assert codec.end_frame()[0] == codec.config.end
+  assert len(codec.encode_context(Score.empty(), 5.0).step) == 0
+
+
+@pytest.mark.parametrize("name", known_codecs())
+def test_settings_come_through(name):
+  codec = get_codec(name, chunk_s=1.0)
+  assert codec.config.chunk_s == 1.0
+  if name == "note":
+    assert codec == NoteCodec(config=NoteCodecConfig(chunk_s=1.0))
   # What a checkpoint stores brings the same codec back.
   again = get_codec(codec.name, **dataclasses.asdict(codec.config))
   assert again == codec

@@ -9,12 +9,15 @@ from magenta_midi.midi.score import Score
 from magenta_midi.model.config import preset
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.testing import tiny_generator
+from magenta_midi.tokens.event import EventCodec
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
+from magenta_midi.train.continuations import unpack_piece
 from magenta_midi.train.corpus import join_corpora, pack_scores
 from magenta_midi.train.evaluate import evaluate, protocol_windows
 
 CODEC = NoteCodec()
+EVENT = EventCodec()
 
 
 def random_score(seed: int, seconds: float) -> Score:
@@ -38,10 +41,10 @@ def corpus():
   )
 
 
-def uniform_model():
+def uniform_model(codec=CODEC):
   """A model that finds every code of a level equally likely."""
   config = preset(
-    "tiny", level_sizes=CODEC.vocabulary.level_sizes, reserved=RESERVED
+    "tiny", level_sizes=codec.vocabulary.level_sizes, reserved=RESERVED
   )
   model = Depthformer(config, rngs=nnx.Rngs(0))
   model.logits_dense.kernel[...] = 0 * model.logits_dense.kernel[...]
@@ -76,6 +79,34 @@ def test_a_uniform_model_costs_what_can_be_counted(corpus):
     ends.append(total)
   np.testing.assert_allclose(found.nats[:, 5], ends, rtol=1e-3)
   assert found.seconds.tolist() == [22.0, 8.0]
+
+
+def test_tokens_of_event_are_counted_by_kind(corpus):
+  found = evaluate(uniform_model(EVENT), EVENT, corpus)
+  config = EVENT.config
+  figures = found.figures()
+  assert list(figures["levels"]) == [
+    *("time_shift", "note_on", "velocity", "note_off")
+  ]
+  parts = sum(figures["levels"].values()) + figures["pedal"] + figures["end"]
+  assert parts == pytest.approx(figures["nats_per_note"])
+  edges = (0, 200, 328, 456, 488, 490)
+  for index, seconds in enumerate((22, 8)):
+    score = unpack_piece(corpus.piece(index))
+    counts, end = np.zeros(5), 0.0
+    for start in range(0, seconds, 2):
+      own = EVENT.encode_targets(score, float(start), seconds=2.0)
+      counts += np.histogram(own.codes[:, 0], edges)[0]
+      # EOS, or any of the time shifts to the chunk's end or past it.
+      last = int(own.step[-1]) if len(own.step) else 0
+      end += np.log(config.size / (1 + last + 1))
+    shift, on, off, velocity, pedal = counts * np.log(config.size)
+    np.testing.assert_allclose(
+      found.nats[index],
+      [shift, on, velocity, off, pedal, end],
+      rtol=1e-4,
+    )
+    assert found.notes[index] == counts[1]
 
 
 def test_windows_cover_every_event_once(corpus):

@@ -147,11 +147,11 @@ def test_batches_resume_to_the_example(corpus):
 def test_the_bucket_holds_the_example_and_its_end():
   context = np.array([0, 64, 65, 300, 10])
   own = np.array([15, 15, 2, 2, 191])
-  bucket = bucket_of(context, own)
+  bucket = bucket_of(context, own, BUCKETS["note"])
   for c, o, index in zip(context[:3], own[:3], bucket, strict=False):
-    assert BUCKETS[index][0] >= c
-    assert BUCKETS[index][1] > o
-  assert bucket[3] == len(BUCKETS) - 1  # capped
+    assert BUCKETS["note"][index][0] >= c
+    assert BUCKETS["note"][index][1] > o
+  assert bucket[3] == len(BUCKETS["note"]) - 1  # capped
 
 
 def test_the_schedule_warms_up_and_decays():

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 
 from magenta_midi.midi.score import Score
+from magenta_midi.tokens.event import EventCodec
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.tokens.vocabulary import NONE
 from magenta_midi.train.corpus import pack_scores
@@ -17,6 +18,7 @@ from magenta_midi.train.windows import (
 )
 
 CODEC = NoteCodec()
+EVENT = EventCodec()
 
 
 @st.composite
@@ -107,6 +109,67 @@ def test_crops_equal_the_codecs(notes, now_step, context_steps):
     CODEC, [corpus], example(now_step * 10, context_steps), 400
   )
   assert [int(c[0]) for c in counts] == [count, events]
+
+
+@settings(max_examples=100)
+@given(notes(), st.integers(0, 2500), st.sampled_from([0, 1, 130, 1000]))
+def test_crops_equal_those_of_event(notes, now_step, context_steps):
+  score = Score.from_arrays(**notes)
+  corpus = pack_scores([("piece", score)])
+  last_s = max(score.notes["onset_s"][-1], *score.pedals["time_s"], 0.0)
+  assume(corpus.lengths_ms[0] == round(1000 * last_s))
+  now_s = now_step / 100
+  crop = example(now_step * 10, context_steps)
+  batch, capped = cut_examples(
+    EVENT,
+    [corpus],
+    crop,
+    context_frames=512,
+    target_frames=512,
+    target_steps=400,
+  )
+  assert not capped[0]
+  to_ids = EVENT.vocabulary.to_ids
+  context = EVENT.encode_context(score, now_s, context_s=context_steps / 100)
+  count = len(context.step)
+  np.testing.assert_array_equal(
+    batch.context_ids[0, :count], to_ids(context.codes)
+  )
+  np.testing.assert_array_equal(batch.context_time[0, :count], context.step)
+  assert not batch.context_ids[0, count:].any()
+  own = EVENT.encode_targets(score, now_s, seconds=4.0)
+  tokens = len(own.step)
+  np.testing.assert_array_equal(batch.targets[0, :tokens], to_ids(own.codes))
+  assert batch.targets[0, tokens, 0] == to_ids(EVENT.end_frame())[0]
+  assert batch.weights[0, : tokens + 1].all()
+  assert not batch.weights[0, tokens + 1 :].any()
+  assert not batch.input_ids[0, 0].any()
+  np.testing.assert_array_equal(
+    batch.input_ids[0, 1 : tokens + 1], to_ids(own.codes)
+  )
+  np.testing.assert_array_equal(batch.input_time[0, 1 : tokens + 1], own.step)
+  counts = frame_counts(EVENT, [corpus], crop, 400)
+  assert [int(c[0]) for c in counts] == [count, tokens]
+
+
+def test_rows_of_a_batch_do_not_touch_each_other():
+  rng = np.random.default_rng(3)
+  score = Score.from_arrays(
+    onset_s=np.arange(200) * 0.1,
+    duration_s=rng.uniform(0.05, 15.0, 200),
+    key=rng.integers(40, 60, 200),
+    velocity=rng.integers(20, 110, 200),
+    pedal=[(t, i % 2 == 0) for i, t in enumerate(np.arange(0.55, 19, 0.7))],
+  )
+  corpus = pack_scores([("piece", score)])
+  rows = np.concatenate([example(now, 500) for now in (0, 4120, 9990, 25_000)])
+  for codec in (CODEC, EVENT):
+    shape = dict(context_frames=512, target_frames=512, target_steps=400)
+    together, _ = cut_examples(codec, [corpus], rows, **shape)
+    for index in range(len(rows)):
+      alone, _ = cut_examples(codec, [corpus], rows[index : index + 1], **shape)
+      for many, one in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(many[index], one[0])
 
 
 def test_a_capped_example_has_no_end():

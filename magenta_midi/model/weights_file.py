@@ -1,0 +1,160 @@
+"""Weights on disk: a safetensors file, written and read array by array.
+
+The library's own functions take or return all arrays at once, or map the
+file into memory; these never hold more than one array.
+
+Source: https://huggingface.co/docs/safetensors, section Format.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+__all__ = ["ArrayInfo", "CheckpointError", "WeightsFile", "write_weights"]
+
+_DTYPES = {
+  "F32": np.dtype(np.float32),
+  "BF16": np.dtype(ml_dtypes.bfloat16),
+  "I8": np.dtype(np.int8),
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+# More than any model's list of arrays; a larger one is another file's bytes.
+_LONGEST_HEADER = 100_000_000
+
+
+class CheckpointError(ValueError):
+  """A checkpoint is absent, damaged or of another shape; one line."""
+
+
+class ArrayInfo(NamedTuple):
+  """What is known of an array before it is read."""
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+
+  @property
+  def bytes(self) -> int:
+    """Its size, bytes."""
+    return math.prod(self.shape) * self.dtype.itemsize
+
+
+def write_weights(
+  path: Path,
+  infos: Mapping[str, ArrayInfo],
+  arrays: Iterable[tuple[str, np.ndarray]],
+) -> str:
+  """Writes arrays one by one under a temporary name, then renames.
+
+  Args:
+    path: The file; an older one is replaced.
+    infos: Every array, in the order in which `arrays` yields them.
+    arrays: Names and values.
+
+  Returns:
+    The file's SHA-256, hexadecimal.
+  """
+  header: dict[str, dict] = {}
+  end = 0
+  for name, info in infos.items():
+    header[name] = dict(
+      dtype=_NAMES[info.dtype],
+      shape=list(info.shape),
+      data_offsets=[end, end + info.bytes],
+    )
+    end += info.bytes
+  text = json.dumps(header, separators=(",", ":")).encode()
+  text += b" " * (-len(text) % 8)  # the data start at a multiple of 8
+  digest = hashlib.sha256()
+  temporary = path.with_name(f".{path.name}.{os.getpid()}")
+  try:
+    with open(temporary, "wb") as file:
+      start = len(text).to_bytes(8, "little") + text
+      file.write(start)
+      digest.update(start)
+      expected = iter(infos.items())
+      for name, array in arrays:
+        assert (name, ArrayInfo(array.shape, array.dtype)) == next(expected)
+        # A view of bytes: numpy cannot lend bfloat16 to others.
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        file.write(data)
+        digest.update(data)
+      assert next(expected, None) is None
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+  return digest.hexdigest()
+
+
+class WeightsFile:
+  """A safetensors file whose header was read and found whole.
+
+  Args:
+    path: The file.
+
+  Raises:
+    CheckpointError: It is absent, truncated or no safetensors file.
+  """
+
+  def __init__(self, path: Path):
+    self.path = path
+    # Every array, in the order of the file.
+    self.infos: dict[str, ArrayInfo] = {}
+    self._offsets: dict[str, int] = {}
+    try:
+      size = path.stat().st_size
+      with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+          raise ValueError("its header is truncated or no safetensors header")
+        header = json.loads(file.read(length))
+      end = self._read_header(header, 8 + length)
+    except OSError as error:
+      raise CheckpointError(
+        f"{path}: cannot be read: {error.strerror}."
+      ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+      raise CheckpointError(f"{path}: cannot be read: {error}.") from None
+    if end != size:
+      raise CheckpointError(
+        f"{path}: cannot be read: {size} bytes, but its header names {end}; it"
+        " is truncated or damaged. Copy it again."
+      )
+
+  def _read_header(self, header: dict, start: int) -> int:
+    """Fills the tables; returns where the data end."""
+    end = start
+    header.pop("__metadata__", None)
+    for name, entry in sorted(
+      header.items(), key=lambda item: item[1]["data_offsets"]
+    ):
+      if entry["dtype"] not in _DTYPES:
+        raise ValueError(
+          f"{name} is stored as {entry['dtype']}, expected one of"
+          f" {', '.join(_DTYPES)}"
+        )
+      info = ArrayInfo(tuple(entry["shape"]), _DTYPES[entry["dtype"]])
+      first, last = entry["data_offsets"]
+      if first != end - start or last - first != info.bytes:
+        raise ValueError(f"{name} does not lie where its header says")
+      self.infos[name], self._offsets[name] = info, end
+      end = start + last
+    return end
+
+  def read(self, name: str) -> np.ndarray:
+    """One array, as stored."""
+    info = self.infos[name]
+    flat = np.fromfile(
+      self.path,
+      info.dtype,
+      count=math.prod(info.shape),
+      offset=self._offsets[name],
+    )
+    return flat.reshape(info.shape)

@@ -1,0 +1,133 @@
+"""The grid that every codec of MIDI shares: time in steps, velocity in bins."""
+
+import dataclasses
+
+import numpy as np
+
+from magenta_midi.typing import Float, Int
+
+__all__ = ["LONGEST_S", "GridConfig"]
+
+# What a note counts for at most around a now, in every codec.
+LONGEST_S = 10.0
+
+# A half that rounding of floats pushed below itself still counts as a half.
+_TIE_STEPS = 1e-8
+# What a file is promised; a configuration that cannot hold it is refused.
+_VELOCITY_ERROR = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GridConfig:
+  """Settings that codecs share.
+
+  Raises:
+    ValueError: A setting breaks the promised round trip (onset 5 ms, velocity
+      2) or the settings do not fit each other.
+  """
+
+  # The onset grid, absolute from the origin. At most 10, dividing 1000.
+  step_ms: int = 10
+  # Music a chunk holds; a whole number of steps.
+  chunk_s: float = 2.0
+  # The longest stretch a decoder runs from its origin; so many onset steps.
+  horizon_s: float = 4.0
+  # Equal bins over 0..127; a divisor of 128.
+  velocity_bins: int = 32
+
+  def __post_init__(self):
+    if not 1 <= self.step_ms <= 10 or 1000 % self.step_ms:
+      raise ValueError(
+        f"step_ms must be in 1..10 and divide 1000, got {self.step_ms}."
+      )
+    for name in ("chunk_s", "horizon_s"):
+      steps = getattr(self, name) * self.steps_per_s
+      if not steps >= 1 or abs(steps - round(steps)) > 1e-6:
+        raise ValueError(
+          f"{name} must be a whole number of {self.step_ms} ms steps, got "
+          f"{getattr(self, name)}."
+        )
+    if self.horizon_steps < self.chunk_steps:
+      raise ValueError(
+        f"horizon_s must be at least chunk_s ({self.chunk_s}), got "
+        f"{self.horizon_s}."
+      )
+    if not 1 <= self.velocity_bins <= 128 or 128 % self.velocity_bins:
+      raise ValueError(
+        f"velocity_bins must divide 128, got {self.velocity_bins}."
+      )
+    if 128 // self.velocity_bins // 2 > _VELOCITY_ERROR:
+      raise ValueError(
+        f"velocity_bins must be 32 or more to keep velocities within "
+        f"{_VELOCITY_ERROR}, got {self.velocity_bins}."
+      )
+
+  @property
+  def steps_per_s(self) -> int:
+    """Steps of the onset grid in a second."""
+    return 1000 // self.step_ms
+
+  @property
+  def chunk_steps(self) -> int:
+    """Steps in a chunk."""
+    return round(self.chunk_s * self.steps_per_s)
+
+  @property
+  def horizon_steps(self) -> int:
+    """Onset codes that are steps: 0 up to this, exclusive."""
+    return round(self.horizon_s * self.steps_per_s)
+
+  @property
+  def longest_steps(self) -> int:
+    """Steps that a note counts for at most around a now: 10 s."""
+    return round(LONGEST_S * self.steps_per_s)
+
+  # Time.
+
+  def time_to_step(
+    self, time_s: Float[np.ndarray, "*n"]
+  ) -> Int[np.ndarray, "*n"]:
+    """The nearest step of each time, halves upward; int32.
+
+    Raises:
+      ValueError: A time is beyond what 32 bits hold (248 days at 10 ms).
+    """
+    step = np.floor(time_s * self.steps_per_s + (0.5 + _TIE_STEPS))
+    if step.size and not np.max(np.abs(step)) < 2**31 - 2**20:
+      raise ValueError(
+        f"event times must lie within 245 days of the origin, got "
+        f"{float(np.max(np.abs(time_s))):.3g} s. Crop the score."
+      )
+    return np.asarray(step.astype(np.int32))
+
+  def step_to_time_s(
+    self, step: Int[np.ndarray, "*n"]
+  ) -> Float[np.ndarray, "*n"]:
+    """Seconds from the origin; exact under `time_to_step`."""
+    return np.asarray(step / float(self.steps_per_s))
+
+  def seconds_to_steps(self, seconds: float, *, name: str) -> int:
+    """One length of time as steps.
+
+    Raises:
+      ValueError: It is negative or not finite; `name` says what it was.
+    """
+    if not 0 <= seconds < float("inf"):
+      raise ValueError(f"{name} must be 0 s or more, got {seconds}.")
+    return int(np.floor(seconds * self.steps_per_s + 0.5))
+
+  # Velocity.
+
+  def velocity_to_code(
+    self, velocity: Int[np.ndarray, "*n"]
+  ) -> Int[np.ndarray, "*n"]:
+    """The bin of each velocity in 0..127 (clipped to that)."""
+    width = 128 // self.velocity_bins
+    return np.asarray(np.clip(velocity, 0, 127) // width).astype(np.int32)
+
+  def code_to_velocity(
+    self, code: Int[np.ndarray, "*n"]
+  ) -> Int[np.ndarray, "*n"]:
+    """The middle of each bin; never 0, which MIDI reads as a note off."""
+    width = 128 // self.velocity_bins
+    return np.asarray(np.maximum(code * width + width // 2, 1)).astype(np.int32)

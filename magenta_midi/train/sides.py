@@ -1,0 +1,215 @@
+"""The two sides of *now* as frames, for a whole batch at once.
+
+One function a codec; each equals that codec's `encode_context` and
+`encode_targets` of one example.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.event import EventCodec
+from magenta_midi.tokens.event_layout import (
+  Changes,
+  Spans,
+  Tokens,
+  settle,
+  tokens_between,
+)
+from magenta_midi.tokens.note import PEDAL_DOWN, NoteCodec
+from magenta_midi.typing import Int
+
+__all__ = ["Events", "Side", "both_sides"]
+
+
+class Events(NamedTuple):
+  """The events around each example's *now*, padded to one width."""
+
+  step: np.ndarray  # [b, w] from now, in 10 ms steps
+  offset: np.ndarray  # [b, w] the same in ms, not rounded
+  duration: np.ndarray  # [b, w] ms
+  key: np.ndarray  # [b, w]
+  velocity: np.ndarray  # [b, w]
+  valid: np.ndarray  # [b, w]
+  pedal_at_start: np.ndarray  # [b] pedal at the start of the context
+
+
+class Side(NamedTuple):
+  """Frames of one side of *now*, sorted and free of duplicates, flat."""
+
+  row: np.ndarray
+  place: np.ndarray  # position of the frame in its row
+  step: np.ndarray
+  codes: np.ndarray  # [n, l]
+
+
+def both_sides(
+  codec: Codec,
+  events: Events,
+  context_steps: Int[np.ndarray, " b"],
+  target_steps: int,
+) -> tuple[Side, Side]:
+  """The context and the own frames after *now*.
+
+  Args:
+    codec: `note` or `event`.
+    events: Around each *now*, from as early as may sound at a context's start.
+    context_steps: Length of each context, 10 ms steps.
+    target_steps: Length of the other side, 10 ms steps.
+
+  Raises:
+    ValueError: The codec is of another kind.
+  """
+  if isinstance(codec, NoteCodec):
+    return _note_sides(codec, events, context_steps)
+  if isinstance(codec, EventCodec):
+    return _event_sides(codec, events, context_steps, target_steps)
+  raise ValueError(f"training knows no codec {codec.name!r}.")
+
+
+def _event_sides(
+  codec: EventCodec,
+  events: Events,
+  context_steps: Int[np.ndarray, " b"],
+  target_steps: int,
+) -> tuple[Side, Side]:
+  config = codec.config
+  is_note = events.key < PEDAL_DOWN
+  row, column = np.nonzero(events.valid & is_note)
+  at = (row, column)
+  end_ms = events.offset[at] + events.duration[at]
+  spans, _ = settle(
+    Spans(
+      row,
+      events.key[at],
+      events.step[at],
+      np.floor(end_ms / config.step_ms + 0.5).astype(np.int32),
+      config.velocity_to_code(events.velocity[at]),
+    ),
+    events.duration[at],
+  )
+  row, column = np.nonzero(events.valid & ~is_note)
+  changes = Changes(
+    row, events.step[row, column], events.key[row, column] == PEDAL_DOWN
+  )
+  context = tokens_between(
+    spans,
+    changes,
+    -context_steps.astype(np.int32),
+    0,
+    config,
+    pedal_held=events.pedal_at_start,
+  )
+  now = np.zeros(len(context_steps), np.int32)
+  own = tokens_between(spans, changes, now, target_steps, config)
+  return _token_side(context), _token_side(own)
+
+
+def _token_side(tokens: Tokens) -> Side:
+  row = tokens.group
+  first = np.searchsorted(row, row)
+  return Side(
+    row, np.arange(len(row)) - first, tokens.step, tokens.code[:, None]
+  )
+
+
+def _note_sides(
+  codec: NoteCodec, events: Events, context_steps: Int[np.ndarray, " b"]
+) -> tuple[Side, Side]:
+  context = _note_context(codec, events, context_steps)
+  own = events.valid & (events.step >= 0)
+  origin = np.zeros(len(context_steps), np.int32)
+  return context, _note_side(
+    codec, events, own, events.step, events.duration, origin
+  )
+
+
+def _rank(key: np.ndarray) -> np.ndarray:
+  """Order inside one step: pedal first (as they came), keys ascending."""
+  return np.where(key < PEDAL_DOWN, 1 + key, 0)
+
+
+def _note_side(
+  codec: NoteCodec,
+  events: Events,
+  use: np.ndarray,
+  step: np.ndarray,
+  duration_ms: np.ndarray,
+  origin: np.ndarray,
+  is_state: np.ndarray | None = None,
+) -> Side:
+  """Turns the used events into frames, in stream order."""
+  row, column = np.nonzero(use)
+  step, key = step[use], events.key[use]
+  state = np.zeros(len(row), bool) if is_state is None else is_state[use]
+  # Of exact duplicates the longest note stays, of those the loudest.
+  longest, loudest = -duration_ms[use], -events.velocity[use]
+  order = np.lexsort((column, loudest, longest, _rank(key), ~state, step, row))
+  row, step, key, state = row[order], step[order], key[order], state[order]
+  velocity = events.velocity[use][order]
+  duration = duration_ms[use][order]
+  is_note = key < PEDAL_DOWN
+  same = (
+    (row[1:] == row[:-1])
+    & (step[1:] == step[:-1])
+    & (key[1:] == key[:-1])
+    & (state[1:] == state[:-1])
+    & is_note[1:]
+  )
+  keep = np.append(True, ~same) if len(row) else np.zeros(0, bool)
+  row, step, key = row[keep], step[keep], key[keep]
+  velocity, duration, is_note = velocity[keep], duration[keep], is_note[keep]
+  first = np.searchsorted(row, np.arange(len(origin)))
+  place = np.arange(len(row)) - first[row]
+  previous = np.where(place > 0, np.append(0, step[:-1])[: len(step)], 0)
+  previous = np.where(place > 0, previous, origin[row])
+  codes = np.full((len(row), 4), -1, np.int32)
+  codes[:, 0] = np.minimum(step - previous, codec.config.horizon_steps - 1)
+  codes[:, 1] = key
+  codes[:, 2] = np.where(is_note, codec.config.velocity_to_code(velocity), -1)
+  codes[:, 3] = np.where(
+    is_note, codec.config.duration_to_code(duration / 1000), -1
+  )
+  return Side(row, place, step, codes)
+
+
+def _note_context(
+  codec: NoteCodec, events: Events, context_steps: np.ndarray
+) -> Side:
+  """State frames and the events before *now*."""
+  step_ms = codec.config.step_ms
+  start = -context_steps[:, None].astype(np.int32)
+  is_note = events.key < PEDAL_DOWN
+  end_ms = events.offset + events.duration
+  end = np.floor(end_ms / step_ms + 0.5)
+  left_ms = end_ms - start * step_ms
+  sounding = events.valid & is_note & (events.step < start) & (end > start)
+  inside = events.valid & (events.step >= start) & (events.step < 0)
+  step = np.where(sounding, start, events.step)
+  duration = np.where(sounding, left_ms, events.duration)
+  # The pedal held at the start is one more event, before all others.
+  count = len(context_steps)
+  pedal = Events(
+    np.zeros((count, 1), np.int32),
+    np.zeros((count, 1)),
+    np.zeros((count, 1)),
+    np.full((count, 1), PEDAL_DOWN, events.key.dtype),
+    np.zeros((count, 1), np.int32),
+    events.pedal_at_start[:, None],
+    events.pedal_at_start,
+  )
+  together = [
+    np.concatenate(pair, axis=1)
+    for pair in zip(pedal[:6], events[:6], strict=True)
+  ]
+  joined = Events._make([*together, events.pedal_at_start])
+  return _note_side(
+    codec,
+    joined,
+    np.concatenate([pedal.valid, sounding | inside], axis=1),
+    np.concatenate([start, step], axis=1),
+    np.concatenate([pedal.duration, duration], axis=1),
+    start[:, 0],
+    np.concatenate([pedal.valid, sounding], axis=1),
+  )

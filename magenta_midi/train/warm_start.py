@@ -1,0 +1,180 @@
+"""A warm start: the blocks of a trained checkpoint in a new model.
+
+What a block learned of attention and of music does not hang on which token
+has which id, so a MIDI model may start from one of audio tokens.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from magenta_midi.model.checkpoint import StoredCheckpoint
+from magenta_midi.model.config import PRESETS, DepthformerConfig
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.model.layers import relative_buckets
+from magenta_midi.tokens.codec import Codec, get_codec
+
+__all__ = ["WarmStart", "check_widths", "warm_start"]
+
+# Their rows or columns are ids of a vocabulary.
+_VOCABULARY = ("token_embedder.", "logits_dense.")
+_BLOCKS = ("encoder", "temporal", "depth")
+
+
+class WarmStart(NamedTuple):
+  """What was taken from where."""
+
+  checkpoint: str
+  arrays: int
+  parameters: int
+  # Layers taken of each stack, and how many the model has.
+  layers: dict[str, tuple[int, int]]
+  # Whether embeddings and head were taken too.
+  vocabulary: bool
+  # What starts from drawn weights: an array, or a layer of a stack.
+  fresh: tuple[str, ...]
+
+  def line(self) -> str:
+    """All of it in one line."""
+    layers = ", ".join(
+      f"{taken} of {total} {stack}"
+      for stack, (taken, total) in self.layers.items()
+    )
+    return (
+      f"took {self.arrays} arrays ({self.parameters:,} parameters) from"
+      f" {self.checkpoint}: {layers} layers; fresh:"
+      f" {', '.join(self.fresh) or 'nothing'}"
+    )
+
+
+def _widths(config: DepthformerConfig) -> dict[str, int]:
+  widths = dict(
+    embed_dim=config.embed_dim,
+    num_heads=config.num_heads,
+    head_dim=config.head_dim,
+    mlp_dim=config.mlp_dim,
+  )
+  if config.depth_layers:
+    widths |= dict(
+      depth_dim=config.depth_width,
+      depth_heads=config.depth_num_heads,
+      depth_mlp_dim=config.depth_mlp_width,
+    )
+  return widths
+
+
+def check_widths(stored: StoredCheckpoint, config: DepthformerConfig) -> None:
+  """Refuses a checkpoint whose blocks do not fit a model.
+
+  Raises:
+    ValueError: Their widths differ; names both, and what to give instead.
+  """
+  theirs, ours = _widths(stored.config), _widths(config)
+  differing = [n for n in ours if n in theirs and theirs[n] != ours[n]]
+  if not differing:
+    return
+  fitting = [
+    f"--preset {name}"
+    for name, fields in PRESETS.items()
+    if _widths(
+      DepthformerConfig(**{"vocab_size": 1, "levels": 1, **fields})
+    ).items()
+    >= theirs.items()
+  ]
+  settings = " ".join(f"--set {name}={theirs[name]}" for name in differing)
+  raise ValueError(
+    f"--init-from {stored.folder}: its widths are"
+    f" {', '.join(f'{n} {theirs[n]}' for n in differing)}; the model's are"
+    f" {', '.join(f'{n} {ours[n]}' for n in differing)}. Give"
+    f" {fitting[0] if fitting else settings}."
+  )
+
+
+def warm_start(
+  model: Depthformer, stored: StoredCheckpoint, codec: Codec
+) -> WarmStart:
+  """Puts into a model what a checkpoint of the same widths has for it.
+
+  Arrays of one name and shape are taken, blocks by the index of their layer;
+  embeddings and head only where codec and vocabulary are the same. A depth
+  stack of other levels keeps its biases distance by distance.
+
+  Args:
+    model: Changed in place.
+    stored: The checkpoint.
+    codec: The model's.
+
+  Raises:
+    ValueError: The widths differ.
+  """
+  config = model.config
+  check_widths(stored, config)
+  same = _same_vocabulary(stored, config, codec)
+  loaded, fresh = [], []
+  taken: dict[str, set[str]] = {}
+  parameters = 0
+  for path, variable in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+    name = ".".join(map(str, path))
+    info = stored.infos.get(name)
+    stack, _, rest = name.partition("_layers.")
+    part = f"{stack} layer {rest.split('.')[0]}" if rest else name
+    if info is None or (name.startswith(_VOCABULARY) and not same):
+      fresh.append(part)
+      continue
+    if info.shape == variable.shape:
+      array = stored.read(name).astype(np.float32)
+    elif name.endswith("relpos_bias.rel_embedding"):
+      array = _rebucketed(stored.read(name), np.asarray(variable[...]))
+    else:
+      fresh.append(part)
+      continue
+    loaded.append((path, variable.replace(jnp.asarray(array))))
+    parameters += array.size
+    if rest:
+      taken.setdefault(stack, set()).add(rest.split(".")[0])
+  nnx.update(model, nnx.from_flat_state(loaded))
+  totals = (config.encoder_layers, config.temporal_layers, config.depth_layers)
+  return WarmStart(
+    checkpoint=str(stored.folder),
+    arrays=len(loaded),
+    parameters=parameters,
+    layers={
+      stack: (len(taken.get(stack, ())), total)
+      for stack, total in zip(_BLOCKS, totals, strict=True)
+    },
+    vocabulary=same,
+    fresh=tuple(dict.fromkeys(fresh)),
+  )
+
+
+def _rebucketed(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+  """Their bias of each distance in buckets of ours, float32 `[h, buckets]`.
+
+  Buckets of distances that they do not tell apart get the nearest one's.
+  """
+  ours = fresh.shape[1]
+  distance = np.arange(ours)
+  table = fresh.copy()
+  table[:, relative_buckets(distance, ours, ours)] = theirs[
+    :, relative_buckets(distance, theirs.shape[1], theirs.shape[1])
+  ]
+  return table
+
+
+def _same_vocabulary(
+  stored: StoredCheckpoint, config: DepthformerConfig, codec: Codec
+) -> bool:
+  described: dict[str, Any] = stored.facts.get("codec") or {}
+  if described.get("name") != codec.name:
+    return False
+  try:
+    theirs = get_codec(codec.name, **described.get("settings", {}))
+  except (ValueError, TypeError):
+    return False
+  return (
+    theirs.config == codec.config
+    and stored.config.vocab_size == config.vocab_size
+    and stored.config.columns == config.columns
+  )

@@ -1,0 +1,69 @@
+"""Presets and shapes, without computing a single weight."""
+
+import math
+
+import pytest
+
+from magenta_midi.model.checkpoint import parameter_shapes
+from magenta_midi.model.config import (
+  PRESETS,
+  DepthformerConfig,
+  magenta_rt_config,
+  preset,
+)
+
+
+@pytest.mark.parametrize(
+  ("tag", "parameters", "arrays"),
+  [("base", 347_873_472, 430), ("large", 761_651_456, 538)],
+)
+def test_the_published_models_have_their_size(tag, parameters, arrays):
+  config = magenta_rt_config(tag)
+  shapes = parameter_shapes(config)
+  assert sum(map(math.prod, shapes.values())) == parameters
+  assert len(shapes) == arrays
+  assert (config.vocab_size, config.levels) == (29824, 16)
+  assert config.dtype == "bfloat16"
+  assert config.encoder_input == "flat"
+  assert config.level_columns == ()
+  assert config.style_slots == config.parts == 0
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_every_preset_fits_a_midi_codec(name):
+  config = preset(name, level_sizes=(41, 12), reserved=8)
+  assert config.levels == 2
+  assert config.columns == ((8, 49), (49, 61))
+  assert config.vocab_size == 128
+  if name.startswith("magenta_rt_"):
+    original = magenta_rt_config(name.removeprefix("magenta_rt_"))
+    blocks = {
+      part: {
+        name: shape
+        for name, shape in parameter_shapes(c).items()
+        if "_layers." in name
+      }
+      for part, c in (("midi", config), ("audio", original))
+    }
+    assert blocks["midi"] == blocks["audio"]
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "match"),
+  [
+    ("embed_dim", 0, "embed_dim must be at least 1, got 0"),
+    ("dtype", "float8", "dtype"),
+    ("levels", 0, "levels must be at least 1"),
+    ("depth_layers", 0, "need a depth stack"),
+    ("width", 3, "unknown model setting width"),
+  ],
+)
+def test_shapes_that_cannot_be_are_refused(field, value, match):
+  values = PRESETS["tiny"] | dict(vocab_size=128, levels=2)
+  with pytest.raises(ValueError, match=match):
+    DepthformerConfig.from_dict(values | {field: value})
+
+
+def test_an_unknown_tag_is_refused():
+  with pytest.raises(ValueError, match="unknown tag 'huge'"):
+    magenta_rt_config("huge")

@@ -42,3 +42,14 @@ def shared() -> Path:
   if not folder.is_dir():
     pytest.skip(f"no shared data at {folder} (set MAGENTA_MIDI_SHARED)")
   return folder
+
+
+@pytest.fixture(scope="session")
+def original(shared):
+  """Magenta RealTime's recorded arrays (configs A, B, B2, C)."""
+  from magenta_midi.testing.original import RecordedOriginal
+
+  folder = shared / "fixtures" / "magenta_rt_v1"
+  if not folder.is_dir():
+    pytest.skip("no fixtures of Magenta RealTime")
+  return RecordedOriginal(folder)

@@ -1,5 +1,6 @@
 """How fast a model decodes here, against what the hardware allows."""
 
+import dataclasses
 import resource
 import time
 from collections.abc import Callable
@@ -9,54 +10,44 @@ import jax
 import numpy as np
 from flax import nnx
 
-from magenta_midi.generate.streaming import (
-  CONTEXT_FRAMES,
-  GenerationState,
-  Generator,
+from magenta_midi.generate.roofline import (
+  Rates,
+  Work,
+  chunk_work,
+  measure_rates,
 )
+from magenta_midi.generate.sampling import Sampling, draw, level_sampling
+from magenta_midi.generate.stages import stage_ms
+from magenta_midi.generate.streaming import GenerationState, Generator
 from magenta_midi.model.depthformer import Frames
 
-__all__ = ["bench", "memory_bandwidth", "weight_bytes_per_event"]
+__all__ = ["Timings", "bench", "figures", "machine", "timed_ms"]
 
 
-def weight_bytes_per_event(generator: Generator) -> int:
-  """Bytes of weights and attended keys and values one event must read."""
-  config = generator.config
-  flat = nnx.to_flat_state(nnx.state(generator.model, nnx.Param))
-  total = 0
-  for path, variable in flat:
-    name = ".".join(map(str, path))
-    size = variable.size * 4
-    if name.startswith("temporal_layers"):
-      # Keys and values of the memory are projected once a chunk.
-      once = "encoder_decoder_attention.key", "encoder_decoder_attention.value"
-      total += 0 if any(part in name for part in once) else size
-    elif name.startswith("depth_layers") or name.startswith("depth_projection"):
-      total += size * config.levels
-    elif name.startswith("time_projection"):
-      total += size
-    elif name.startswith("logits_dense"):
-      columns = sum(stop - start for start, stop in config.columns)
-      total += config.depth_width * columns * 4
-  attended = CONTEXT_FRAMES + config.style_slots
-  heads = config.num_heads * config.head_dim
-  return total + config.temporal_layers * attended * heads * 2 * 4
+@dataclasses.dataclass(frozen=True)
+class Timings:
+  """Times of whole chunks and of their first frames, ms."""
+
+  chunk_ms: np.ndarray
+  first_ms: np.ndarray
+  encoder_ms: np.ndarray
+  frames: int
+
+  @property
+  def frame_ms(self) -> np.ndarray:
+    """Mean time of the frames after the first, a value for each chunk."""
+    later = max(1, self.frames - 1)
+    return (self.chunk_ms - np.median(self.first_ms)) / later
+
+  @property
+  def best_frame_ms(self) -> float:
+    """The same from the best chunk and the best first frame."""
+    later = max(1, self.frames - 1)
+    return float(self.chunk_ms.min() - self.first_ms.min()) / later
 
 
-def memory_bandwidth() -> float:
-  """Bytes a second that matrix-vector products read here (NumPy, float32)."""
-  matrices = [np.ones((512, 512), np.float32) for _ in range(64)]
-  vector = np.ones(512, np.float32)
-  best = float("inf")
-  for _ in range(20):
-    started = time.perf_counter()
-    for matrix in matrices:
-      np.dot(matrix, vector)
-    best = min(best, time.perf_counter() - started)
-  return 64 * 512 * 512 * 4 / best
-
-
-def _timed(call: Callable[[], Any], repeats: int) -> np.ndarray:
+def timed_ms(call: Callable[[], Any], repeats: int) -> np.ndarray:
+  """Wall times of repeated calls, ms; the call is compiled already."""
   times = np.zeros(repeats)
   for index in range(repeats):
     started = time.perf_counter()
@@ -65,78 +56,156 @@ def _timed(call: Callable[[], Any], repeats: int) -> np.ndarray:
   return times * 1000
 
 
+def _spread(times: np.ndarray) -> dict[str, float]:
+  return dict(
+    p50=float(np.percentile(times, 50)),
+    p99=float(np.percentile(times, 99)),
+    best=float(np.min(times)),
+  )
+
+
+def figures(
+  timings: Timings, work: Work, rates: Rates, *, chunk_s: float, levels: int
+) -> dict[str, Any]:
+  """What `magenta-midi bench --json` prints for one way of decoding.
+
+  Args:
+    timings: Measured.
+    work: What a chunk must do.
+    rates: What the machine gives.
+    chunk_s: Music in a chunk, s.
+    levels: Tokens of a frame.
+  """
+  chunk_ms = float(np.median(timings.chunk_ms))
+  return dict(
+    rtf=chunk_s * 1000 / chunk_ms,
+    chunk_ms=_spread(timings.chunk_ms),
+    first_note_ms=_spread(timings.first_ms),
+    event_ms=_spread(timings.frame_ms),
+    encoder_ms=float(np.median(timings.encoder_ms)),
+    tokens_per_s=timings.frames * levels / (chunk_ms / 1000),
+    # The best against the best: what else the machine does slows both.
+    roofline_fraction=rates.chunk_ms(work) / float(timings.chunk_ms.min()),
+    event_roofline_fraction=rates.frame_ms(work) / timings.best_frame_ms,
+    event_bytes=work.frame_bytes,
+    encoder_flops=work.encoder_flops,
+  )
+
+
+def machine(rates: Rates) -> dict[str, Any]:
+  """What a run's figures are held against."""
+  return dict(
+    bandwidth_gb_per_s=rates.bytes_per_s / 1e9,
+    throughput_gflop_per_s=rates.flops_per_s / 1e9,
+    peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    device=jax.devices()[0].device_kind,
+  )
+
+
 def bench(
   generator: Generator,
   state: GenerationState,
   *,
   events: int = 25,
   guidance: float = 0.0,
-  repeats: int = 30,
+  repeats: int = 150,
+  stages: bool = False,
 ) -> dict[str, Any]:
   """Times a chunk of a forced number of events.
 
   Args:
     generator: Model and codec.
     state: With a real context.
-    events: Events forced in each 2 s.
+    events: Events forced in each chunk.
     guidance: Not 0 decodes a second row along.
     repeats: Chunks timed.
+    stages: Whether each stage is timed on its own as well.
 
   Returns:
-    What `magenta-midi bench --json` prints.
+    What `magenta-midi bench --json` prints. `guided_event_ms` is an event's
+    time with the second row that any guidance but 0 costs.
   """
+  codec, config = generator.codec, generator.config
+  one = generator.request(state, limit=1)
+  context = Frames(one.context_ids, one.context_time, one.context_part)
+  positions = context.ids.shape[1]
+  encode = _compiled_encoder(generator)
+
+  def timings(guided: bool, repeats: int) -> Timings:
+    def run(count: int) -> Callable[[], Any]:
+      # The request is part of the answer's time: the context is encoded anew.
+      return lambda: generator.decode(
+        generator.request(
+          state, guidance=guidance or 1.0, limit=count, forced=count
+        ),
+        guided=guided,
+      )
+
+    jax.block_until_ready(run(events)())
+    jax.block_until_ready(encode(context))
+    return Timings(
+      timed_ms(run(events), repeats),
+      timed_ms(run(1), repeats),
+      timed_ms(lambda: encode(context), repeats),
+      events,
+    )
+
+  def work(guided: bool) -> Work:
+    return chunk_work(
+      config,
+      context=positions,
+      frames=events,
+      rows=2 if guided else 1,
+      # The style lies in memory slots: the context is encoded once.
+      encoder_rows=1,
+    )
+
   guided = guidance != 0.0
-
-  def request(count: int) -> Any:
-    return generator.request(
-      state, guidance=guidance, limit=count, forced=count
-    )
-
-  many, one = request(events), request(1)
-  for warm in (many, one):
-    jax.block_until_ready(generator.decode(warm, guided=guided))
-  chunk_ms = _timed(lambda: generator.decode(many, guided=guided), repeats)
-  first_ms = _timed(
-    lambda: generator.decode(request(1), guided=guided), repeats
+  rates = measure_rates(work(guided).frame_bytes)
+  levels = codec.vocabulary.levels
+  facts = figures(
+    timings(guided, repeats),
+    work(guided),
+    rates,
+    chunk_s=codec.config.chunk_s,
+    levels=levels,
   )
-  event_ms = (chunk_ms - np.median(first_ms)) / max(1, events - 1)
-  encode = _encoder(generator)
-  encode(one)
-  encoder_ms = _timed(lambda: encode(one), repeats)
-  chunk_s = generator.codec.config.chunk_s
-  floor_ms = weight_bytes_per_event(generator) / memory_bandwidth() * 1000
-  median = float(np.median(event_ms))
-  levels = generator.codec.vocabulary.levels
-
-  def spread(times: np.ndarray) -> dict[str, float]:
-    return dict(
-      p50=float(np.percentile(times, 50)), p99=float(np.percentile(times, 99))
-    )
-
-  return dict(
-    rtf=chunk_s * 1000 / float(np.median(chunk_ms)),
-    first_note_ms=spread(first_ms),
-    event_ms=spread(event_ms),
-    encoder_ms=float(np.median(encoder_ms)),
-    tokens_per_s=events * levels / (float(np.median(chunk_ms)) / 1000),
-    peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    roofline_fraction=floor_ms / max(1e-9, median),
-    event_bytes=weight_bytes_per_event(generator),
+  other = timings(not guided, max(2, repeats // 5))
+  medians = {
+    guided: facts["event_ms"]["p50"],
+    not guided: float(np.median(other.frame_ms)),
+  }
+  facts |= dict(
+    guided_event_ms=medians[True],
+    guidance_cost=medians[True] / medians[False],
     events=events,
     guidance=guidance,
-    device=jax.devices()[0].device_kind,
+    **machine(rates),
   )
+  if stages:
+    sampling = level_sampling(Sampling(), levels)
+
+    def draw_level(logits: jax.Array, level: int, key: jax.Array) -> jax.Array:
+      settings = (field[level] for field in sampling)
+      return draw(key, logits[0], logits[0] > -1.0, *settings)
+
+    facts["stages_ms"] = stage_ms(
+      generator.model,
+      context,
+      frames=events,
+      slots=generator.chunk_frames,
+      rows=2 if guided else 1,
+      draw=draw_level,
+    )
+    facts["stages_floor_ms"] = rates.stages_ms(work(guided))
+  return facts
 
 
-def _encoder(generator: Generator) -> Callable[[Any], Any]:
-  """The encoder alone, compiled."""
+def _compiled_encoder(generator: Generator) -> Callable[[Frames], Any]:
   graph, params, rest = nnx.split(generator.model, nnx.Param, ...)
 
   @jax.jit
   def run(params: Any, context: Frames) -> Any:
     return nnx.merge(graph, params, rest).encode(context)
 
-  return lambda request: run(
-    params,
-    Frames(request.context_ids, request.context_time, request.context_part),
-  )
+  return lambda context: run(params, context)

@@ -1,0 +1,64 @@
+"""Where the time of a chunk goes, as a picture."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+__all__ = ["plot_stages"]
+
+LABELS = {
+  "encoder": "encoder",
+  "memory": "keys and values of the context",
+  "temporal": "temporal stack",
+  "depth": "depth stack",
+  "head": "head",
+  "draw": "drawing codes",
+}
+
+
+def plot_stages(facts: dict[str, Any], path: Path) -> None:
+  """Draws each stage's time in a chunk beside the least it could take.
+
+  Args:
+    facts: Of `bench`, its stages included.
+    path: PNG to write.
+  """
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  measured, floor = facts["stages_ms"], facts["stages_floor_ms"]
+  names = list(measured)
+  figure = Figure(figsize=(9, 4), layout="constrained")
+  FigureCanvasAgg(figure)
+  axes = figure.add_subplot()
+  rows = range(len(names))
+  axes.barh(
+    [row - 0.18 for row in rows],
+    [measured[name] for name in names],
+    height=0.36,
+    label="measured",
+    color="tab:blue",
+  )
+  axes.barh(
+    [row + 0.18 for row in rows],
+    [floor.get(name, 0.0) for name in names],
+    height=0.36,
+    label="least: bytes over bandwidth, operations over throughput",
+    color="0.7",
+  )
+  axes.set_yticks(list(rows), [LABELS[name] for name in names])
+  axes.invert_yaxis()
+  chunk_ms = facts["chunk_ms"]["p50"]
+  axes.set(
+    xlabel="ms a chunk of 2 s (each stage alone)",
+    title=f"{facts['config']}: {chunk_ms:.0f} ms a chunk,"
+    f" {facts['roofline_fraction']:.0%} of what the machine allows",
+  )
+  axes.grid(axis="x", alpha=0.3)
+  axes.legend(frameon=False)
+  temporary = path.with_name(f".{os.getpid()}.{path.name}")
+  try:
+    figure.savefig(temporary, dpi=110, format="png")
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)

@@ -23,15 +23,18 @@ def console() -> rich.console.Console:
 
 
 def progress_bar() -> rich.progress.Progress:
-  """A progress bar that vanishes when done."""
+  """A progress bar that vanishes when done; off a terminal there is none."""
+  log = console()
   return rich.progress.Progress(
     rich.progress.TextColumn("{task.description}"),
     rich.progress.BarColumn(),
     rich.progress.TaskProgressColumn(),
     rich.progress.TimeRemainingColumn(),
     rich.progress.TextColumn("{task.fields[note]}"),
-    console=console(),
+    console=log,
     transient=True,
+    # In a pipe it would leave an empty line beside the one-line errors.
+    disable=not log.is_terminal,
   )
 
 

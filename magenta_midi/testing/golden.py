@@ -11,10 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.generate.token_decoder import TokenSampling, decode_tokens
+from magenta_midi.generate.token_decoder import (
+  TokenSampling,
+  make_token_decoder,
+)
 from magenta_midi.model.config import DepthformerConfig, preset
 from magenta_midi.model.depthformer import Depthformer, Frames
-from magenta_midi.model.teacher_forcing import teacher_forced
+from magenta_midi.model.teacher_forcing import TrainingPass, teacher_forced
 from magenta_midi.testing.original import ORIGINAL_CONFIGS
 from magenta_midi.train.t5x_losses import token_nats
 
@@ -68,10 +71,22 @@ def _ours() -> dict[str, np.ndarray]:
 
   context, inputs, targets = frames(6), frames(5), frames(5)
   style = jnp.asarray([[0, 3], [8, 1]])
-  logits = model(context, inputs, targets.ids, style)
-  outputs = {f"logits{level}": array for level, array in enumerate(logits)}
-  outputs["memory"] = model.encode(context, style).states
+
+  @nnx.jit
+  def run(model: Depthformer) -> tuple[jax.Array, ...]:
+    logits = model(context, inputs, targets.ids, style)
+    return (model.encode(context, style).states, *logits)
+
+  names = ("memory", *(f"logits{level}" for level in range(config.levels)))
+  outputs = dict(zip(names, run(model), strict=True))
   return {key: np.asarray(array) for key, array in outputs.items()}
+
+
+@nnx.jit
+def _teacher_forced(
+  model: Depthformer, context: jax.Array, targets: jax.Array
+) -> TrainingPass:
+  return teacher_forced(model, context, targets)
 
 
 def golden_outputs() -> dict[str, np.ndarray]:
@@ -83,7 +98,7 @@ def golden_outputs() -> dict[str, np.ndarray]:
     model = _drawn(config)
     context = jnp.asarray(rng.integers(0, 128, (2, 7)))
     targets = jnp.asarray(rng.integers(1, 128, (2, 8))).at[1, -3:].set(0)
-    out = teacher_forced(model, context, targets)
+    out = _teacher_forced(model, context, targets)
     weights = (targets > 0).astype(jnp.float32)
     stages = dict(
       encoded=out.encoded,
@@ -92,12 +107,10 @@ def golden_outputs() -> dict[str, np.ndarray]:
       loss=token_nats(out.logits, targets, weights).loss,
     )
     if config.dtype == "float32":
-      stages["tokens"] = decode_tokens(
-        model,
-        context,
-        jax.random.key(5),
-        TokenSampling(guidance=2.0, top_k=20, eos_id=-1),
-        length=8,
+      decode, leaves = make_token_decoder(model, length=8)
+      sampling = TokenSampling(guidance=2.0, top_k=20, eos_id=-1)
+      stages["tokens"] = decode(
+        leaves, context, jax.random.key(5), sampling
       ).tokens
     outputs |= {f"{name}.{stage}": array for stage, array in stages.items()}
   return {

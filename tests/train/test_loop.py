@@ -51,16 +51,18 @@ def config(**changes):
   return TrainConfig(**(values | changes))
 
 
-def test_a_killed_run_continues_exactly(tmp_path, corpus):
+@pytest.mark.parametrize("dropout_rate", [0.0, 0.1])
+def test_a_killed_run_continues_exactly(tmp_path, corpus, dropout_rate):
+  settings = config(model=dict(dropout_rate=dropout_rate))
   unbroken = tmp_path / "unbroken"
-  train(config(), CODEC, [corpus], [1.0], corpus, unbroken)
-  broken = Trainer(config(), CODEC, [corpus], [1.0])
+  train(settings, CODEC, [corpus], [1.0], corpus, unbroken)
+  broken = Trainer(settings, CODEC, [corpus], [1.0])
   for _ in range(3):
     broken.train_step(broken.step / 6)
   broken.save(tmp_path / "state.safetensors", minutes=0.0)
   # What comes after the save is lost, as when the process is killed.
   broken.train_step(0.5)
-  resumed = Trainer(config(), CODEC, [corpus], [1.0])
+  resumed = Trainer(settings, CODEC, [corpus], [1.0])
   resumed.restore(tmp_path / "state.safetensors")
   assert resumed.step == 3
   while resumed.step < 6:

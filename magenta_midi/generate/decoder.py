@@ -15,7 +15,7 @@ from flax import nnx
 from magenta_midi.generate.sampling import LevelSampling, draw
 from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.model.layers import MASKED, KeyValue
-from magenta_midi.model.steps import depth_step, temporal_step
+from magenta_midi.model.steps import depth_step, empty_caches, temporal_step
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import PAD
 
@@ -105,13 +105,7 @@ def decode_chunk(
   cross_bias = jnp.where(memory.mask, 0.0, MASKED).astype(model.dtype)
   cross_bias = cross_bias[:, None, None, :]
   config = model.config
-  cache_shape = (rows, config.num_heads, max_frames, config.head_dim)
-  caches = tuple(
-    KeyValue(
-      jnp.zeros(cache_shape, model.dtype), jnp.zeros(cache_shape, model.dtype)
-    )
-    for _ in model.temporal_layers
-  )
+  caches = empty_caches(model, rows, max_frames)
   horizon = codec.config.horizon_steps
   end = codec.config.end
 

@@ -15,7 +15,7 @@ from flax import nnx
 from magenta_midi.generate.roofline import best_of
 from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.model.layers import KeyValue
-from magenta_midi.model.steps import depth_step, temporal_step
+from magenta_midi.model.steps import depth_step, empty_caches, temporal_step
 
 __all__ = ["STAGES", "stage_ms"]
 
@@ -74,15 +74,11 @@ def stage_ms(
   memory_ms, cross = timed(project, states)
   bias = jnp.zeros((rows, 1, 1, states.shape[1]), model.dtype)
   x = jnp.ones((rows, 1, config.embed_dim), jnp.float32)
-  blank = jnp.zeros(
-    (rows, config.num_heads, slots, config.head_dim), model.dtype
-  )
-  caches = tuple(KeyValue(blank, blank) for _ in model.temporal_layers)
 
-  def temporal(model: Depthformer, cross: Any, caches: Any) -> Any:
+  def temporal(model: Depthformer, cross: Any) -> Any:
     return repeated(
       lambda i, c: temporal_step(model, c[0], i, c[1], cross, bias),
-      (x, caches),
+      (x, empty_caches(model, rows, slots)),
     )
 
   def depth(model: Depthformer, x: jax.Array) -> jax.Array:
@@ -130,7 +126,7 @@ def stage_ms(
   return dict(
     encoder=encoder_ms,
     memory=memory_ms,
-    temporal=timed(temporal, cross, caches)[0],
+    temporal=timed(temporal, cross)[0],
     depth=timed(depth, x)[0],
     head=timed(head, narrow)[0],
     draw=timed(sample, jax.random.key(0))[0],

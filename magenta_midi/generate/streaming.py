@@ -113,8 +113,9 @@ class Generator:
     self.codec = codec
     self.config = model.config
     self.model = model
-    # Most frames of the context, and of a chunk.
-    self.context_frames = codec.context_frames
+    # A context is padded to the smallest that holds it: most need half.
+    self.context_sizes = (codec.context_frames // 2, codec.context_frames)
+    # Most frames of a chunk.
     self.chunk_frames = codec.chunk_frames
     self._decoders: dict[bool, Any] = {}
 
@@ -172,13 +173,14 @@ class Generator:
     now = state.now_s - state.origin_s
     codec = self.codec
     context = codec.encode_context(
-      state.history, now, context_s=CONTEXT_S, max_frames=self.context_frames
+      state.history, now, context_s=CONTEXT_S, max_frames=self.context_sizes[-1]
     )
     count = len(context.step)
+    size = next(size for size in self.context_sizes if size >= count)
     levels = codec.vocabulary.levels
-    ids = np.zeros((1, self.context_frames, levels), np.int32)
-    time = np.zeros((1, self.context_frames), np.int32)
-    part = np.zeros((1, self.context_frames), np.int32)
+    ids = np.zeros((1, size, levels), np.int32)
+    time = np.zeros((1, size), np.int32)
+    part = np.zeros((1, size), np.int32)
     ids[0, :count] = codec.vocabulary.to_ids(context.codes)
     time[0, :count] = context.step
     part[0, :count] = context.part
@@ -279,7 +281,14 @@ class Generator:
   def warm_up(self, *, guided: bool = False) -> None:
     """Compiles (or loads) the decoder, so that playing never does."""
     request = self.request(self.init_state(), limit=1)
-    jax.block_until_ready(self.decode(request, guided=guided))
+    for size in self.context_sizes:
+      blank = np.zeros((1, size), np.int32)
+      padded = request._replace(
+        context_ids=np.zeros((1, size, self.codec.levels), np.int32),
+        context_time=blank,
+        context_part=blank,
+      )
+      jax.block_until_ready(self.decode(padded, guided=guided))
 
 
 def _trimmed(state: GenerationState) -> GenerationState:

@@ -17,7 +17,7 @@ from flax import nnx
 from magenta_midi.generate.sampling import kth_largest
 from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.model.layers import MASKED, KeyValue
-from magenta_midi.model.steps import depth_step, temporal_step
+from magenta_midi.model.steps import depth_step, empty_caches, temporal_step
 from magenta_midi.typing import Float, Int
 
 __all__ = ["EOS", "TOP_K_FILL", "DecodedTokens", "TokenSampling"]
@@ -158,8 +158,6 @@ def decode_tokens(
   )
   cross_bias = jnp.where(memory.mask, 0.0, MASKED).astype(model.dtype)
   cross_bias = cross_bias[:, None, None, :]
-  cache_shape = (rows, config.num_heads, length // levels, config.head_dim)
-  blank = jnp.zeros(cache_shape, model.dtype)
   limit = jnp.minimum(length, sampling.max_steps)
 
   def frame(carry: _Carry) -> _Carry:
@@ -214,7 +212,7 @@ def decode_tokens(
     key,
     jnp.zeros((rows, levels), jnp.int32),
     jnp.zeros((rows,), bool),
-    tuple(KeyValue(blank, blank) for _ in model.temporal_layers),
+    empty_caches(model, rows, length // levels),
     jnp.zeros((rows, length), jnp.int32),
     jnp.zeros((rows,), jnp.float32),
     jnp.zeros((rows, length, config.vocab_size)) if keep_logits else None,

@@ -7,7 +7,7 @@ from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.layers import MASKED, KeyValue, sinusoid
 from magenta_midi.typing import Float, Int
 
-__all__ = ["depth_step", "temporal_step"]
+__all__ = ["depth_step", "empty_caches", "temporal_step"]
 
 
 def temporal_step(
@@ -24,14 +24,14 @@ def temporal_step(
     model: The model.
     x: The embedded frame.
     index: Its position.
-    caches: Keys and values of the frames before, `[b, h, t, k]` a layer.
+    caches: Of the frames before, from `empty_caches`.
     cross: Projected memory of each layer.
     cross_bias: Which memory is attended.
 
   Returns:
     The stack's output, and the caches with this frame in them.
   """
-  slots = caches[0].key.shape[2]
+  slots = caches[0].key.shape[1]
   bias = jnp.where(jnp.arange(slots) <= index, 0.0, MASKED)
   bias = bias.astype(model.dtype)[None, None, None]
   if model.config.temporal_positions == "relative":
@@ -47,15 +47,36 @@ def temporal_step(
     model.temporal_layers, caches, cross, strict=True
   ):
     new = layer.self_key_value(x)
+    rows, heads = new.key.shape[:2]
     cache = KeyValue(
       *(
-        jax.lax.dynamic_update_slice_in_dim(old, value, index, axis=2)
+        jax.lax.dynamic_update_slice_in_dim(
+          old, value.reshape(rows * heads, 1, -1), index, axis=1
+        )
         for old, value in zip(cache, new, strict=True)
       )
     )
     updated.append(cache)
-    x = layer(x, cache, bias, cross_kv, cross_bias)
+    whole = KeyValue(
+      *(array.reshape(rows, heads, slots, -1) for array in cache)
+    )
+    x = layer(x, whole, bias, cross_kv, cross_bias)
   return x, tuple(updated)
+
+
+def empty_caches(
+  model: Depthformer, rows: int, slots: int
+) -> tuple[KeyValue, ...]:
+  """Caches of the temporal stack for so many frames, `[b h, t, k]` a layer.
+
+  Rows and heads are one axis: in this shape XLA updates a cache in place,
+  where with two axes it copied every cache four times a frame.
+  """
+  config = model.config
+  blank = jnp.zeros(
+    (rows * config.num_heads, slots, config.head_dim), model.dtype
+  )
+  return tuple(KeyValue(blank, blank) for _ in model.temporal_layers)
 
 
 def depth_step(

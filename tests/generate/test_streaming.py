@@ -206,3 +206,57 @@ def test_an_exact_repetition_is_drawn_again(generator, monkeypatch):
   monkeypatch.setattr(streaming, "repeats_exactly", lambda *_: True)
   chunk, _ = generator.generate_chunk(generator.init_state(), seed=1)
   assert chunk.redraws == streaming.REDRAWS
+
+
+def test_padding_of_the_context_changes_nothing(generator, phrase):
+  state = generator.init_state(phrase)
+  request = generator.request(state, forced=30, limit=30)
+  assert request.context_ids.shape[1] == generator.context_sizes[0]
+  size = generator.context_sizes[1]
+
+  def widened(x):
+    extra = [(0, 0), (0, size - x.shape[1]), *[(0, 0)] * (x.ndim - 2)]
+    return np.pad(x, extra)
+
+  wide = request._replace(
+    context_ids=widened(request.context_ids),
+    context_time=widened(request.context_time),
+    context_part=widened(request.context_part),
+  )
+  narrow, wide = generator.decode(request), generator.decode(wide)
+  assert int(narrow.count) == int(wide.count) == 30
+  np.testing.assert_array_equal(narrow.codes[:30], wide.codes[:30])
+
+
+def test_nothing_compiles_after_the_warm_up(phrase):
+  generator = tiny_generator()
+  generator.warm_up()
+  count = 200
+  dense = Score.from_arrays(
+    onset_s=np.arange(count) * 0.05,
+    duration_s=np.full(count, 0.05),
+    key=40 + np.arange(count) % 40,
+    velocity=np.full(count, 70),
+  )
+  sizes = {
+    generator.request(generator.init_state(score)).context_ids.shape[1]
+    for score in (phrase, dense)
+  }
+  assert sizes == set(generator.context_sizes)
+  compiled = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, *_, **__: (
+      compiled.append(name)
+      if name.endswith("backend_compile_duration")
+      else None
+    )
+  )
+  try:
+    for context in (None, phrase, dense):
+      state = generator.init_state(context)
+      generator.generate_chunk(
+        state, seed=3, sampling=Sampling(temperature=0.7, top_k=5)
+      )
+  finally:
+    jax.monitoring.clear_event_listeners()
+  assert compiled == []

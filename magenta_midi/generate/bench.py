@@ -1,9 +1,7 @@
 """How fast a model decodes here, against what the hardware allows."""
 
-import dataclasses
 import resource
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,92 +9,70 @@ import numpy as np
 from flax import nnx
 
 from magenta_midi.generate.roofline import (
-  Rates,
   Work,
+  Yardstick,
   chunk_work,
-  measure_rates,
+  in_turns,
 )
 from magenta_midi.generate.sampling import Sampling, draw, level_sampling
 from magenta_midi.generate.stages import stage_ms
 from magenta_midi.generate.streaming import GenerationState, Generator
 from magenta_midi.model.depthformer import Frames
+from magenta_midi.typing import Float
 
-__all__ = ["Timings", "bench", "figures", "machine", "timed_ms"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Timings:
-  """Times of whole chunks and of their first frames, ms."""
-
-  chunk_ms: np.ndarray
-  first_ms: np.ndarray
-  encoder_ms: np.ndarray
-  frames: int
-
-  @property
-  def frame_ms(self) -> np.ndarray:
-    """Mean time of the frames after the first, a value for each chunk."""
-    later = max(1, self.frames - 1)
-    return (self.chunk_ms - np.median(self.first_ms)) / later
-
-  @property
-  def best_frame_ms(self) -> float:
-    """The same from the best chunk and the best first frame."""
-    later = max(1, self.frames - 1)
-    return float(self.chunk_ms.min() - self.first_ms.min()) / later
-
-
-def timed_ms(call: Callable[[], Any], repeats: int) -> np.ndarray:
-  """Wall times of repeated calls, ms; the call is compiled already."""
-  times = np.zeros(repeats)
-  for index in range(repeats):
-    started = time.perf_counter()
-    jax.block_until_ready(call())
-    times[index] = time.perf_counter() - started
-  return times * 1000
+__all__ = ["bench", "figures", "machine"]
 
 
 def _spread(times: np.ndarray) -> dict[str, float]:
   return dict(
     p50=float(np.percentile(times, 50)),
     p99=float(np.percentile(times, 99)),
-    best=float(np.min(times)),
   )
 
 
 def figures(
-  timings: Timings, work: Work, rates: Rates, *, chunk_s: float, levels: int
+  times: Mapping[str, Float[np.ndarray, " n"]],
+  work: Work,
+  yardstick: Yardstick,
+  *,
+  chunk_s: float,
+  levels: int,
 ) -> dict[str, Any]:
   """What `magenta-midi bench --json` prints for one way of decoding.
 
   Args:
-    timings: Measured.
+    times: Of `in_turns`, ms: "chunk", "first" (a chunk of one frame),
+      "encoder", and the yardstick's.
     work: What a chunk must do.
-    rates: What the machine gives.
+    yardstick: That took turns.
     chunk_s: Music in a chunk, s.
     levels: Tokens of a frame.
   """
-  chunk_ms = float(np.median(timings.chunk_ms))
+  rates = yardstick.rates(times)
+  chunk_ms = float(np.median(times["chunk"]))
+  first_ms = float(np.median(times["first"]))
+  frame_ms = (times["chunk"] - first_ms) / max(1, work.frames - 1)
   return dict(
     rtf=chunk_s * 1000 / chunk_ms,
-    chunk_ms=_spread(timings.chunk_ms),
-    first_note_ms=_spread(timings.first_ms),
-    event_ms=_spread(timings.frame_ms),
-    encoder_ms=float(np.median(timings.encoder_ms)),
-    tokens_per_s=timings.frames * levels / (chunk_ms / 1000),
-    # The best against the best: what else the machine does slows both.
-    roofline_fraction=rates.chunk_ms(work) / float(timings.chunk_ms.min()),
-    event_roofline_fraction=rates.frame_ms(work) / timings.best_frame_ms,
+    chunk_ms=_spread(times["chunk"]),
+    first_note_ms=_spread(times["first"]),
+    event_ms=_spread(frame_ms),
+    encoder_ms=float(np.median(times["encoder"])),
+    tokens_per_s=work.frames * levels / (chunk_ms / 1000),
+    roofline_fraction=rates.chunk_ms(work) / chunk_ms,
+    event_roofline_fraction=rates.frame_ms(work) / float(np.median(frame_ms)),
+    floor_ms=rates.chunk_ms(work),
+    stages_floor_ms=rates.stages_ms(work),
     event_bytes=work.frame_bytes,
     encoder_flops=work.encoder_flops,
+    bandwidth_gb_per_s=rates.bytes_per_s / 1e9,
+    throughput_gflop_per_s=rates.flops_per_s / 1e9,
   )
 
 
-def machine(rates: Rates) -> dict[str, Any]:
-  """What a run's figures are held against."""
+def machine() -> dict[str, Any]:
+  """Where a run's figures come from."""
   return dict(
-    bandwidth_gb_per_s=rates.bytes_per_s / 1e9,
-    throughput_gflop_per_s=rates.flops_per_s / 1e9,
     peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     device=jax.devices()[0].device_kind,
   )
@@ -108,7 +84,7 @@ def bench(
   *,
   events: int = 25,
   guidance: float = 0.0,
-  repeats: int = 150,
+  repeats: int = 120,
   stages: bool = False,
 ) -> dict[str, Any]:
   """Times a chunk of a forced number of events.
@@ -131,56 +107,48 @@ def bench(
   positions = context.ids.shape[1]
   encode = _compiled_encoder(generator)
 
-  def timings(guided: bool, repeats: int) -> Timings:
-    def run(count: int) -> Callable[[], Any]:
-      # The request is part of the answer's time: the context is encoded anew.
-      return lambda: generator.decode(
-        generator.request(
-          state, guidance=guidance or 1.0, limit=count, forced=count
-        ),
-        guided=guided,
-      )
-
-    jax.block_until_ready(run(events)())
-    jax.block_until_ready(encode(context))
-    return Timings(
-      timed_ms(run(events), repeats),
-      timed_ms(run(1), repeats),
-      timed_ms(lambda: encode(context), repeats),
-      events,
-    )
-
-  def work(guided: bool) -> Work:
-    return chunk_work(
-      config,
-      context=positions,
-      frames=events,
-      rows=2 if guided else 1,
-      # The style lies in memory slots: the context is encoded once.
-      encoder_rows=1,
+  def chunk(count: int, guided: bool) -> Callable[[], Any]:
+    # Making the request is part of the answer's time.
+    return lambda: generator.decode(
+      generator.request(
+        state, guidance=guidance or 1.0, limit=count, forced=count
+      ),
+      guided=guided,
     )
 
   guided = guidance != 0.0
-  rates = measure_rates(work(guided).frame_bytes)
+  # The style lies in memory slots: the context is encoded once.
+  work = chunk_work(
+    config,
+    context=positions,
+    frames=events,
+    rows=2 if guided else 1,
+    encoder_rows=1,
+  )
+  yardstick = Yardstick(work.frame_bytes)
+  calls = {
+    "chunk": chunk(events, guided),
+    "first": chunk(1, guided),
+    "other": chunk(events, not guided),
+    "other first": chunk(1, not guided),
+    "encoder": lambda: encode(context),
+    **yardstick.calls,
+  }
+  times = in_turns(calls, repeats)
   levels = codec.vocabulary.levels
   facts = figures(
-    timings(guided, repeats),
-    work(guided),
-    rates,
-    chunk_s=codec.config.chunk_s,
-    levels=levels,
+    times, work, yardstick, chunk_s=codec.config.chunk_s, levels=levels
   )
-  other = timings(not guided, max(2, repeats // 5))
-  medians = {
-    guided: facts["event_ms"]["p50"],
-    not guided: float(np.median(other.frame_ms)),
-  }
+  other_ms = (times["other"] - np.median(times["other first"])) / (events - 1)
+  event_ms = {guided: facts["event_ms"]["p50"]}
+  event_ms[not guided] = float(np.median(other_ms))
   facts |= dict(
-    guided_event_ms=medians[True],
-    guidance_cost=medians[True] / medians[False],
+    guided_event_ms=event_ms[True],
+    guidance_cost=event_ms[True] / event_ms[False],
     events=events,
     guidance=guidance,
-    **machine(rates),
+    context_positions=positions,
+    **machine(),
   )
   if stages:
     sampling = level_sampling(Sampling(), levels)
@@ -197,7 +165,6 @@ def bench(
       rows=2 if guided else 1,
       draw=draw_level,
     )
-    facts["stages_floor_ms"] = rates.stages_ms(work(guided))
   return facts
 
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.generate.bench import (
-  Timings,
-  figures,
-  machine,
-  timed_ms,
+from magenta_midi.generate.bench import figures, machine
+from magenta_midi.generate.roofline import (
+  Work,
+  Yardstick,
+  chunk_work,
+  in_turns,
 )
-from magenta_midi.generate.roofline import Work, chunk_work, measure_rates
 from magenta_midi.generate.stages import stage_ms
 from magenta_midi.generate.token_decoder import (
   TokenSampling,
@@ -68,8 +68,8 @@ TOKEN_SHAPES = {
     magenta_rt_config("large"), context=1006, frames=50
   ),
 }
-# Time given to the chunks of one way of decoding, s.
-BUDGET_S = 20.0
+# Time given to one way of decoding, s.
+BUDGET_S = 40.0
 
 
 def sliced(config: DepthformerConfig) -> DepthformerConfig:
@@ -130,8 +130,6 @@ def bench_tokens(
       draw=draw,
       repeats=3,
     )
-    work = _work(config, shape)
-    facts["stages_floor_ms"] = measure_rates(work.frame_bytes).stages_ms(work)
   return facts
 
 
@@ -160,19 +158,22 @@ def _timed(
     return decode(leaves, tokens, jax.random.key(0), sampling)
 
   whole, first = shape.frames * config.levels, config.levels
-  for steps in (whole, first):
-    jax.block_until_ready(run(steps))
-  once_s = float(timed_ms(lambda: run(whole), 1)[0]) / 1000
-  repeats = max(3, min(repeats, int(BUDGET_S / once_s)))
-  jax.block_until_ready(encode(params, tokens))
-  timings = Timings(
-    timed_ms(lambda: run(whole), repeats),
-    timed_ms(lambda: run(first), repeats),
-    timed_ms(lambda: encode(params, tokens), repeats),
-    shape.frames,
-  )
   work = _work(config, shape)
-  rates = measure_rates(work.frame_bytes)
-  return figures(
-    timings, work, rates, chunk_s=CHUNK_S, levels=config.levels
-  ) | machine(rates)
+  yardstick = Yardstick(work.frame_bytes)
+  calls = {
+    "chunk": lambda: run(whole),
+    "first": lambda: run(first),
+    "encoder": lambda: encode(params, tokens),
+    **yardstick.calls,
+  }
+  once = in_turns(calls, 1)
+  turn_s = sum(float(times[0]) for times in once.values()) / 1000
+  repeats = max(3, min(repeats, int(BUDGET_S / turn_s)))
+  facts = figures(
+    in_turns(calls, repeats),
+    work,
+    yardstick,
+    chunk_s=CHUNK_S,
+    levels=config.levels,
+  )
+  return facts | machine()

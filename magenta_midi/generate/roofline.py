@@ -8,7 +8,7 @@ same run as what they are held against.
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,11 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from magenta_midi.model.config import DepthformerConfig
+from magenta_midi.typing import Float
 
-__all__ = ["Work", "Rates", "best_of", "chunk_work", "measure_rates"]
+__all__ = ["Rates", "Work", "Yardstick", "best_of", "chunk_work", "in_turns"]
 
-# Side of the matrices that bandwidth is measured with.
+# Sides of the matrices that bandwidth and throughput are measured with, and
+# how often bandwidth's are read in a turn.
 SIDE = 512
+SQUARE = 1536
+PASSES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,38 +151,80 @@ def best_of(call: Callable[[], Any], repeats: int) -> float:
   return best
 
 
-def measure_rates(footprint_bytes: float) -> Rates:
-  """Measures this machine.
+def in_turns(
+  calls: Mapping[str, Callable[[], Any]], repeats: int
+) -> dict[str, Float[np.ndarray, " n"]]:
+  """Wall times of several calls that take turns, ms.
+
+  What else the machine does so slows all of them alike, and their ratios
+  keep their meaning.
+
+  Args:
+    calls: By name; each is called once before, to compile and to warm up.
+    repeats: Turns.
+  """
+  times = {name: np.zeros(repeats) for name in calls}
+  for call in calls.values():
+    jax.block_until_ready(call())
+  for turn in range(repeats):
+    for name, call in calls.items():
+      started = time.perf_counter()
+      jax.block_until_ready(call())
+      times[name][turn] = (time.perf_counter() - started) * 1000
+  return times
+
+
+class Yardstick:
+  """Work whose speed is what this machine gives; to take turns with others.
 
   Args:
     footprint_bytes: What a frame reads: bandwidth is measured over as much,
-      so that caches help the yardstick as much as they help decoding. The
-      better of NumPy's and XLA's matrix-vector products counts.
+      so that caches help the yardstick as much as they help decoding.
   """
-  count = max(4, round(footprint_bytes / (SIDE * SIDE * 4)))
-  matrices = [jnp.full((SIDE, SIDE), 1 / SIDE) for _ in range(count)]
-  vector = jnp.ones((1, SIDE), jnp.float32)
 
-  @jax.jit
-  def chain(matrices: list[jax.Array], vector: jax.Array) -> jax.Array:
-    for matrix in matrices:
-      vector = vector @ matrix
-    return vector
+  def __init__(self, footprint_bytes: float):
+    self._count = max(4, round(footprint_bytes / (SIDE * SIDE * 4)))
+    matrices = [jnp.full((SIDE, SIDE), 1 / SIDE) for _ in range(self._count)]
+    vector = jnp.ones((1, SIDE), jnp.float32)
 
-  plain = [np.asarray(matrix) for matrix in matrices]
-  column = np.ones(SIDE, np.float32)
+    @jax.jit
+    def chain(matrices: list[jax.Array], vector: jax.Array) -> jax.Array:
+      for matrix in matrices:
+        vector = vector @ matrix
+      return vector
 
-  def numpy_chain() -> None:
-    for matrix in plain:
-      np.dot(matrix, column)
+    plain = [np.asarray(matrix) for matrix in matrices]
+    column = np.ones(SIDE, np.float32)
+    square = jnp.ones((SQUARE, SQUARE), jnp.float32)
+    product = jax.jit(lambda x: x @ x)
 
-  seconds = best_of(lambda: chain(matrices, vector), 50)
-  if jax.default_backend() == "cpu":
-    seconds = min(seconds, best_of(numpy_chain, 50))
-  side = 2048
-  square = jnp.ones((side, side), jnp.float32)
-  product = jax.jit(lambda x: x @ x)
-  return Rates(
-    bytes_per_s=count * SIDE * SIDE * 4 / seconds,
-    flops_per_s=2 * side**3 / best_of(lambda: product(square), 10),
-  )
+    def numpy_chain() -> None:
+      for _ in range(PASSES):
+        for matrix in plain:
+          np.dot(matrix, column)
+
+    # One after the other, as frames are: the first pass finds the caches
+    # full of other things, the rest do not.
+    self.calls: dict[str, Callable[[], Any]] = {
+      "read": lambda: [chain(matrices, vector) for _ in range(PASSES)],
+      "multiply": lambda: product(square),
+    }
+    if jax.default_backend() == "cpu":
+      self.calls["read by NumPy"] = numpy_chain
+
+  def rates(self, times: Mapping[str, Float[np.ndarray, " n"]]) -> Rates:
+    """What the machine gave; the better of XLA's and NumPy's reading counts.
+
+    Args:
+      times: Of `in_turns`, ms.
+    """
+    read_ms = min(
+      float(np.median(times[name]))
+      for name in self.calls
+      if name.startswith("read")
+    )
+    read_bytes = PASSES * self._count * SIDE * SIDE * 4
+    return Rates(
+      bytes_per_s=read_bytes / read_ms * 1000,
+      flops_per_s=2 * SQUARE**3 / float(np.median(times["multiply"])) * 1000,
+    )

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from magenta_midi.generate.roofline import Rates, chunk_work, measure_rates
+from magenta_midi.generate.roofline import (
+  Rates,
+  Yardstick,
+  chunk_work,
+  in_turns,
+)
 from magenta_midi.model.config import preset
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.testing.original import ORIGINAL_CONFIGS
@@ -91,6 +96,24 @@ def test_rates_give_times():
   stages = rates.stages_ms(work)
   assert set(stages) == {"encoder", "memory", "temporal", "depth", "head"}
   assert rates.chunk_ms(work) == pytest.approx(sum(stages.values()))
-  measured = measure_rates(work.frame_bytes)
-  assert measured.bytes_per_s > 1e8
-  assert measured.flops_per_s > 1e8
+
+
+def test_a_yardstick_takes_turns():
+  yardstick = Yardstick(1e6)
+  order = []
+  calls = {
+    "mine": lambda: order.append("mine"),
+    "other": lambda: order.append("other"),
+    **yardstick.calls,
+  }
+  times = in_turns(calls, 4)
+  assert order == ["mine", "other"] * 5  # once to warm up
+  assert all(len(array) == 4 and (array > 0).all() for array in times.values())
+  rates = yardstick.rates(times)
+  assert rates.bytes_per_s > 1e8
+  assert rates.flops_per_s > 1e8
+  # Twice the time is half the rate.
+  slower = {name: 2 * array for name, array in times.items()}
+  halved = yardstick.rates(slower)
+  assert halved.bytes_per_s == pytest.approx(rates.bytes_per_s / 2)
+  assert halved.flops_per_s == pytest.approx(rates.flops_per_s / 2)

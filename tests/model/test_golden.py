@@ -18,10 +18,10 @@ def test_outputs_are_as_they_were():
     if key.endswith("tokens"):
       np.testing.assert_array_equal(outputs[key], array, err_msg=key)
       continue
-    # bfloat16 differs from machine to machine as it does from itself.
-    atol = 0.1 if key.startswith("C.") else 2e-5
-    if key.endswith("loss"):
-      atol *= 100
-    np.testing.assert_allclose(
-      outputs[key], array, atol=atol, rtol=0, err_msg=key
-    )
+    difference = np.abs(outputs[key] - array)
+    if key.startswith("C."):
+      # bfloat16 differs from machine to machine as it does from itself.
+      assert difference.mean() <= (0.5 if key.endswith("loss") else 0.05), key
+    else:
+      atol = 2e-3 if key.endswith("loss") else 2e-5
+      assert difference.max() <= atol, key

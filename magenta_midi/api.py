@@ -199,11 +199,7 @@ def _codec_of(folder: Path) -> Codec:
   Raises:
     CheckpointError: It is no codec of MIDI, or not described.
   """
-  described = read_config(folder).get("codec")
-  if not isinstance(described, dict) or not isinstance(
-    described.get("name"), str
-  ):
-    raise CheckpointError(f"{folder}/config.json: the codec is not named.")
+  described = read_config(folder)["codec"]
   name, midi = described["name"], ", ".join(known_codecs())
   if name not in known_codecs():
     kind = (

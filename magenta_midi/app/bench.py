@@ -1,5 +1,6 @@
 """`magenta-midi bench`: speed here, as ratios to real time and hardware."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,23 @@ def command(
   `roofline_fraction` is the least time that this machine's measured bandwidth
   and throughput allow for a chunk, over the time it takes.
   """
+  if config_name is not None and checkpoint is not None:
+    raise UserError(
+      "--checkpoint and --config exclude each other: a shape has random"
+      " weights. Give one of them."
+    )
+  if not math.isfinite(guidance):
+    raise UserError(f"--guidance must be a finite number, got {guidance}.")
   from magenta_midi.generate.bench_tokens import TOKEN_SHAPES
+  from magenta_midi.model.config import PRESETS
 
+  names = list(dict.fromkeys([*PRESETS, *TOKEN_SHAPES]))
+  if config_name is not None and config_name not in names:
+    raise UserError(
+      f"unknown --config {config_name!r}. Choose one of {', '.join(names)}."
+    )
+  if config_name in TOKEN_SHAPES:
+    _refuse_given("events", "guidance", shape=config_name)
   if plot is not None:
     writable(plot)
   with console().status("measuring"):
@@ -75,6 +91,18 @@ def command(
     click.echo(f"wrote {plot}")
   if as_json:
     print_json(facts)
+
+
+def _refuse_given(*names: str, shape: str) -> None:
+  """Refuses options of music where a shape of audio tokens is measured."""
+  context = click.get_current_context()
+  for name in names:
+    source = context.get_parameter_source(name)
+    if source is not click.core.ParameterSource.DEFAULT:
+      raise UserError(
+        f"--{name} does not apply to --config {shape}, which decodes whole"
+        f" chunks with guidance. Leave out --{name}."
+      )
 
 
 def _token_shape(name: str, *, stages: bool) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import sys
 
 import click
 
-from magenta_midi.app.errors import one_line_errors
+from magenta_midi.app.errors import interrupt_between_imports, one_line_errors
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
 # Command -> (module with a click command of that name, short help).
 COMMANDS = {
@@ -58,7 +58,7 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> None:
   """Runs the command line; a user's mistake is one line and exit 2."""
   try:
-    with one_line_errors():
+    with interrupt_between_imports(), one_line_errors():
       cli.main(args=args, prog_name="magenta-midi", standalone_mode=False)
   except click.UsageError as error:
     path = error.ctx.command_path if error.ctx else "magenta-midi"

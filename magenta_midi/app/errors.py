@@ -2,6 +2,8 @@
 
 import contextlib
 import signal
+import threading
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import click
 
 __all__ = [
   "UserError",
+  "interrupt_between_imports",
   "interrupt_on_sigterm",
   "one_line_errors",
   "writable",
@@ -17,6 +20,10 @@ __all__ = [
 
 # Package -> the extra that brings it.
 EXTRAS = {"optax": "train"}
+
+
+# Functions of JAX in which an interrupt goes astray.
+_UNSAFE = ("_xla_gc_callback", "tpu_client_timer_callback")
 
 
 class UserError(click.ClickException):
@@ -45,6 +52,43 @@ def one_line_errors() -> Iterator[None]:
     raise UserError(f"{where}{reason}") from None
   except ValueError as error:
     raise UserError(" ".join(str(error).split())) from None
+
+
+@contextlib.contextmanager
+def interrupt_between_imports() -> Iterator[None]:
+  """Lets Ctrl-C wait, a second at most, while modules are imported.
+
+  A KeyboardInterrupt in a native module's own imports crashes it; in JAX's
+  hook on garbage collection it is lost, and where JAX looks for a TPU it
+  leaves a timer that holds up the exit for a minute. Does nothing where
+  Ctrl-C is ignored or somebody else's.
+  """
+  if threading.current_thread() is not threading.main_thread() or (
+    signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+  ):
+    yield
+    return
+
+  def interrupt(number: int, frame: types.FrameType | None) -> None:
+    del number
+    while frame is not None:
+      code = frame.f_code
+      if (
+        code.co_filename.startswith("<frozen importlib")
+        or code.co_name in _UNSAFE
+      ):
+        again = threading.Timer(0.02, signal.raise_signal, [signal.SIGINT])
+        again.daemon = True
+        again.start()
+        return
+      frame = frame.f_back
+    raise KeyboardInterrupt
+
+  signal.signal(signal.SIGINT, interrupt)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -30,8 +30,9 @@ def command(
 ) -> None:
   """Write a checkpoint of ours in the layout of T5X, parameters only.
 
-  `import-magenta-rt --config CHECKPOINT/config.json` is the way back; every
-  bit survives (int8 weights are widened to float32).
+  `import-magenta-rt` is the way back; every bit survives (int8 weights are
+  widened to float32). Settings and notes lie beside it in magenta_midi.json,
+  which the original does not read.
   """
   from magenta_midi.model.checkpoint import StoredCheckpoint
   from magenta_midi.model.t5x_transfer import export_t5x
@@ -40,8 +41,8 @@ def command(
     raise UserError(f"--out {out}: is a file. Give a folder.")
   stored = StoredCheckpoint(checkpoint)
   if step is None:
-    noted = stored.facts.get("notes", {}).get("step", 0)
-    step = noted if isinstance(noted, int) and noted >= 0 else 0
+    noted = stored.facts["notes"].get("step", 0)
+    step = noted if isinstance(noted, int) and 0 <= noted < 2**31 else 0
   started = time.perf_counter()
   with interrupt_on_sigterm(), progress_bar() as bar:
     task = bar.add_task("exporting", note="")

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import rich.progress
@@ -16,6 +16,7 @@ from magenta_midi.app.output import json_option, print_json, progress_bar
 
 if TYPE_CHECKING:
   from magenta_midi.model.config import DepthformerConfig
+  from magenta_midi.model.original_config import Settings
   from magenta_midi.model.t5x_checkpoint import T5xCheckpoint
 
 __all__ = ["command"]
@@ -60,7 +61,8 @@ def command(
   """Turn a checkpoint of Magenta RealTime into one of ours.
 
   PATH is a T5X checkpoint's folder (checkpoint_<step>), a folder that holds
-  one, or a tar archive of it. Arrays keep their precision and every bit.
+  one, or a tar archive of it. Arrays keep their precision and every bit. Of
+  a checkpoint that export-t5x wrote, settings and notes are known.
   """
   if path is None and not download:
     raise UserError(
@@ -70,7 +72,14 @@ def command(
     raise UserError(f"{path}: no such file or folder.")
   out = Path(os.path.abspath(out))
   _check_out(out)
-  given = _read_settings(settings) if settings is not None else None
+  given = (
+    _read_settings(settings, f"--config {settings}")
+    if settings is not None
+    else None
+  )
+  from magenta_midi.model.t5x_checkpoint import NOTES
+  from magenta_midi.model.t5x_transfer import import_t5x
+
   started = time.perf_counter()
   with interrupt_on_sigterm(), progress_bar() as bar:
     if download:
@@ -81,16 +90,30 @@ def command(
       path = fetch_checkpoint(tag, path, bar)
     assert path is not None
     with _opened(path, out, bar) as checkpoint:
-      tag, config, codec = _model(checkpoint, tag, given)
-      from magenta_midi.model.t5x_transfer import import_t5x
-
+      # What export-t5x says of the model; --config comes before it.
+      told = None
+      if (beside := checkpoint.folder / NOTES).is_file():
+        told = _read_settings(beside, NOTES)
+      if given is not None:
+        model = _given_model(checkpoint, tag, given, "--config")
+      elif told is not None:
+        model = _given_model(checkpoint, tag, told, NOTES)
+      else:
+        model = _published_model(checkpoint, tag)
+      if tag is not None and model.tag is None:
+        bar.console.print(
+          f"note: not the published {tag} model; written without the tag.",
+          soft_wrap=True,
+        )
+      tag = model.tag
+      notes = dict(source="Magenta RealTime" if tag else "T5X", tag=tag)
       task = bar.add_task("importing", note="")
       facts = import_t5x(
         checkpoint,
-        config,
+        model.config,
         out,
-        codec=codec,
-        notes=dict(source="Magenta RealTime" if tag else "T5X", tag=tag),
+        codec=model.codec,
+        notes=notes | (told.notes if told is not None else {}),
         on_array=lambda name, done, total: bar.update(
           task, completed=done, total=total, note=name
         ),
@@ -107,8 +130,10 @@ def command(
 
 
 def _check_out(out: Path) -> None:
-  """Refuses a folder with other things in it, before any work."""
-  if out.is_dir() and not (out / "config.json").exists():
+  """Refuses a folder with anything in it, before any work."""
+  if (out / "config.json").exists():
+    raise UserError(f"--out {out}: holds a checkpoint. Give a new folder.")
+  if out.is_dir():
     others = [p.name for p in out.iterdir() if not p.name.startswith(".")]
     if others:
       raise UserError(
@@ -122,15 +147,20 @@ def _check_out(out: Path) -> None:
     raise UserError(f"--out {out}: {parent} cannot be written to.")
 
 
-def _read_settings(path: Path) -> Any:
+def _read_settings(path: Path, name: str) -> "Settings":
+  """Settings of a file, which messages call by a name."""
   from magenta_midi.model.original_config import parse_settings
 
+  if path.is_dir():
+    raise UserError(f"{name}: is a folder. Give a file, as its config.json.")
   if not path.is_file():
-    raise UserError(f"--config {path}: no such file.")
+    raise UserError(f"{name}: no such file.")
   try:
     return parse_settings(path.read_text(encoding="utf-8"))
+  except UnicodeDecodeError:
+    raise UserError(f"{name}: is no text in UTF-8.") from None
   except ValueError as error:
-    raise UserError(f"--config {path}: {error}") from None
+    raise UserError(f"{name}: {error}") from None
 
 
 @contextlib.contextmanager
@@ -138,9 +168,13 @@ def _opened(
   path: Path, out: Path, bar: rich.progress.Progress
 ) -> "Iterator[T5xCheckpoint]":
   """The checkpoint; of an archive, unpacked beside `out` for the while."""
-  from magenta_midi.model.t5x_checkpoint import T5xCheckpoint, find_t5x
+  from magenta_midi.model.t5x_checkpoint import (
+    INDEX,
+    T5xCheckpoint,
+    find_t5x,
+  )
 
-  if path.is_dir():
+  if path.is_dir() or path.name == INDEX:
     yield T5xCheckpoint(find_t5x(path))
     return
   from magenta_midi.model.t5x_archive import unpack_t5x
@@ -163,29 +197,56 @@ def _opened(
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _model(
-  checkpoint: "T5xCheckpoint", tag: str | None, given: Any
-) -> "tuple[str | None, DepthformerConfig, dict[str, Any]]":
-  """Tag, config and codec; refuses a model that was not asked for."""
-  from magenta_midi.model.config import MAGENTA_RT, magenta_rt_config
+class _Model(NamedTuple):
+  """What an imported checkpoint is."""
+
+  tag: str | None
+  config: "DepthformerConfig"
+  codec: dict[str, Any]
+
+
+def _shapes(checkpoint: "T5xCheckpoint") -> dict[str, tuple[int, ...]]:
+  return {name: info.shape for name, info in checkpoint.infos.items()}
+
+
+def _given_model(
+  checkpoint: "T5xCheckpoint", tag: str | None, given: "Settings", name: str
+) -> _Model:
+  """The model of settings; of a published one only with that one's tag."""
   from magenta_midi.model.original_config import (
     complete_config,
+    misfits,
+    published_codec,
+    published_tag,
+  )
+
+  shapes = _shapes(checkpoint)
+  try:
+    config = complete_config(given.fields, shapes)
+  except ValueError as error:
+    raise UserError(f"{name}: {error}") from None
+  if wrong := misfits(config, shapes):
+    raise UserError(
+      f"{checkpoint.folder.name} is not of the shape of {name}: {wrong}."
+    )
+  published = published_tag(config)
+  if tag is not None and published not in (None, tag):
+    raise UserError(
+      f"--tag {tag}: {name} is the {published} model. Give --tag {published}."
+    )
+  return _Model(published, config, given.codec or published_codec(config))
+
+
+def _published_model(checkpoint: "T5xCheckpoint", tag: str | None) -> _Model:
+  """The published model; refuses one that was not asked for."""
+  from magenta_midi.model.config import MAGENTA_RT, magenta_rt_config
+  from magenta_midi.model.original_config import (
     misfits,
     published_codec,
     recognised_tag,
   )
 
-  shapes = {name: info.shape for name, info in checkpoint.infos.items()}
-  if given is not None:
-    try:
-      config = complete_config(given.fields, shapes)
-    except ValueError as error:
-      raise UserError(f"--config: {error}") from None
-    if wrong := misfits(config, shapes):
-      raise UserError(
-        f"{checkpoint.folder.name} is not of the shape of --config: {wrong}."
-      )
-    return tag, config, given.codec or published_codec(config)
+  shapes = _shapes(checkpoint)
   seems = recognised_tag(shapes)
   if tag is None and seems is None:
     raise UserError(
@@ -207,4 +268,4 @@ def _model(
       f"--tag {tag}: this is no {tag} checkpoint of Magenta RealTime, but one"
       f" of {wrong}. Give its settings with --config FILE."
     )
-  return tag, config, published_codec(config)
+  return _Model(tag, config, published_codec(config))

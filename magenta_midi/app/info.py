@@ -48,9 +48,9 @@ def command(checkpoint: Path | None, as_json: bool) -> None:
       arrays=len(stored.infos),
       megabytes=round(weights.stat().st_size / 1e6, 1),
       storage=config.get("storage"),
-      codec=config.get("codec"),
-      model=config.get("model"),
-      notes=config.get("notes"),
+      codec=config["codec"],
+      model=config["model"],
+      notes=config["notes"],
     )
   except (CheckpointError, OSError) as error:
     if checkpoint is not None:
@@ -65,14 +65,16 @@ def command(checkpoint: Path | None, as_json: bool) -> None:
       f" {model['temporal_layers']} temporal, {model['depth_layers']} depth;"
       f" {model['embed_dim']} wide, {model['num_heads']} heads"
     )
-    name = (facts["codec"] or {}).get("name", "unknown")
+    name = facts["codec"]["name"]
     ids = f"{model['levels']} levels, {model['vocab_size']} ids"
     click.echo(f"{'codec':12} {name}: {ids}")
-  if source := (facts.get("notes") or {}).get("source"):
-    tag = facts["notes"].get("tag")
+  notes = facts.get("notes") or {}
+  if source := notes.get("source"):
+    tag = notes.get("tag")
     click.echo(f"{'imported':12} from {source}{f' ({tag})' if tag else ''}")
-  held = (facts.get("notes") or {}).get("held_out") or {}
-  if "nats_per_note" in held:
-    click.echo(f"{'held out':12} {held['nats_per_note']:.2f} nats a note")
+  held = notes.get("held_out")
+  nats = held.get("nats_per_note") if isinstance(held, dict) else None
+  if isinstance(nats, int | float):
+    click.echo(f"{'held out':12} {nats:.2f} nats a note")
   if as_json:
     print_json(facts)

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from magenta_midi.generate.sampling import LevelSampling, draw
+from magenta_midi.generate.frame_draw import chooser, draw_frame
+from magenta_midi.generate.sampling import LevelSampling
 from magenta_midi.model.depthformer import Depthformer, Frames
-from magenta_midi.model.layers import MASKED, KeyValue
-from magenta_midi.model.steps import depth_step, empty_caches, temporal_step
+from magenta_midi.model.layers import KeyValue, mask_to_bias
+from magenta_midi.model.steps import empty_caches, temporal_step
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import PAD
 
@@ -102,9 +103,7 @@ def decode_chunk(
     layer.encoder_decoder_attention.key_value(memory.states)
     for layer in model.temporal_layers
   )
-  cross_bias = jnp.where(memory.mask, 0.0, MASKED).astype(model.dtype)
-  cross_bias = cross_bias[:, None, None, :]
-  config = model.config
+  cross_bias = mask_to_bias(memory.mask[:, None, :], model.dtype)
   caches = empty_caches(model, rows, max_frames)
   horizon = codec.config.horizon_steps
   end = codec.config.end
@@ -114,20 +113,9 @@ def decode_chunk(
     out, caches = temporal_step(
       model, x, carry.index, carry.caches, cross, cross_bias
     )
-    codes = jnp.full((levels,), -1, jnp.int32)
-    log_p = jnp.zeros((levels,), jnp.float32)
-    depth_caches: list[KeyValue | None] = [None] * config.depth_layers
-    x = model.to_depth(out)
-    key = jax.random.fold_in(chunk_key, carry.index)
-    for level in range(levels):
-      hidden, depth_caches = depth_step(model, x, depth_caches)
-      logits = model.level_logits(hidden[:, 0], level)
-      combined = logits[0]
-      if guided:
-        weight = request.guidance
-        combined = (1 + weight) * logits[0] - weight * logits[1]
-      used = codec.applies(level, codes, xp=jnp)
-      legal = codec.legal(
+
+    def legal(level: int, codes: jax.Array) -> jax.Array:
+      allowed = codec.legal(
         level,
         codes,
         carry.rules,
@@ -136,25 +124,19 @@ def decode_chunk(
         xp=jnp,
       )
       if level == 0:
-        is_end = jnp.arange(legal.shape[0]) == end
-        legal &= ~(is_end & (carry.index < request.forced))
-      code = draw(
-        jax.random.fold_in(key, level),
-        combined,
-        legal,
-        request.sampling.temperature[level],
-        request.sampling.top_k[level],
-        request.sampling.top_p[level],
-        request.sampling.min_p[level],
-      ).astype(jnp.int32)
-      code = jnp.where(used, code, -1)
-      chosen = jax.nn.log_softmax(logits[0])[jnp.maximum(code, 0)]
-      codes = codes.at[level].set(code)
-      log_p = log_p.at[level].set(jnp.where(used, chosen, 0.0))
-      if level + 1 < levels:
-        ids = vocabulary.to_ids(codes, xp=jnp)[level]
-        embedded = model.embed(jnp.full((rows, 1), ids)).astype(jnp.float32)
-        x = model.to_depth(embedded)
+        is_end = jnp.arange(allowed.shape[0]) == end
+        allowed &= ~(is_end & (carry.index < request.forced))
+      return allowed
+
+    codes, log_p = draw_frame(
+      model,
+      codec,
+      out,
+      chooser(
+        jax.random.fold_in(chunk_key, carry.index), request.sampling, legal
+      ),
+      request.guidance if guided else None,
+    )
     rules = codec.advance(carry.rules, codes, xp=jnp)
     ends = (codes[0] == end) | (rules.step >= request.end_step)
     index = carry.index

@@ -10,7 +10,7 @@ from magenta_midi.midi.score import Score
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.typing import Bool, Int
 
-__all__ = ["repeats_exactly", "runs_seen_before"]
+__all__ = ["RUN", "repeats_exactly", "runs_seen_before"]
 
 # Notes of a run that no player repeats exactly, and how far back to look, s.
 RUN = 10

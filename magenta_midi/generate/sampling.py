@@ -10,8 +10,8 @@ import numpy as np
 
 from magenta_midi.typing import Bool, Float, Int
 
-__all__ = ["LevelSampling", "Sampling", "draw", "kth_largest"]
-__all__ += ["level_sampling"]
+__all__ = ["LevelSampling", "Sampling", "draw", "draw_with"]
+__all__ += ["kth_largest", "level_sampling"]
 
 NEVER = -1e30
 
@@ -121,7 +121,28 @@ def draw(
   top_p: Float[jax.Array, ""],
   min_p: Float[jax.Array, ""],
 ) -> Int[jax.Array, ""]:
-  """Draws one code.
+  """Draws one code with noise of its own; see `draw_with`."""
+  return draw_with(
+    jax.random.gumbel(key, logits.shape),
+    logits,
+    legal,
+    temperature,
+    top_k,
+    top_p,
+    min_p,
+  )
+
+
+def draw_with(
+  noise: Float[jax.Array, " v"],
+  logits: Float[jax.Array, " v"],
+  legal: Bool[jax.Array, " v"],
+  temperature: Float[jax.Array, ""],
+  top_k: Int[jax.Array, ""],
+  top_p: Float[jax.Array, ""],
+  min_p: Float[jax.Array, ""],
+) -> Int[jax.Array, ""]:
+  """Draws one code, given Gumbel noise.
 
   What is not legal is removed first, so the limits speak of what is left. The
   likeliest legal code always stays.
@@ -136,7 +157,6 @@ def draw(
   kept = jnp.minimum(kept, jnp.where(top_k > 0, top_k, size))
   # Ties with the last kept code are kept, as in the original.
   threshold = ordered[jnp.maximum(kept, 1) - 1]
-  noise = jax.random.gumbel(key, (size,))
   noise = jnp.where(temperature > 1e-4, noise, 0.0)
   allowed = legal & (scaled >= threshold)
   return jnp.argmax(jnp.where(allowed, scaled + noise, -jnp.inf))

@@ -16,12 +16,13 @@ from flax import nnx
 
 from magenta_midi.generate.sampling import kth_largest
 from magenta_midi.model.depthformer import Depthformer, Frames
-from magenta_midi.model.layers import MASKED, KeyValue
+from magenta_midi.model.layers import KeyValue, mask_to_bias
 from magenta_midi.model.steps import depth_step, empty_caches, temporal_step
 from magenta_midi.typing import Float, Int
 
 __all__ = ["EOS", "TOP_K_FILL", "DecodedTokens", "TokenSampling"]
-__all__ += ["decode_tokens", "make_token_decoder", "pick_tokens"]
+__all__ += ["decode_tokens", "guide", "make_token_decoder", "pick_tokens"]
+__all__ += ["top_k_mask"]
 
 # Magenta RealTime's MASK is also what ends a row.
 EOS = 1
@@ -127,15 +128,18 @@ def decode_tokens(
     guided: Whether rows are pairs. The rows of a pair get the same tokens;
       so do their scores, where the original reports a draw that it discards.
     noise: Gumbel noise of each token instead of the key's.
-    forced: Tokens to feed instead of the drawn ones; `keep_logits` then gives
-      cached decoding's side of a comparison with teacher forcing.
+    forced: Tokens to feed and return instead of the drawn ones, for the whole
+      length: what is drawn then ends no row, and is what `scores` are of.
+      `keep_logits` then gives cached decoding's side of a comparison with
+      teacher forcing.
     keep_logits: Whether each step's logits, before guidance, are returned.
 
   Returns:
     Tokens, scores and, where asked for, logits.
 
   Raises:
-    ValueError: `length` is no multiple of the levels, or rows are not paired.
+    ValueError: `length` is no multiple of the levels, rows are not paired,
+      or `forced` is of another shape.
   """
   config = model.config
   levels = config.levels
@@ -146,6 +150,10 @@ def decode_tokens(
     )
   if guided and rows % 2:
     raise ValueError(f"guided rows come in pairs, got {rows}.")
+  if forced is not None and forced.shape != (rows, length):
+    raise ValueError(
+      f"forced must be of shape {(rows, length)}, got {forced.shape}."
+    )
   if keep_logits and config.level_columns:
     raise ValueError("keep_logits needs a model without level_columns.")
   no_attribute = jnp.zeros(encoder_tokens.shape, jnp.int32)
@@ -156,8 +164,7 @@ def decode_tokens(
     layer.encoder_decoder_attention.key_value(memory.states)
     for layer in model.temporal_layers
   )
-  cross_bias = jnp.where(memory.mask, 0.0, MASKED).astype(model.dtype)
-  cross_bias = cross_bias[:, None, None, :]
+  cross_bias = mask_to_bias(memory.mask[:, None], model.dtype)
   limit = jnp.minimum(length, sampling.max_steps)
 
   def frame(carry: _Carry) -> _Carry:
@@ -186,13 +193,13 @@ def decode_tokens(
       alive = ~ended & (token_index < limit)
       token = jnp.where(alive, token + first, 0)
       scores = scores + jnp.where(alive, log_p, 0.0)
-      ended = ended | (token == sampling.eos_id)
-      emitted.append(token)
-      if forced is not None:
+      if forced is None:
+        ended = ended | (token == sampling.eos_id)
+      else:
         token = jax.lax.dynamic_index_in_dim(
           forced, token_index, axis=1, keepdims=False
         )
-        emitted[-1] = token
+      emitted.append(token)
       if level + 1 < levels:
         x = model.to_depth(model.embed(token[:, None]).astype(jnp.float32))
     last = jnp.stack(emitted, axis=1)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import typing
 from typing import Any, Literal
 
 __all__ = [
@@ -72,21 +73,14 @@ class DepthformerConfig:
 
   def __post_init__(self) -> None:
     """Refuses shapes that cannot be built."""
-    for name in (
-      "vocab_size",
-      "levels",
-      "embed_dim",
-      "num_heads",
-      "head_dim",
-      "mlp_dim",
-      "temporal_buckets",
-    ):
-      if (value := getattr(self, name)) < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}.")
-    if self.dtype not in ("float32", "bfloat16"):
-      raise ValueError(
-        f"dtype must be float32 or bfloat16, got {self.dtype!r}."
-      )
+    for field in dataclasses.fields(self):
+      least = 0 if field.name in _MAY_BE_ZERO else 1
+      value = getattr(self, field.name)
+      if field.type in (int, int | None) and (
+        value is not None and value < least
+      ):
+        raise ValueError(f"{field.name} must be at least {least}, got {value}.")
+      _check_choice(field, value)
     if self.level_columns and len(self.level_columns) != self.levels:
       raise ValueError(
         f"level_columns must name {self.levels} levels, got"
@@ -98,15 +92,6 @@ class DepthformerConfig:
           f"level_columns must lie in 0..{self.vocab_size}, got"
           f" ({start}, {stop})."
         )
-    if self.encoder_input not in ("flat", "frames"):
-      raise ValueError(
-        f"encoder_input must be flat or frames, got {self.encoder_input!r}."
-      )
-    if self.temporal_positions not in ("relative", "sinusoid"):
-      raise ValueError(
-        "temporal_positions must be relative or sinusoid, got"
-        f" {self.temporal_positions!r}."
-      )
     if self.depth_layers == 0 and self.levels > 1:
       raise ValueError(
         f"{self.levels} levels need a depth stack, got depth_layers 0."
@@ -145,7 +130,8 @@ class DepthformerConfig:
     """Builds a config from parsed JSON.
 
     Raises:
-      ValueError: A key is unknown or missing.
+      ValueError: A key is unknown or missing, or a value is of another type
+        or out of range.
     """
     known = {field.name for field in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - known):
@@ -153,15 +139,66 @@ class DepthformerConfig:
         f"unknown model setting {', '.join(unknown)}. Known:"
         f" {', '.join(sorted(known))}."
       )
-    values = dict(values)
-    if "level_columns" in values:
-      values["level_columns"] = tuple(
-        (int(a), int(b)) for a, b in values["level_columns"]
+    if missing := [
+      field.name
+      for field in dataclasses.fields(cls)
+      if field.default is dataclasses.MISSING and field.name not in values
+    ]:
+      raise ValueError(
+        f"model settings are incomplete: {', '.join(missing)} missing."
       )
-    try:
-      return cls(**values)
-    except TypeError as error:
-      raise ValueError(f"model settings are incomplete: {error}.") from None
+    values = dict(values)
+    for field in dataclasses.fields(cls):
+      if field.name in values:
+        values[field.name] = _checked(field, values[field.name])
+    return cls(**values)
+
+
+# Counts of which none is a model too.
+_MAY_BE_ZERO = ("encoder_layers", "depth_layers", "parts", "style_slots")
+
+
+def _check_choice(field: dataclasses.Field, value: Any) -> None:
+  if typing.get_origin(field.type) is Literal:
+    choices = typing.get_args(field.type)
+    if value not in choices:
+      raise ValueError(
+        f"{field.name} must be {' or '.join(choices)}, got {value!r}."
+      )
+
+
+def _checked(field: dataclasses.Field, value: Any) -> Any:
+  """A parsed JSON value as the field's type.
+
+  Raises:
+    ValueError: It is of another.
+  """
+  if field.name == "level_columns":
+    pairs: Any = value if isinstance(value, list | tuple) else [None]
+    if all(
+      isinstance(pair, list | tuple)
+      and len(pair) == 2
+      and all(type(column) is int for column in pair)
+      for pair in pairs
+    ):
+      return tuple((start, stop) for start, stop in pairs)
+    expected = "pairs of integers"
+  elif field.type is float:
+    if type(value) in (int, float):
+      return float(value)
+    expected = "a number"
+  elif field.type is bool:
+    if type(value) is bool:
+      return value
+    expected = "true or false"
+  elif field.type is int or field.type == int | None:
+    if type(value) is int or (value is None and field.type is not int):
+      return value
+    expected = "an integer" if field.type is int else "an integer or null"
+  else:
+    _check_choice(field, value)
+    return value
+  raise ValueError(f"{field.name} must be {expected}, got {value!r}.")
 
 
 # Widths only: vocabulary, levels and columns come from the codec.

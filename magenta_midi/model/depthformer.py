@@ -27,7 +27,7 @@ from magenta_midi.model.layers import (
 )
 from magenta_midi.typing import Bool, Float, Int
 
-__all__ = ["Depthformer", "Frames", "Memory"]
+__all__ = ["DecoderLayer", "Depthformer", "EncoderLayer", "Frames", "Memory"]
 
 PAD = 0
 
@@ -256,6 +256,14 @@ class Depthformer(nnx.Module):
       style: Rows of the style table for the memory slots; None: masked. More
         rows than the context's share its states in turn.
     """
+    x, mask = self.encoder_inputs(context)
+    x = self.encoder_slice(x, mask, 0, len(self.encoder_layers))
+    return self.encoder_outputs(x, mask, style)
+
+  def encoder_inputs(
+    self, context: Frames
+  ) -> tuple[Float[jax.Array, "b s d"], Bool[jax.Array, "b s"]]:
+    """The embedded context, and which positions hold something."""
     ids = context.ids
     batch = ids.shape[0]
     if self.config.encoder_input == "flat":
@@ -265,11 +273,30 @@ class Depthformer(nnx.Module):
     else:
       mask = jnp.any(ids > PAD, axis=-1)
       x = jnp.sum(self.embed(ids), axis=-2) + self._attributes(context)
-    x = self.dropout(x.astype(self.dtype))
+    return self.dropout(x.astype(self.dtype)), mask
+
+  def encoder_slice(
+    self,
+    x: Float[jax.Array, "b s d"],
+    mask: Bool[jax.Array, "b s"],
+    first: int,
+    stop: int,
+  ) -> Float[jax.Array, "b s d"]:
+    """Encoder layers `first` up to `stop`: live play encodes in slices."""
     keep = mask[..., None].astype(self.dtype)
     bias = mask_to_bias(mask[:, :, None] & mask[:, None, :], self.dtype)
-    for layer in self.encoder_layers:
-      x = layer(x, bias, keep)
+    for index in range(first, stop):
+      x = self.encoder_layers[index](x, bias, keep)
+    return x
+
+  def encoder_outputs(
+    self,
+    x: Float[jax.Array, "b s d"],
+    mask: Bool[jax.Array, "b s"],
+    style: Int[jax.Array, "r m"] | None = None,
+  ) -> Memory:
+    """The memory, from the last encoder layer's output."""
+    keep = mask[..., None].astype(self.dtype)
     x = keep * self.dropout(self.encoder_norm(x))
     return self._with_style(Memory(x, mask), style)
 

@@ -15,6 +15,7 @@ from flax import nnx
 from magenta_midi.typing import Bool, Float, Int
 
 __all__ = [
+  "MASKED",
   "Attention",
   "Dense",
   "GatedMlp",

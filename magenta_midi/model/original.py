@@ -12,7 +12,8 @@ from flax import nnx
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.depthformer import Depthformer
 
-__all__ = ["from_t5x_name", "lacked_by_t5x", "load_t5x", "to_t5x_name"]
+__all__ = ["TARGET", "from_t5x_name", "lacked_by_t5x", "load_t5x"]
+__all__ += ["to_t5x_name"]
 
 # What a whole checkpoint's names begin with.
 TARGET = "target."

@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from magenta_midi.model.checkpoint import check_codec, check_object
 from magenta_midi.model.config import (
   MAGENTA_RT,
   DepthformerConfig,
@@ -26,6 +27,7 @@ __all__ = [
   "misfits",
   "parse_settings",
   "published_codec",
+  "published_tag",
   "recognised_tag",
   "widths_of",
 ]
@@ -68,6 +70,8 @@ class Settings(NamedTuple):
   fields: dict[str, Any]
   # The codec, where the file is a checkpoint's config.json; else None.
   codec: dict[str, Any] | None = None
+  # Of such a file: what is known of its weights.
+  notes: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
 def parse_settings(text: str) -> Settings:
@@ -77,7 +81,8 @@ def parse_settings(text: str) -> Settings:
   a checkpoint's `config.json`, or the macros' text under `overrides`.
 
   Raises:
-    ValueError: It is none of these, or names something unknown.
+    ValueError: It is none of these, names something unknown, or what it says
+      of codec or notes is of another type.
   """
   try:
     values = json.loads(text)
@@ -86,7 +91,11 @@ def parse_settings(text: str) -> Settings:
   if not isinstance(values, dict):
     raise ValueError("expected a JSON object or lines NAME = value.")
   if isinstance(values.get("model"), dict):
-    return Settings(dict(values["model"]), values.get("codec"))
+    codec, notes = values.get("codec"), values.get("notes", {})
+    if codec is not None:
+      check_codec(codec)
+    check_object("notes", notes)
+    return Settings(dict(values["model"]), codec, notes)
   if isinstance(overrides := values.get("overrides"), str):
     return Settings(_from_macros(_gin_lines(overrides)))
   known = {field.name for field in dataclasses.fields(DepthformerConfig)}
@@ -275,6 +284,9 @@ def complete_config(
       from the shapes.
   """
   values = widths_of(shapes) | dict(fields)
+  for field in dataclasses.fields(DepthformerConfig):
+    if field.type is int and field.name in values:
+      _integer(field.name, values[field.name])
   joined = _joined_heads(shapes)
   # A plain T5 decoder has no table with an axis of heads: one of two is needed.
   for given, other in (("num_heads", "head_dim"), ("head_dim", "num_heads")):
@@ -289,9 +301,6 @@ def complete_config(
     raise ValueError(
       f"settings are missing: {', '.join(missing)}, and the arrays do not tell."
     )
-  for field in dataclasses.fields(DepthformerConfig):
-    if field.type is int and field.name in values:
-      _integer(field.name, values[field.name])
   return DepthformerConfig.from_dict(values)
 
 
@@ -311,6 +320,20 @@ def recognised_tag(shapes: Shapes) -> str | None:
   for tag in MAGENTA_RT:
     config = magenta_rt_config(tag)
     if all(widths.get(name) == getattr(config, name) for name in _TELLING):
+      return tag
+  return None
+
+
+def published_tag(config: DepthformerConfig) -> str | None:
+  """The published checkpoint of a config, if there is one.
+
+  Precision of activations and dropout are how it is run, not what it is.
+  """
+  for tag in MAGENTA_RT:
+    published = magenta_rt_config(tag)
+    if published == dataclasses.replace(
+      config, dtype=published.dtype, dropout_rate=published.dropout_rate
+    ):
       return tag
   return None
 
@@ -341,7 +364,7 @@ def published_codec(config: DepthformerConfig) -> dict[str, Any]:
   `17410 + 1024 s + c`; 0 is padding, 1 is MASK and ends a chunk.
   """
   settings: dict[str, Any] = dict(levels=config.levels)
-  if any(config == magenta_rt_config(tag) for tag in MAGENTA_RT):
+  if published_tag(config) is not None:
     settings |= dict(
       context_levels=4,
       chunk_frames=50,

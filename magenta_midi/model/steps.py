@@ -1,10 +1,10 @@
-"""The decoder one position at a time, with cached keys and values."""
+"""The decoder a few positions at a time, with cached keys and values."""
 
 import jax
 import jax.numpy as jnp
 
 from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.model.layers import MASKED, KeyValue, sinusoid
+from magenta_midi.model.layers import KeyValue, mask_to_bias, sinusoid
 from magenta_midi.typing import Float, Int
 
 __all__ = ["depth_step", "empty_caches", "temporal_step"]
@@ -12,36 +12,35 @@ __all__ = ["depth_step", "empty_caches", "temporal_step"]
 
 def temporal_step(
   model: Depthformer,
-  x: Float[jax.Array, "b 1 d"],
+  x: Float[jax.Array, "b g d"],
   index: Int[jax.Array, ""],
   caches: tuple[KeyValue, ...],
   cross: tuple[KeyValue, ...],
   cross_bias: Float[jax.Array, "b 1 1 s"],
-) -> tuple[Float[jax.Array, "b 1 d"], tuple[KeyValue, ...]]:
-  """One frame through the temporal stack.
+) -> tuple[Float[jax.Array, "b g d"], tuple[KeyValue, ...]]:
+  """One frame, or a few at once, through the temporal stack.
 
   Args:
     model: The model.
-    x: The embedded frame.
-    index: Its position.
+    x: The embedded frames.
+    index: Position of the first; `index + g` must not exceed the slots.
     caches: Of the frames before, from `empty_caches`.
     cross: Projected memory of each layer.
     cross_bias: Which memory is attended.
 
   Returns:
-    The stack's output, and the caches with this frame in them.
+    The stack's output, and the caches with these frames in them.
   """
-  slots = caches[0].key.shape[1]
-  bias = jnp.where(jnp.arange(slots) <= index, 0.0, MASKED)
-  bias = bias.astype(model.dtype)[None, None, None]
+  slots, group = caches[0].key.shape[1], x.shape[1]
+  distance = index + jnp.arange(group)[:, None] - jnp.arange(slots)[None]
+  bias = mask_to_bias((distance >= 0)[None], model.dtype)
   if model.config.temporal_positions == "relative":
-    # Row `index` of the whole bias matrix: distances index - j.
-    distance = jnp.maximum(index - jnp.arange(slots), 0)
+    # Rows `index` onwards of the whole bias matrix.
     table = model.temporal_relpos_bias(slots, 1)[0, :, :, 0]
-    bias = bias + jnp.take(table, distance, axis=1)[None, :, None]
+    bias = bias + jnp.take(table, jnp.maximum(distance, 0), axis=1)[None]
   else:
     positions = jnp.asarray(sinusoid(slots, model.config.embed_dim))
-    x = x + jax.lax.dynamic_index_in_dim(positions, index)[None]
+    x = x + jax.lax.dynamic_slice_in_dim(positions, index, group)[None]
   updated = []
   for layer, cache, cross_kv in zip(
     model.temporal_layers, caches, cross, strict=True
@@ -51,7 +50,7 @@ def temporal_step(
     cache = KeyValue(
       *(
         jax.lax.dynamic_update_slice_in_dim(
-          old, value.reshape(rows * heads, 1, -1), index, axis=1
+          old, value.reshape(rows * heads, group, -1), index, axis=1
         )
         for old, value in zip(cache, new, strict=True)
       )

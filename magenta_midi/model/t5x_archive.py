@@ -7,7 +7,12 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from magenta_midi.model.original import TARGET
-from magenta_midi.model.t5x_checkpoint import INDEX, absent_folders, find_t5x
+from magenta_midi.model.t5x_checkpoint import (
+  INDEX,
+  NOTES,
+  absent_folders,
+  find_t5x,
+)
 from magenta_midi.model.weights_file import CheckpointError
 
 __all__ = ["unpack_t5x"]
@@ -41,7 +46,9 @@ def unpack_t5x(
   """
 
   def is_parameter(path: PurePosixPath) -> bool:
-    return path.name == INDEX or any(p.startswith(TARGET) for p in path.parts)
+    return path.name in (INDEX, NOTES) or any(
+      p.startswith(TARGET) for p in path.parts
+    )
 
   _unpack(archive, into, is_parameter, on_bytes)
   try:
@@ -82,7 +89,8 @@ def _unpack(
         raise  # not the archive's fault: a full disk, a folder not writable
       if not opened:
         raise CheckpointError(
-          f"{archive}: no tar archive (plain, gzip, bzip2 or xz): {error}."
+          f"{archive}: no tar archive (plain, gzip, bzip2 or xz),"
+          f" {'and empty' if not size else 'or damaged at its start'}."
         ) from None
       raise CheckpointError(
         f"{archive}: truncated or damaged at {last}: {error}. Copy or"

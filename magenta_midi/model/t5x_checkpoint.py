@@ -4,6 +4,7 @@ Source: the layout that `t5x.checkpoints.Checkpointer` writes, version 3.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -17,11 +18,24 @@ from flax import serialization
 from magenta_midi.model.original import TARGET
 from magenta_midi.model.weights_file import ArrayInfo, CheckpointError
 
-__all__ = ["INDEX", "T5xCheckpoint", "find_t5x", "write_t5x"]
+__all__ = [
+  "INDEX",
+  "NOTES",
+  "T5xCheckpoint",
+  "absent_folders",
+  "find_t5x",
+  "write_t5x",
+]
 
 # The msgpack file of a checkpoint.
 INDEX = "checkpoint"
+# What a checkpoint of ours says of itself, beside it; T5X reads the index and
+# the arrays that the index names, nothing else.
+NOTES = "magenta_midi.json"
 VERSION = 3
+
+# What tensorstore says before the reason.
+_PREAMBLE = re.compile(r'^[A-Z_]+: (Error opening "zarr" driver: )?')
 
 _DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 
@@ -29,9 +43,13 @@ _DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 def find_t5x(path: Path) -> Path:
   """The checkpoint's own folder in a folder that holds one, at any depth.
 
+  Its index may be named too.
+
   Raises:
     CheckpointError: There is none, or there are several.
   """
+  if path.name == INDEX and path.is_file():
+    return path.parent
   if (path / INDEX).is_file():
     return path
   found = []
@@ -89,7 +107,8 @@ class T5xCheckpoint:
       except FileNotFoundError:
         wrong.append(f"{TARGET}{name} is missing")
       except (ValueError, OSError) as error:
-        wrong.append(f"{TARGET}{name} cannot be opened: {_reason(error)}")
+        reason = _reason(error, self._folders[name])
+        wrong.append(f"{TARGET}{name} cannot be opened: {reason}")
     if wrong:
       raise CheckpointError(f"{folder.name}: {'; '.join(wrong)}.")
 
@@ -105,8 +124,8 @@ class T5xCheckpoint:
       return np.asarray(_open(self._folders[name]).read().result())
     except (ValueError, OSError) as error:
       raise CheckpointError(
-        f"{self.folder.name}: {TARGET}{name} is damaged: {_reason(error)}."
-        " Copy or download it again."
+        f"{self.folder.name}: {TARGET}{name} is damaged:"
+        f" {_reason(error, self._folders[name])}. Copy or download it again."
       ) from None
 
 
@@ -128,21 +147,47 @@ def absent_folders(folder: Path) -> set[str]:
 
 def _read_index(folder: Path) -> tuple[dict[str, Any], int]:
   """Leaves by dotted name (arrays or tensorstore specs), and the step."""
-  path = folder / INDEX
+  where = f"{folder.name}/{INDEX}: no T5X index"
+  data = (folder / INDEX).read_bytes()
   try:
-    tree: Any = serialization.msgpack_restore(path.read_bytes())
-    # T5X's optimizer state, or a train state without an optimizer.
-    inner = tree.get("optimizer", tree)
-    target = inner["target"]
-    step = inner.get("state", {}).get("step", 0)
-    leaves = dict(_flatten(target))
-  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    tree: Any = serialization.msgpack_restore(data)
+  # What its unpacker raises on foreign bytes is not of one family.
+  except Exception:
+    raise CheckpointError(f"{where} (msgpack), or damaged.") from None
+  # T5X's optimizer state, or a train state without an optimizer.
+  inner = _branch(_branch(tree).get("optimizer", tree))
+  if not isinstance(inner.get("target"), dict):
     raise CheckpointError(
-      f"{folder.name}/{INDEX}: no T5X index (msgpack) or damaged: {error!r}."
-    ) from None
+      f"{where}: it has no tree of parameters named target."
+    )
+  leaves, foreign = {}, []
+  for name, value in _flatten(inner["target"]):
+    if isinstance(value, np.ndarray) or (
+      isinstance(value, dict) and isinstance(value["kvstore"], dict)
+    ):
+      leaves[name] = value
+    else:
+      foreign.append(f"{TARGET}{name} is no array")
+  if foreign:
+    raise CheckpointError(f"{folder.name}/{INDEX}: {'; '.join(foreign)}.")
   if not leaves:
     raise CheckpointError(f"{folder.name}/{INDEX}: names no arrays.")
-  return leaves, int(np.asarray(step).reshape(()))
+  return leaves, _step(_branch(inner.get("state")).get("step"))
+
+
+def _branch(node: Any) -> dict:
+  return node if isinstance(node, dict) else {}
+
+
+def _step(value: Any) -> int:
+  """Steps of training; 0 where the index does not hold one number.
+
+  It names the checkpoint and changes no array, so nothing is refused for it.
+  """
+  array = np.asarray(value)
+  if array.size != 1 or array.dtype.kind not in "iu":
+    return 0
+  return max(0, int(array.reshape(())))
 
 
 def _flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -150,10 +195,8 @@ def _flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     name = f"{prefix}{key}"
     if isinstance(value, dict) and "kvstore" not in value:
       yield from _flatten(value, name + ".")
-    elif isinstance(value, dict | np.ndarray):
-      yield name, value
     else:
-      raise TypeError(f"{name} is a {type(value).__name__}, not an array")
+      yield name, value
 
 
 def _candidates(name: str, spec: dict) -> list[PurePosixPath]:
@@ -177,22 +220,15 @@ def _array_folder(folder: Path, name: str, spec: dict) -> Path:
   raise FileNotFoundError(name)
 
 
-def _spec(folder: Path) -> dict[str, Any]:
-  return {
+def _open(folder: Path) -> Any:
+  # T5X writes every chunk: one that is not there was lost. Zarr would have it
+  # read as the fill value; a model of zeros is worse than an error.
+  spec = {
     "driver": "zarr",
     "kvstore": {"driver": "file", "path": f"{folder}/"},
+    "fill_missing_data_reads": False,
   }
-
-
-def _open(folder: Path) -> Any:
-  store = ts.open(_spec(folder), open=True, read=True).result()
-  metadata = store.spec().to_json()["metadata"]
-  if metadata.get("fill_value") is not None:
-    return store
-  # T5X writes every chunk and no fill value: a chunk that is not there was
-  # lost, and must not read as zeros.
-  strict = {**_spec(folder), "fill_missing_data_reads": False}
-  return ts.open(strict, open=True, read=True).result()
+  return ts.open(spec, open=True, read=True).result()
 
 
 def _stored_info(folder: Path) -> ArrayInfo:
@@ -200,13 +236,17 @@ def _stored_info(folder: Path) -> ArrayInfo:
   return ArrayInfo(tuple(store.shape), store.dtype.numpy_dtype)
 
 
-def _reason(error: Exception) -> str:
-  """Tensorstore's words without its spec, in one line."""
-  return " ".join(str(error).split(" [tensorstore_spec")[0].split())
+def _reason(error: Exception, folder: Path) -> str:
+  """Tensorstore's words without its spec, code and paths, in one line."""
+  text = " ".join(str(error).split(" [tensorstore_spec")[0].split())
+  return _PREAMBLE.sub("", text).replace(f"{folder}/", "")
 
 
 def write_t5x(
-  out: Path, step: int, arrays: Iterable[tuple[str, np.ndarray]]
+  out: Path,
+  step: int,
+  arrays: Iterable[tuple[str, np.ndarray]],
+  notes: str = "",
 ) -> Path:
   """Writes `checkpoint_<step>` as T5X does, parameters only.
 
@@ -214,6 +254,7 @@ def write_t5x(
     out: The folder that receives it; made if absent.
     step: Steps of training.
     arrays: T5X names without `target.`, and values; one is held at a time.
+    notes: Text of `NOTES`; empty: there is no such file.
 
   Returns:
     The checkpoint's folder. It is there whole or not at all.
@@ -246,6 +287,8 @@ def write_t5x(
     )
     index = serialization.msgpack_serialize(tree)
     (temporary / INDEX).write_bytes(index)
+    if notes:
+      (temporary / NOTES).write_text(notes, encoding="utf-8")
     os.replace(temporary, folder)
   finally:
     shutil.rmtree(temporary, ignore_errors=True)

@@ -1,5 +1,6 @@
 """From T5X's layout of a checkpoint to ours and back, array by array."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -175,6 +176,10 @@ def export_t5x(
       done += infos[ours].bytes
       on_array(TARGET + theirs, done, facts["bytes"])
 
-  folder = write_t5x(out, step, arrays())
+  # All but what is said of the file of weights.
+  kept = ("format", "model", "codec", "notes")
+  told = {name: stored.facts[name] for name in kept}
+  notes = json.dumps(told, indent=2) + "\n"
+  folder = write_t5x(out, step, arrays(), notes)
   added = [to_t5x_name(n, config) for n in lacked_by_t5x(infos, config)]
   return dict(checkpoint=str(folder), step=step, **facts, added=added)

@@ -9,10 +9,9 @@ Source: https://huggingface.co/docs/safetensors, section Format.
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -51,10 +50,10 @@ def write_weights(
   infos: Mapping[str, ArrayInfo],
   arrays: Iterable[tuple[str, np.ndarray]],
 ) -> str:
-  """Writes arrays one by one under a temporary name, then renames.
+  """Writes arrays one by one.
 
   Args:
-    path: The file; an older one is replaced.
+    path: The file, under its temporary name; what is there is overwritten.
     infos: Every array, in the order in which `arrays` yields them.
     arrays: Names and values.
 
@@ -73,23 +72,18 @@ def write_weights(
   text = json.dumps(header, separators=(",", ":")).encode()
   text += b" " * (-len(text) % 8)  # the data start at a multiple of 8
   digest = hashlib.sha256()
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  try:
-    with open(temporary, "wb") as file:
-      start = len(text).to_bytes(8, "little") + text
-      file.write(start)
-      digest.update(start)
-      expected = iter(infos.items())
-      for name, array in arrays:
-        assert (name, ArrayInfo(array.shape, array.dtype)) == next(expected)
-        # A view of bytes: numpy cannot lend bfloat16 to others.
-        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        file.write(data)
-        digest.update(data)
-      assert next(expected, None) is None
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  with open(path, "wb") as file:
+    start = len(text).to_bytes(8, "little") + text
+    file.write(start)
+    digest.update(start)
+    expected = iter(infos.items())
+    for name, array in arrays:
+      assert (name, ArrayInfo(array.shape, array.dtype)) == next(expected)
+      # A view of bytes: numpy cannot lend bfloat16 to others.
+      data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+      file.write(data)
+      digest.update(data)
+    assert next(expected, None) is None
   return digest.hexdigest()
 
 
@@ -108,6 +102,8 @@ class WeightsFile:
     # Every array, in the order of the file.
     self.infos: dict[str, ArrayInfo] = {}
     self._offsets: dict[str, int] = {}
+    # Of the whole file, hexadecimal, once it was asked for.
+    self._sha256: str | None = None
     try:
       size = path.stat().st_size
       with open(path, "rb") as file:
@@ -115,12 +111,18 @@ class WeightsFile:
         if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
           raise ValueError("its header is truncated or no safetensors header")
         header = json.loads(file.read(length))
+      if not isinstance(header, dict):
+        raise ValueError("its header is no safetensors header")
       end = self._read_header(header, 8 + length)
     except OSError as error:
       raise CheckpointError(
         f"{path}: cannot be read: {error.strerror}."
       ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except UnicodeDecodeError:
+      raise CheckpointError(
+        f"{path}: cannot be read: its header is no safetensors header."
+      ) from None
+    except ValueError as error:
       raise CheckpointError(f"{path}: cannot be read: {error}.") from None
     if end != size:
       raise CheckpointError(
@@ -132,6 +134,9 @@ class WeightsFile:
     """Fills the tables; returns where the data end."""
     end = start
     header.pop("__metadata__", None)
+    for name, entry in header.items():
+      if not _is_entry(entry):
+        raise ValueError(f"its header does not say what {name} is")
     for name, entry in sorted(
       header.items(), key=lambda item: item[1]["data_offsets"]
     ):
@@ -148,6 +153,22 @@ class WeightsFile:
       end = start + last
     return end
 
+  def check(self, sha256: str) -> None:
+    """Compares the file with its SHA-256; reads it on the first call only.
+
+    Raises:
+      CheckpointError: It is another.
+    """
+    if self._sha256 is None:
+      with open(self.path, "rb") as file:
+        self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if self._sha256 != sha256:
+      raise CheckpointError(
+        f"{self.path}: damaged, or not the weights of the config.json beside"
+        f" it (SHA-256 {self._sha256[:12]}..., expected {sha256[:12]}...)."
+        " Copy both again."
+      )
+
   def read(self, name: str) -> np.ndarray:
     """One array, as stored."""
     info = self.infos[name]
@@ -158,3 +179,16 @@ class WeightsFile:
       offset=self._offsets[name],
     )
     return flat.reshape(info.shape)
+
+
+def _is_entry(entry: Any) -> bool:
+  """Whether a header's entry has fields of the right types."""
+  if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+    return False
+  shape, offsets = entry.get("shape"), entry.get("data_offsets")
+  return (
+    isinstance(shape, list)
+    and isinstance(offsets, list)
+    and len(offsets) == 2
+    and all(type(n) is int and n >= 0 for n in (*shape, *offsets))
+  )

@@ -25,6 +25,7 @@ from magenta_midi.tokens.event_layout import (
   Changes,
   Spans,
   settle,
+  shifts_of,
   tokens_between,
 )
 from magenta_midi.tokens.event_rules import EventRules
@@ -318,7 +319,8 @@ class EventCodec:
       end_step: Its length.
 
     Returns:
-      The frames, and at the chunk's last step a note-off of each such key.
+      The frames, and at the chunk's last step a note-off of each such key,
+      after as many time shifts as lead there.
     """
     config = self.config
     since = self._sounding(history, now_s)
@@ -332,13 +334,14 @@ class EventCodec:
     )
     if not len(keys):
       return frames
-    wait = end_step - 1 - int(frames.step.max(initial=0))
-    codes = config.note_off + keys
-    if wait > 0:
-      codes = np.append(wait - 1, codes)
+    wait = max(0, end_step - 1 - int(frames.step.max(initial=0)))
+    waits = shifts_of(wait, config)
+    codes = np.append(waits - 1, config.note_off + keys)
+    steps = np.full(len(codes), end_step - 1)
+    steps[: len(waits)] += np.cumsum(waits) - wait
     return Frames(
       np.append(frames.codes, codes[:, None], axis=0).astype(np.int32),
-      np.append(frames.step, np.full(len(codes), end_step - 1, np.int32)),
+      np.append(frames.step, steps).astype(np.int32),
       np.append(frames.part, np.zeros(len(codes), np.int32)),
     )
 

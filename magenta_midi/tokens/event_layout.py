@@ -11,7 +11,8 @@ import numpy as np
 from magenta_midi.tokens.event_config import EventCodecConfig
 from magenta_midi.typing import Bool, Int
 
-__all__ = ["Changes", "Spans", "Tokens", "settle", "tokens_between"]
+__all__ = ["Changes", "Spans", "Tokens"]
+__all__ += ["settle", "shifts_of", "tokens_between"]
 
 # Order inside a step: what already sounds where the stream begins, then
 # note-offs, pedal changes as they came, note-ons; keys ascending.
@@ -76,6 +77,13 @@ def settle(
   again = np.flatnonzero(voice[1:] == voice[:-1])
   end[again] = np.minimum(end[again], spans.step[again + 1])
   return spans._replace(end=end), int(np.count_nonzero(~fresh))
+
+
+def shifts_of(wait: int, config: EventCodecConfig) -> Int[np.ndarray, " n"]:
+  """The steps of each time shift that together pass `wait`: full ones first."""
+  full, rest = divmod(wait, config.shift_steps)
+  shifts = np.full(full, config.shift_steps)
+  return np.append(shifts, rest) if rest else shifts
 
 
 def tokens_between(

@@ -11,6 +11,11 @@ from magenta_midi.tokens.grid import GridConfig
 from magenta_midi.tokens.quantise import PEDAL_DOWN, PEDAL_UP, NoteCodecConfig
 
 __all__ = [
+  "DURATION",
+  "KEY",
+  "LEVELS",
+  "ONSET",
+  "VELOCITY",
   "Notes",
   "Pedals",
   "all_events",

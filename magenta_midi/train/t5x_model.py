@@ -5,6 +5,7 @@ and predictions, and keeps parameters and optimizer itself. Parameters are the
 nested tree that T5X stores (`encoder`, `decoder`, `token_embedder`).
 """
 
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,12 @@ class T5XModel:
   `decoder_input_tokens` (its shift, which is not read) and
   `decoder_loss_weights` (1 where a target counts; absent: where it is no
   padding), as seqio's `EncDecFeatureConverter` gives them.
+
+  Predictions sample by default without guidance (`guidance_weight` 0.0), at
+  `temperature` 1.0 from all tokens (`topk` 0), for the length of the decoder
+  inputs (`max_decode_steps` bounds it) or until `eos_id` 1; -1 ends no row.
+  A `guidance_weight` but 0 takes rows as pairs, conditioned and not: it is a
+  Python number, known before a function is traced.
 
   Args:
     config: With the flat encoder input.
@@ -135,8 +142,8 @@ class T5XModel:
       batch: `encoder_input_tokens`, and `decoder_input_tokens` for their
         length.
       rng: Random key; None: that of seed 0.
-      decoder_params: `guidance_weight` (not 0: rows are pairs, conditioned
-        and not), `temperature`, `topk`, `max_decode_steps`, `eos_id`.
+      decoder_params: Settings in place of the class's defaults. All but
+        `guidance_weight` may be traced.
       return_all_decodes: Whether tokens get an axis for decodes.
       num_decodes: 1.
       prompt_with_targets: Allowed for empty prompts: the original's own
@@ -147,6 +154,7 @@ class T5XModel:
 
     Raises:
       ValueError: A setting is unknown, or more than one decode is asked for.
+      TypeError: The guidance weight is an array or traced.
     """
     if num_decodes != 1:
       raise ValueError(f"num_decodes must be 1, got {num_decodes}.")
@@ -159,8 +167,14 @@ class T5XModel:
       )
     given = dict(decoder_params or {})
     guidance = given.pop("guidance_weight", 0.0)
+    if not isinstance(guidance, numbers.Real):
+      raise TypeError(
+        "guidance_weight must be a Python number, as it decides whether rows"
+        f" are pairs; got a {type(guidance).__name__}. Pass float(weight) from"
+        " outside jit, or close over it."
+      )
     settings = TokenSampling(
-      guidance=guidance,
+      guidance=float(guidance),
       temperature=given.pop("temperature", 1.0),
       top_k=given.pop("topk", 0),
       max_steps=given.pop("max_decode_steps", 2**30),

@@ -222,6 +222,21 @@ def test_mistakes_are_one_line_and_write_nothing(capsys, tmp_path, checkpoint):
     ),
     (("render", phrase), "nothing to write"),
     (("bench", "--events", 1), "--events must be in"),
+    (("bench", "--config", "nonsense"), "v1-59m"),
+    (
+      ("bench", "--config", "tiny", "--checkpoint", checkpoint),
+      "--checkpoint and --config exclude each other",
+    ),
+    (("bench", "--guidance", "nan"), "--guidance must be a finite number"),
+    (
+      # The default's value, but given.
+      ("bench", "--config", "v1-59m", "--events", 25),
+      "--events does not apply to --config v1-59m",
+    ),
+    (
+      ("bench", "--config", "v1-59m", "--guidance", 3),
+      "--guidance does not apply to --config v1-59m",
+    ),
     (("nonsense",), "nonsense"),
   ]
   for args, message in cases:

@@ -117,7 +117,7 @@ def test_a_codec_that_does_not_fit_its_model_is_refused(capsys, tmp_path):
   cases = (
     ({"name": "note", "settings": {}}, "its model has levels of"),
     ({"name": "event", "settings": {"bins": 3}}, "settings of codec 'event'"),
-    ({"settings": {}}, "the codec is not named"),
+    ({"settings": {}}, "codec.name must be a string, got null"),
   )
   for codec, expected in cases:
     save_checkpoint(tmp_path, model, codec=codec)

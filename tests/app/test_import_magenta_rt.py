@@ -17,14 +17,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from magenta_midi.app import download
 from magenta_midi.app.cli import main
 from magenta_midi.app.errors import UserError
 from magenta_midi.app.output import progress_bar
-from magenta_midi.model.checkpoint import StoredCheckpoint, parameter_shapes
+from magenta_midi.model.checkpoint import (
+  StoredCheckpoint,
+  parameter_shapes,
+  save_checkpoint,
+)
 from magenta_midi.model.config import DepthformerConfig, magenta_rt_config
+from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.original import to_t5x_name
+from magenta_midi.model.original_config import published_tag
 from magenta_midi.model.t5x_checkpoint import write_t5x
 
 SMALL = DepthformerConfig(
@@ -140,7 +147,7 @@ def test_the_fixture_imports(capsys, tmp_path, shared):
     *("import-magenta-rt", fixtures / "A_ckpt.tar.xz", "--tag", "base"),
     *("--config", fixtures / "A_meta.json", "--out", tmp_path / "a"),
   )
-  assert (facts["parameters"], facts["tag"]) == (312_848, "base")
+  assert (facts["parameters"], facts["tag"]) == (312_848, None)
   stored = StoredCheckpoint(tmp_path / "a")
   with np.load(fixtures / "A_ckpt_params.npz") as params:
     for name in stored.infos:
@@ -277,16 +284,113 @@ def test_mistakes_are_one_line_and_leave_nothing(
   assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_failed_import_keeps_the_older_checkpoint(
-  capsys, tmp_path, folder, settings
+def test_a_checkpoint_is_not_overwritten(capsys, tmp_path, folder, settings):
+  out = tmp_path / "out"
+  args = ("import-magenta-rt", folder, "--config", settings, "--out", out)
+  run_json(capsys, *args)
+  before = {p.name: p.read_bytes() for p in out.iterdir()}
+  line = refused(capsys, *args)
+  assert "holds a checkpoint. Give a new folder" in line
+  # Nor what an interrupted write left.
+  (out / "config.json").unlink()
+  assert "weights.safetensors" in refused(capsys, *args)
+  del before["config.json"]
+  assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "index"])
+def test_an_export_carries_settings_and_notes(capsys, tmp_path, form):
+  codec = dict(name="note", settings=dict(chunk_s=2.0))
+  notes = dict(step=9, held_out=dict(nats_per_note=2.5))
+  model = Depthformer(SMALL, rngs=nnx.Rngs(0))
+  save_checkpoint(tmp_path / "a", model, codec=codec, notes=notes)
+  made = run_json(capsys, "export-t5x", tmp_path / "a", "--out", tmp_path)
+  path = Path(made["checkpoint"])
+  if form == "tar":
+    path = pack(path, tmp_path / "a.tar")
+  elif form == "index":
+    path /= "checkpoint"
+  out = tmp_path / "b"
+  run_json(capsys, "import-magenta-rt", path, "--out", out)
+  facts = StoredCheckpoint(out).facts
+  assert facts["codec"] == codec
+  assert facts["notes"].items() >= notes.items()
+  assert facts["notes"]["source"] == "T5X"
+  name = "weights.safetensors"
+  assert (out / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+  if form == "folder":
+    (path / "magenta_midi.json").write_text('{"model": {}, "codec": "note"}')
+    line = refused(capsys, "import-magenta-rt", path, "--out", tmp_path / "c")
+    assert 'magenta_midi.json: codec must be an object, got "note"' in line
+
+
+def test_a_tag_is_only_of_a_published_model(capsys, tmp_path, folder):
+  config = magenta_rt_config("large")
+  assert published_tag(config) == "large"
+  assert published_tag(dataclasses.replace(config, dropout_rate=0.0)) == "large"
+  assert published_tag(SMALL) is None
+  settings = tmp_path / "settings.json"
+  settings.write_text(SMALL.to_json())
+  code, out, err = run(
+    capsys, "import-magenta-rt", folder, "--tag", "base", "--config", settings,
+    "--out", tmp_path / "out", "--json",
+  )  # fmt: skip
+  assert code == 0, err
+  assert "not the published base model; written without the tag" in err
+  assert json.loads(out.splitlines()[-1])["tag"] is None
+  notes = StoredCheckpoint(tmp_path / "out").facts["notes"]
+  assert (notes["tag"], notes["source"]) == (None, "T5X")
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (b"\xff\xfe\x00", "is no text in UTF-8"),
+    (None, "is a folder"),
+    (b'{"model": {}, "codec": "note"}', 'codec must be an object, got "note"'),
+    (
+      b'{"model": {}, "codec": {"name": 3}}',
+      "codec.name must be a string, got 3",
+    ),
+    (
+      b'{"model": {}, "codec": {"name": "x", "settings": null}}',
+      "codec.settings must be an object, got null",
+    ),
+    (b'{"num_heads": "2"}', "num_heads must be an integer, got '2'"),
+    (b'{"encoder_layers": -1}', "encoder_layers must be at least 0, got -1"),
+    (b'{"time_features": 1}', "time_features must be true or false, got 1"),
+    (b'{"dropout_rate": "0"}', "dropout_rate must be a number, got '0'"),
+    (b'{"level_columns": 3}', "level_columns must be pairs of integers"),
+  ],
+)
+def test_a_config_of_wrong_types_names_the_field(
+  capsys, tmp_path, folder, content, message
 ):
-  args = ("--config", settings, "--out", tmp_path / "out")
-  run_json(capsys, "import-magenta-rt", folder, *args)
-  before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
-  (folder / f"target.{HEAD}" / "0.0").unlink()
-  refused(capsys, "import-magenta-rt", folder, *args)
-  after = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
-  assert after == before
+  path = tmp_path / "config"
+  if content is None:
+    path.mkdir()
+  else:
+    path.write_bytes(content)
+  line = refused(
+    capsys, "import-magenta-rt", folder, "--config", path,
+    "--out", tmp_path / "out",
+  )  # fmt: skip
+  assert message in line
+
+
+@pytest.mark.parametrize(
+  "command",
+  [("info", "--checkpoint"), ("export-t5x", "--out", "unused")],
+)
+def test_t5x_in_place_of_ours_points_to_the_import(
+  capsys, tmp_path, folder, command
+):
+  archive = pack(folder, tmp_path / "a.tar")
+  for path in (folder, folder.parent, archive):
+    line = refused(capsys, *command, path)
+    assert f"import-magenta-rt {path} --out DIR" in line
+  line = refused(capsys, *command, tmp_path / "absent")
+  assert "--checkpoint" not in line
 
 
 def test_sigterm_removes_what_was_unpacked(tmp_path, settings):
@@ -397,7 +501,8 @@ def test_download_then_import(capsys, tmp_path, repository, settings):
   args = ("import-magenta-rt", "--download", "--tag", "base")
   args += ("--config", settings, "--out", tmp_path / "out")
   facts = run_json(capsys, *args)
-  assert facts["tag"] == "base"
+  # Another shape than the tag's is not called by it.
+  assert facts["tag"] is None
   cached = tmp_path / "cache" / "assets" / download.ARCHIVES["base"]
   assert cached.read_bytes() == repository.data
   assert [p.name for p in cached.parent.iterdir()] == [cached.name]
@@ -407,6 +512,7 @@ def test_download_then_import(capsys, tmp_path, repository, settings):
     "llm_base_x4286_c1860k.tar"
   )
   asked = len(repository.requests)
+  shutil.rmtree(tmp_path / "out")
   run_json(capsys, *args)
   assert len(repository.requests) == asked  # from the cache
 

@@ -151,6 +151,26 @@ def test_cached_equals_teacher_forced(name):
   )
 
 
+def test_a_drawn_end_ends_no_forced_row():
+  model = drawn_model()
+  rng = np.random.default_rng(2)
+  context = jnp.asarray(rng.integers(1, 256, (2, 9)))
+  targets = jnp.asarray(rng.integers(1, 256, (2, 24)))
+  decode = functools.partial(
+    decode_tokens, model, context, jax.random.key(0), length=24
+  )
+  greedy = TokenSampling(guidance=0.0, temperature=0.0, eos_id=-1)
+  # The rows of a pair get the same tokens: all end at the first.
+  end = int(decode(greedy).tokens[0, 0])
+  ending = greedy._replace(eos_id=end)
+  assert int(jnp.count_nonzero(decode(ending).tokens[:, 4:])) == 0
+  forced = decode(ending, forced=targets, keep_logits=True)
+  np.testing.assert_array_equal(forced.tokens, targets)
+  np.testing.assert_allclose(
+    forced.logits, teacher_forced(model, context, targets).logits, atol=2e-5
+  )
+
+
 def test_rows_of_a_pair_get_the_same_tokens_and_ends_are_padded():
   model = drawn_model()
   rng = np.random.default_rng(1)
@@ -176,6 +196,16 @@ def test_wrong_lengths_and_rows_are_refused():
     decode_tokens(model, context, jax.random.key(0), TokenSampling(), length=22)
   with pytest.raises(ValueError, match="come in pairs, got 3"):
     decode_tokens(model, context, jax.random.key(0), TokenSampling(), length=24)
+  with pytest.raises(ValueError, match=r"shape \(3, 24\), got \(3, 20\)"):
+    decode_tokens(
+      model,
+      context,
+      jax.random.key(0),
+      TokenSampling(),
+      length=24,
+      guided=False,
+      forced=jnp.ones((3, 20), jnp.int32),
+    )
 
 
 @given(

@@ -1,6 +1,8 @@
 """Saving and loading; faults are one line."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +56,36 @@ def test_saving_replaces_and_leaves_nothing_behind(tmp_path, model):
   ]
 
 
+@pytest.mark.parametrize("at", ["weights", "between", "config"])
+def test_an_interrupted_write_leaves_no_config_of_others(
+  tmp_path, model, monkeypatch, at
+):
+  save_checkpoint(tmp_path, model, codec={"name": "note"})
+  before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+  replace = os.replace
+
+  def interrupted(source, target):
+    if at == "between" or Path(target).name == "config.json":
+      raise KeyboardInterrupt
+    replace(source, target)
+
+  if at == "weights":
+
+    def broken(*args):
+      raise KeyboardInterrupt
+
+    monkeypatch.setattr("magenta_midi.model.checkpoint._widened", broken)
+  else:
+    monkeypatch.setattr(os, "replace", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    save_checkpoint(tmp_path, model, codec={"name": "note"}, storage="float32")
+  after = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+  if at == "weights":
+    assert after == before
+  else:
+    assert after.keys() == {"weights.safetensors"}
+
+
 def test_faults_are_named(tmp_path, model):
   with pytest.raises(CheckpointError, match=r"no checkpoint there"):
     load_checkpoint(tmp_path / "absent")
@@ -72,6 +104,18 @@ def test_faults_are_named(tmp_path, model):
   with pytest.raises(CheckpointError, match="do not fit the config") as caught:
     load_checkpoint(folder)
   assert "\n" not in str(caught.value)
+  for changes, message in (
+    ({"codec": "note"}, 'codec must be an object, got "note"'),
+    ({"codec": {}}, "codec.name must be a string, got null"),
+    ({"notes": "none"}, 'notes must be an object, got "none"'),
+    ({"model": 3}, "model must be an object, got 3"),
+    ({"sha256": 3}, "sha256 must be a string, got 3"),
+    ({"model": {**config["model"], "levels": "4"}}, "levels must be an int"),
+    ({"sha256": "0" * 64}, r"weights.safetensors: damaged.*expected 0000"),
+  ):
+    rewritten(**changes)
+    with pytest.raises(CheckpointError, match=message):
+      load_checkpoint(folder)
   rewritten(model={"levels": 4})
   with pytest.raises(CheckpointError, match="incomplete"):
     load_checkpoint(folder)
@@ -80,6 +124,17 @@ def test_faults_are_named(tmp_path, model):
     load_checkpoint(folder)
   (folder / "config.json").write_text(json.dumps(config))
   weights = folder / "weights.safetensors"
+  data = weights.read_bytes()
+  # One bit: neither sizes nor shapes tell.
+  weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+  with pytest.raises(CheckpointError, match=r"weights.safetensors: damaged"):
+    load_checkpoint(folder)
+  for header in (b"[]", b'{"a":1}', b"\xff\xff"):
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(CheckpointError, match="its header") as caught:
+      load_checkpoint(folder)
+    assert "object" not in str(caught.value)
+  weights.write_bytes(data)
   weights.write_bytes(weights.read_bytes()[:1000])
   with pytest.raises(CheckpointError, match="cannot be read"):
     load_checkpoint(folder)

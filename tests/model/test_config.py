@@ -55,6 +55,12 @@ def test_every_preset_fits_a_midi_codec(name):
     ("dtype", "float8", "dtype"),
     ("levels", 0, "levels must be at least 1"),
     ("depth_layers", 0, "need a depth stack"),
+    ("temporal_layers", 0, "temporal_layers must be at least 1, got 0"),
+    ("encoder_layers", -1, "encoder_layers must be at least 0, got -1"),
+    ("depth_dim", 0, "depth_dim must be at least 1, got 0"),
+    ("head_dim", True, "head_dim must be an integer, got True"),
+    ("depth_heads", "2", "depth_heads must be an integer or null, got '2'"),
+    ("level_columns", [[1]], r"must be pairs of integers, got \[\[1\]\]"),
     ("width", 3, "unknown model setting width"),
   ],
 )

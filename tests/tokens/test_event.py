@@ -453,3 +453,29 @@ def test_no_key_stays_down_for_ever():
   # What the chunk itself ended or began is left alone.
   own = frames_of([CONFIG.note_off + 60, 9], [0, 10])
   assert CODEC.complete(history, own, 9.5, 200) is own
+
+
+@given(
+  shift_steps=st.integers(1, 250),
+  last=st.one_of(st.none(), st.integers(0, 199)),
+)
+def test_silence_before_an_end_passes_in_legal_shifts(shift_steps, last):
+  config = EventCodecConfig(longest_shift_s=shift_steps / 100)
+  codec = EventCodec(config=config)
+  history = one_part((0.0, 9.5, 60, 64))
+  nothing = frames_of([], [])
+  if last is not None:
+    # A note at `last`, by the encoder's own waits.
+    note = one_part((last / 100, 30.0, 72, 64))
+    nothing = codec.encode_targets(note, 0.0, seconds=2.0)
+  rules = codec.rules_at(history, 9.5)
+  for code, step in zip(
+    *codec.complete(history, nothing, 9.5, 200)[:2], strict=True
+  ):
+    assert codec.legal(0, code, rules, end_step=200)[code[0]]
+    rules = codec.advance(rules, code)
+    assert rules.step == step
+  assert rules.step == 199
+  assert np.flatnonzero(rules.sounding).tolist() == (
+    [] if last is None else [72]
+  )

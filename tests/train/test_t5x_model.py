@@ -187,6 +187,30 @@ def test_dropout_needs_a_key_and_repeats_with_it():
   assert len({losses[0], losses[2], losses[4]}) == 3
 
 
+def test_guidance_is_a_number_known_before_tracing():
+  model = T5XModel(TINY)
+  params = model.get_initial_variables(jax.random.key(0), {})["params"]
+  batch = {
+    "encoder_input_tokens": jnp.ones((2, 4), jnp.int32),
+    "decoder_input_tokens": jnp.zeros((2, 4), jnp.int32),
+  }
+
+  def predict(guidance, temperature=0.0):
+    return model.predict_batch_with_aux(
+      params,
+      batch,
+      decoder_params=dict(guidance_weight=guidance, temperature=temperature),
+    )[0]
+
+  for call in (predict, jax.jit(predict)):
+    with pytest.raises(TypeError, match="guidance_weight must be a Python num"):
+      call(jnp.float32(2.0))
+  # The other settings may be traced.
+  np.testing.assert_array_equal(
+    jax.jit(lambda temperature: predict(2, temperature))(0.0), predict(2.0)
+  )
+
+
 def test_what_a_t5x_batch_cannot_carry_is_refused():
   with pytest.raises(ValueError, match="time_features, parts or style_slots"):
     T5XModel(DepthformerConfig(**{**vars(TINY), "parts": 2}))

@@ -10,6 +10,15 @@ import pytest
 from magenta_midi.app.errors import interrupt_between_imports
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+  """Jobs in the background of a shell start with Ctrl-C ignored."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_waits_for_the_end_of_an_import(tmp_path, monkeypatch):
   (tmp_path / "interrupted.py").write_text(
     "import signal, time\nsignal.raise_signal(signal.SIGINT)\n"

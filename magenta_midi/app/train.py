@@ -46,6 +46,20 @@ def _setting(text: str) -> tuple[str, Any]:
     return name, value
 
 
+def _shares(text: str) -> dict[str, float]:
+  """Splits `MODE:SHARE,...`; a mode alone has a share of 1."""
+  shares = {}
+  for item in text.split(","):
+    mode, colon, share = item.strip().partition(":")
+    try:
+      shares[mode] = float(share) if colon else 1.0
+    except ValueError:
+      raise UserError(
+        f"--partners {text}: expected MODE:SHARE, got {item!r}."
+      ) from None
+  return shares
+
+
 @click.command("train")
 @click.option(
   "--data",
@@ -112,6 +126,15 @@ def _setting(text: str) -> tuple[str, Any]:
   help="Overrides a field of the model's preset, e.g. encoder_layers=6.",
 )
 @click.option(
+  "--partners",
+  default="solo:1",
+  show_default=True,
+  metavar="MODE:SHARE,...",
+  help="Share of the examples by how they become two players: solo, tracks"
+  " (a track named melody against the rest), hands, turns. For live play:"
+  " solo:0.3,tracks:0.25,hands:0.25,turns:0.2.",
+)
+@click.option(
   "--init-from",
   type=click.Path(path_type=Path),
   help="Start from this checkpoint's blocks, of the same widths; embeddings"
@@ -130,6 +153,7 @@ def command(
   target_seconds: float,
   seed: int,
   settings: tuple[str, ...],
+  partners: str,
   init_from: Path | None,
   as_json: bool,
 ) -> None:
@@ -145,6 +169,7 @@ def command(
   folders = [_weighted(text) for text in data]
   keep_compiled_functions()
   import magenta_midi.train.loop as loop
+  from magenta_midi.model.checkpoint import read_config
   from magenta_midi.tokens.codec import get_codec
   from magenta_midi.train.allocator import keep_memory
 
@@ -159,9 +184,11 @@ def command(
     target_s=target_seconds,
     seed=seed,
     init_from=str(init_from) if init_from is not None else None,
+    partners=_shares(partners),
   )
-  # Before the files are read: a mistyped preset should not wait for them.
+  # Before the files are read: a mistyped option should not wait for them.
   loop.model_config(config, codec)
+  loop.check_settings(config, codec, out)
   loop.check_init_from(config, codec, out)
   corpora, held_out, bad = _read(folders)
   shares = [
@@ -169,7 +196,6 @@ def command(
     for corpus, (_, weight) in zip(corpora, folders, strict=True)
   ]
   log = console()
-  started: list[dict[str, Any]] = []
   for _, reason in bad:
     log.print(f"left out: {reason}", soft_wrap=True)
   for corpus, (folder, _), share in zip(corpora, folders, shares, strict=True):
@@ -192,10 +218,6 @@ def command(
         note=f"step {progress.step}, {progress.nats:.2f} nats an event{held}",
       )
 
-    def tell(taken: loop.WarmStart) -> None:
-      log.print(taken.line(), soft_wrap=True)
-      started.append(taken._asdict())
-
     evaluation = loop.train(
       config,
       codec,
@@ -204,7 +226,7 @@ def command(
       held_out,
       out,
       on_progress=show,
-      on_warm_start=tell,
+      on_warm_start=lambda taken: log.print(taken.line(), soft_wrap=True),
       session_minutes=session_minutes,
       should_stop=lambda: bool(stopped),
     )
@@ -215,8 +237,10 @@ def command(
   log.print(f"checkpoint: {out / 'checkpoint'}; curve: {out / 'loss.png'}")
   if as_json:
     facts = dict(checkpoint=str(out / "checkpoint"), held_out=figures)
-    if started:
-      facts["warm_start"] = started[0]
+    # A run that was continued has its start from an earlier session.
+    notes = read_config(out / "checkpoint")["notes"]
+    if "warm_start" in notes:
+      facts["warm_start"] = notes["warm_start"]
     print_json(facts)
 
 

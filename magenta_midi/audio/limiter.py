@@ -22,10 +22,17 @@ def limit(samples: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
   """
   peak = float(np.max(np.abs(samples), initial=0.0))
   gain = min(1.0, _LOUDEST / peak) if peak > 0 else 1.0
-  out = samples.astype(np.float32) * np.float32(gain)
-  loud = np.abs(out) > _KNEE
+  return round_off(samples.astype(np.float32) * np.float32(gain))
+
+
+def round_off(samples: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+  """Rounds off the peaks of float32 samples, in place; returns them.
+
+  Each sample for itself, so a stream may pass in pieces of any length.
+  """
+  loud = np.abs(samples) > _KNEE
   if loud.any():
-    over = (np.abs(out[loud]) - _KNEE) / (CEILING - _KNEE)
+    over = (np.abs(samples[loud]) - _KNEE) / (CEILING - _KNEE)
     rounded = _KNEE + (CEILING - _KNEE) * np.tanh(over)
-    out[loud] = np.copysign(rounded, out[loud])
-  return out
+    samples[loud] = np.copysign(rounded, samples[loud])
+  return samples

@@ -93,7 +93,13 @@ def render(
 
 
 def find_soundfont() -> Path | None:
-  """Finds a soundfont in the usual places; None where there is none."""
+  """Finds a soundfont in the usual places; None where there is none.
+
+  What the variable MAGENTA_MIDI_SOUNDFONT names comes first.
+  """
+  named = os.environ.get("MAGENTA_MIDI_SOUNDFONT")
+  if named and Path(named).expanduser().is_file():
+    return Path(named).expanduser()
   for folder in SOUNDFONT_FOLDERS:
     found = [
       path

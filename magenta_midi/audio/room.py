@@ -33,6 +33,43 @@ def add_room(mix: np.ndarray, sample_rate: int) -> None:
     block += owed[:, : block.shape[1]]
 
 
+class LiveRoom:
+  """The same room for sound that comes block by block, without delay.
+
+  The answer is cut into pieces of a block each; every block is turned into a
+  spectrum once and meets each piece when its turn has come.
+  """
+
+  def __init__(self, sample_rate: int, block: int):
+    """Prepares for blocks of `block` samples."""
+    answer = _impulse(sample_rate)
+    pieces = -(-answer.shape[1] // block)
+    padded = np.zeros((2, pieces * block), np.float32)
+    padded[:, : answer.shape[1]] = answer
+    # The latest block meets the first piece: [pieces, 2, bins], latest last.
+    cut = padded.reshape(2, pieces, block).transpose(1, 0, 2)[::-1]
+    self._pieces = np.fft.rfft(cut, 2 * block).astype(np.complex64)
+    # Every spectrum is written twice, so that the last `pieces` of them
+    # always lie side by side.
+    self._heard = np.zeros((2 * pieces, *self._pieces.shape[1:]), np.complex64)
+    self._product = np.empty_like(self._pieces)
+    self._last = np.zeros((2, block), np.float32)
+    self._at = 0
+
+  def add(self, block: np.ndarray) -> None:
+    """Adds the answer to one block, float32 [2, samples], in place."""
+    count, samples = len(self._pieces), block.shape[1]
+    heard = 0.8 * block + 0.2 * block[::-1]
+    pair = np.concatenate([self._last, heard], 1)
+    self._heard[self._at] = self._heard[self._at + count] = np.fft.rfft(pair)
+    self._last = heard
+    self._at = (self._at + 1) % count
+    latest = self._heard[self._at : self._at + count]
+    np.multiply(latest, self._pieces, out=self._product)
+    wet = np.fft.irfft(self._product.sum(0), 2 * samples)
+    block += wet[:, samples:]
+
+
 @lru_cache(maxsize=4)
 def _impulse(sample_rate: int) -> np.ndarray:
   """Decaying dull noise, one of its own for each side [2, samples]."""

@@ -12,6 +12,7 @@ from magenta_midi.generate.decoder import (
   Decoded,
   make_decoder,
 )
+from magenta_midi.generate.duet_functions import DuetFunctions
 from magenta_midi.generate.repetition import repeats_exactly
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.midi.score import Score
@@ -118,6 +119,7 @@ class Generator:
     # Most frames of a chunk.
     self.chunk_frames = codec.chunk_frames
     self._decoders: dict[bool, Any] = {}
+    self._duets: dict[tuple[bool, int], DuetFunctions] = {}
 
   def decode(self, request: ChunkRequest, *, guided: bool = False) -> Decoded:
     """Runs the compiled decoder; compiles at the first call."""
@@ -127,6 +129,18 @@ class Generator:
       )
     decode, leaves = self._decoders[guided]
     return decode(leaves, request)
+
+  def duet_functions(self, *, guided: bool, slots: int) -> DuetFunctions:
+    """Compiled functions for streams of two players, made once."""
+    if (guided, slots) not in self._duets:
+      self._duets[guided, slots] = DuetFunctions(
+        self.model,
+        self.codec,
+        context_sizes=self.context_sizes,
+        slots=slots,
+        guided=guided,
+      )
+    return self._duets[guided, slots]
 
   def init_state(self, context: Score | None = None) -> GenerationState:
     """The state from which `context` is continued; None: from nothing.

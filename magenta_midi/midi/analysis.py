@@ -42,7 +42,7 @@ _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34)
 _PROFILES = np.array([(*_MAJOR, 2.88), (*_MINOR, 3.17)])
 
-_PITCH_CLASSES = (
+PITCH_CLASSES = (
   "C",
   "C#",
   "D",
@@ -68,7 +68,7 @@ class Key(NamedTuple):
   @property
   def name(self) -> str:
     """Such as `A minor`."""
-    return f"{_PITCH_CLASSES[self.tonic]} {'minor' if self.minor else 'major'}"
+    return f"{PITCH_CLASSES[self.tonic]} {'minor' if self.minor else 'major'}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,8 @@ class DepthformerConfig:
   encoder_input: Literal["flat", "frames"] = "flat"
   # Adds the absolute time of each frame (10 ms steps from the origin).
   time_features: bool = False
-  # Number of players told apart (self, partner); 0: none.
+  # Part ids: 0 self, then the partner by how late it is known; 0 of them:
+  # players are not told apart.
   parts: int = 0
   # Style as extra cross-attention slots; 0: style lies in the encoder input.
   style_slots: int = 0

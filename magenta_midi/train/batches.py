@@ -6,13 +6,14 @@ not left out, since what does not fill a batch waits for the next pool.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.partners import SOLO, draw_partners
 from magenta_midi.train.windows import (
   EXAMPLE_DTYPE,
   Augmentation,
@@ -24,7 +25,7 @@ from magenta_midi.train.windows import (
 
 __all__ = ["BUCKETS", "BatchStream", "bucket_of"]
 
-# (context frames, target frames) of each shape that is compiled, by codec.
+# (context frames, decoder positions) of each shape that is compiled, by codec.
 _NOTE_BUCKETS = (
   (64, 16),
   (64, 32),
@@ -46,10 +47,10 @@ POOL = 1024
 
 
 def bucket_of(
-  context: np.ndarray, own: np.ndarray, buckets: tuple
+  context: np.ndarray, after: np.ndarray, buckets: tuple
 ) -> np.ndarray:
-  """The smallest bucket that holds each example, END included."""
-  fits = [(context <= s) & (own < t) for s, t in buckets[:-1]]
+  """The smallest bucket that holds each example, the start included."""
+  fits = [(context <= s) & (after < t) for s, t in buckets[:-1]]
   return np.select(fits, range(len(fits)), len(fits))
 
 
@@ -67,6 +68,7 @@ class BatchStream:
     target_steps: Length of targets, 10 ms steps.
     context_steps: Length of contexts, 10 ms steps.
     seed: Of all draws.
+    partners: Share of each mode of `partners.MODES`.
   """
 
   codec: Codec
@@ -77,6 +79,9 @@ class BatchStream:
   target_steps: int
   context_steps: int
   seed: int
+  partners: Mapping[str, float] = dataclasses.field(
+    default_factory=lambda: dict(SOLO)
+  )
 
   def __post_init__(self) -> None:
     """Starts at the first pool."""
@@ -85,7 +90,7 @@ class BatchStream:
     self._waiting = [np.zeros(0, EXAMPLE_DTYPE) for _ in self.buckets]
     self._ready: list[tuple[int, np.ndarray]] = []
     self.cut = 0  # examples given out
-    self.capped = 0  # of these, capped in their targets
+    self.capped = 0  # of these, more frames than positions
 
   def state(self) -> dict[str, Any]:
     """Everything that decides the batches to come."""
@@ -98,9 +103,20 @@ class BatchStream:
     )
 
   def restore(self, state: dict[str, Any]) -> None:
-    """Continues where `state` was taken."""
-    examples = np.frombuffer(state["examples"].tobytes(), EXAMPLE_DTYPE)
+    """Continues where `state` was taken.
+
+    Raises:
+      ValueError: An earlier version wrote it, whose examples say less.
+    """
     sizes = list(state["counts"]) + [size for _, size in state["ready"]]
+    found = state["examples"].tobytes()
+    if len(found) != sum(sizes) * EXAMPLE_DTYPE.itemsize:
+      raise ValueError(
+        "the run's state is of an earlier version, whose examples knew no"
+        " partner. Give --out a new folder and --init-from this run's"
+        " checkpoint."
+      )
+    examples = np.frombuffer(found, EXAMPLE_DTYPE)
     parts = np.split(examples, np.cumsum(sizes)[:-1])
     self._pool = state["pool"]
     self._waiting = parts[: len(self.buckets)]
@@ -128,6 +144,13 @@ class BatchStream:
       POOL,
       self.augmentation,
       self.context_steps,
+    )
+    # Draws of their own: solo examples do not hang on the partners.
+    draw_partners(
+      np.random.default_rng((self.seed, self._pool, 1)),
+      self.corpora,
+      pool,
+      self.partners,
     )
     counts = frame_counts(self.codec, self.corpora, pool, self.target_steps)
     bucket = bucket_of(*counts, self.buckets)

@@ -7,6 +7,7 @@ not tokens.
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -37,11 +38,16 @@ EVENT_DTYPE = np.dtype(
     ("key", "i2"),  # 0-127, PEDAL_DOWN or PEDAL_UP
     ("velocity", "i2"),  # 1-127, 0 for pedal events
     ("pedal_before", "?"),  # sustain pedal just before the event
+    ("melody", "?"),  # a note of the track named melody
+    ("upper", "?"),  # a note of the upper hand
   ]
 )
 
 # A listener waits no longer than this: longer silences teach only waiting.
 LONGEST_SILENCE_MS = 3000
+
+# Notes around each that the split between the hands follows.
+_HANDS_NOTES = 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +77,18 @@ class Corpus:
     """Time of each piece's last onset, ms."""
     return self.events["time_ms"][self.offsets[1:] - 1].astype(np.int64)
 
+  @functools.cached_property
+  def has_melody(self) -> np.ndarray:
+    """Which pieces have a track named melody and another."""
+    starts = self.offsets[:-1]
+    melody = self.events["melody"]
+    others = ~melody & (self.events["key"] < PEDAL_DOWN)
+    if not len(starts):
+      return np.zeros(0, bool)
+    return np.logical_or.reduceat(melody, starts) & np.logical_or.reduceat(
+      others, starts
+    )
+
   @property
   def notes(self) -> int:
     """Number of notes, pedal events not counted."""
@@ -79,6 +97,7 @@ class Corpus:
 
 def pack_piece(score: Score) -> Shaped[np.ndarray, " n"]:
   """One piece as events, its parts merged, long silences shortened to 3 s."""
+  melody = _melody_notes(score)
   score = score.merged()
   notes, pedals = score.notes, score.pedals
   events = np.zeros(len(notes) + len(pedals), EVENT_DTYPE)
@@ -89,6 +108,8 @@ def pack_piece(score: Score) -> Shaped[np.ndarray, " n"]:
   tail["duration_ms"] = np.maximum(1, np.round(notes["duration_s"] * 1000))
   tail["key"] = notes["key"]
   tail["velocity"] = notes["velocity"]
+  tail["melody"] = np.isin(_places(notes), melody)
+  tail["upper"] = _upper_hand(notes["key"])
   # Stable: pedal events of one instant keep their order and precede notes.
   rank = np.where(events["key"] < PEDAL_DOWN, 1 + events["key"], 0)
   events = events[np.lexsort((rank, events["time_ms"]))]
@@ -105,6 +126,48 @@ def pack_piece(score: Score) -> Shaped[np.ndarray, " n"]:
     time[1:] -= cut
     events["time_ms"] = time - time[0]
   return events
+
+
+def _places(notes: np.ndarray) -> np.ndarray:
+  """One number for each onset and key."""
+  return np.round(notes["onset_s"] * 1e9).astype(np.int64) * 128 + notes["key"]
+
+
+def _melody_notes(score: Score) -> np.ndarray:
+  """Where the notes of the tracks named melody lie."""
+  named = [
+    part
+    for part, name in enumerate(score.part_names)
+    if "melody" in name.casefold()
+  ]
+  return _places(score.notes[np.isin(score.notes["part"], named)])
+
+
+def _upper_hand(key: Int[np.ndarray, " n"]) -> np.ndarray:
+  """Which notes the upper hand plays: a split that follows the music.
+
+  The hands are parted at the widest gap in the middle half of the keys around
+  each note; the median of such splits keeps single notes from changing it.
+  """
+  width = min(_HANDS_NOTES, len(key))
+  if width < 2:
+    return key >= 60
+  before = (width - 1) // 2
+  pad = (before, width - 1 - before)
+
+  def around(values: np.ndarray) -> np.ndarray:
+    padded = np.pad(values, pad, mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, width)
+
+  keys = np.sort(around(key.astype(np.int16)), axis=1)
+  low = (width - 1) // 4
+  middle = keys[:, low : width - low]
+  widest = np.argmax(np.diff(middle, axis=1), axis=1)[:, None]
+  # Twice the split, so that it lies between keys.
+  split = np.take_along_axis(middle, widest, 1) + np.take_along_axis(
+    middle, widest + 1, 1
+  )
+  return 2 * key.astype(np.int16) >= np.median(around(split[:, 0]), axis=1)
 
 
 def pack_scores(scores: Iterable[tuple[str, Score]]) -> Corpus:

@@ -12,26 +12,31 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.tokens.event import EventCodec
-from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.train.batches import bucket_of
 from magenta_midi.train.corpus import Corpus
-from magenta_midi.train.losses import level_logits, level_nats
+from magenta_midi.train.partners import LONGEST_DELAY_MS, MODES
+from magenta_midi.train.window_nats import CHUNK_STEPS, window_nats
 from magenta_midi.train.windows import (
   EXAMPLE_DTYPE,
-  Batch,
   cut_examples,
   frame_counts,
 )
-from magenta_midi.typing import Float, Int
+from magenta_midi.typing import Float, Int, Shaped
 
-__all__ = ["LEVEL_NAMES", "Evaluation", "evaluate", "protocol_windows"]
+__all__ = [
+  "CHUNK_STEPS",
+  "LEVEL_NAMES",
+  "SOLO",
+  "Evaluation",
+  "Players",
+  "evaluate",
+  "protocol_windows",
+]
 
 LEVEL_NAMES = ("onset", "key", "velocity", "duration")
 # What nats are told apart by, beside pedal events and END: the levels of
@@ -46,7 +51,6 @@ BUCKETS = {
   "note": _NOTE_BUCKETS,
   "event": tuple((4 * c, 4 * t) for c, t in _NOTE_BUCKETS),
 }
-CHUNK_STEPS = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +106,55 @@ class Evaluation:
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Players:
+  """How held-out pieces are split into self, who is scored, and partner."""
+
+  # Of `partners.MODES`; tracks takes only pieces with a melody track.
+  mode: str = "solo"
+  # Self is the rest and not the melody, the lower and not the upper hand, the
+  # second turn and not the first.
+  swapped: bool = False
+  # How late the partner is known.
+  delay_ms: int = 0
+  # False takes the partner out of context and stream.
+  heard: bool = True
+
+  def split(
+    self, examples: Shaped[np.ndarray, " n"], corpus: Corpus
+  ) -> Shaped[np.ndarray, " m"]:
+    """The examples that can be split so, with what they say of it.
+
+    Raises:
+      ValueError: The mode is unknown, the delay out of range, or no piece has
+        a melody track.
+    """
+    if self.mode not in MODES:
+      raise ValueError(
+        f"mode must be one of {', '.join(MODES)}, got {self.mode!r}."
+      )
+    if not 0 <= self.delay_ms <= LONGEST_DELAY_MS:
+      raise ValueError(
+        f"delay_ms must be in 0..{LONGEST_DELAY_MS}, got {self.delay_ms}."
+      )
+    if self.mode == "tracks":
+      examples = examples[corpus.has_melody[examples["piece"]]]
+      if not len(examples):
+        raise ValueError("no piece has a track named melody beside another.")
+    examples = examples.copy()
+    examples["mode"] = MODES.index(self.mode)
+    examples["swapped"] = self.swapped
+    examples["delay_ms"] = self.delay_ms
+    # The pedal is the accompaniment's, the lower hand's.
+    examples["pedal"] = 0 if self.swapped else 1
+    # Turns that do not depend on which windows are scored.
+    examples["turns"] = examples["piece"] * 4096 + examples["now_ms"] // 2000
+    return examples
+
+
+SOLO = Players()
+
+
 def protocol_windows(corpus: Corpus, context_steps: int) -> np.ndarray:
   """One example for every 2 s of every piece."""
   windows = []
@@ -119,91 +172,6 @@ def protocol_windows(corpus: Corpus, context_steps: int) -> np.ndarray:
   return joined
 
 
-def window_nats(
-  model: Depthformer, codec: Codec, batch: Batch
-) -> tuple[jax.Array, jax.Array]:
-  """Nats of a batch of 2 s windows.
-
-  Returns:
-    `[b, 6]` nats by the codec's names, pedal and END, and `[b]` notes.
-  """
-  logits = level_logits(model, batch)
-  if isinstance(codec, EventCodec):
-    columns, note = _event_nats(logits[0], codec, batch)
-  else:
-    columns, note = _note_nats(logits, model, batch)
-  return (
-    jnp.stack([jnp.sum(column, axis=1) for column in columns], axis=1),
-    jnp.sum(note, axis=1),
-  )
-
-
-def _note_nats(
-  logits: tuple[jax.Array, ...], model: Depthformer, batch: Batch
-) -> tuple[list[jax.Array], jax.Array]:
-  """Six columns `[b, t]` of nats, and where notes are."""
-  columns = model.config.columns
-  key_code = batch.targets[..., 1] - columns[1][0]
-  event = batch.weights[..., 1]
-  pedal = event & (key_code >= PEDAL_DOWN)
-  note = event & ~pedal
-  end = batch.weights[..., 0] & ~event
-  nats = [
-    level_nats(
-      logits[level],
-      batch.targets[..., level],
-      batch.weights[..., level] & event,
-      columns[level][0],
-    )
-    for level in range(4)
-  ]
-  # Nothing more in the chunk: END, or an onset past its end.
-  steps = jnp.arange(logits[0].shape[-1])[None, None]
-  past = batch.input_time[..., None] + steps >= CHUNK_STEPS
-  past = past.at[..., -1].set(True)
-  found = [jnp.where(note, level, 0.0) for level in nats]
-  found.append(jnp.where(pedal, nats[0] + nats[1], 0.0))
-  found.append(jnp.where(end, _nats_of_any(logits[0], past), 0.0))
-  return found, note
-
-
-def _event_nats(
-  logits: jax.Array, codec: EventCodec, batch: Batch
-) -> tuple[list[jax.Array], jax.Array]:
-  """Six columns `[b, t]` of nats, and where note-ons are."""
-  config = codec.config
-  first = codec.vocabulary.level_slice(0).start
-  code = batch.targets[..., 0] - first
-  token = batch.weights[..., 0]
-  end = token & (code == config.end)
-  nats = level_nats(logits, batch.targets[..., 0], token & ~end, first)
-
-  def between(low: int, high: int) -> jax.Array:
-    return token & (code >= low) & (code < high)
-
-  note = between(config.note_on, config.note_off)
-  kinds = [
-    between(0, config.note_on),
-    note,
-    between(config.velocity, config.pedal_down),
-    between(config.note_off, config.velocity),
-    between(config.pedal_down, config.begin),
-  ]
-  # Nothing more in the chunk: EOS, or a time shift to its end or past it.
-  codes = jnp.arange(logits.shape[-1])[None, None]
-  past = batch.input_time[..., None] + codes + 1 >= CHUNK_STEPS
-  past = (past & (codes < config.note_on)) | (codes == config.end)
-  found = [jnp.where(kind, nats, 0.0) for kind in kinds]
-  found.append(jnp.where(end, _nats_of_any(logits, past), 0.0))
-  return found, note
-
-
-def _nats_of_any(logits: jax.Array, which: jax.Array) -> jax.Array:
-  """Nats of the event that one of several codes comes, `[b, t]`."""
-  some = jax.nn.logsumexp(jnp.where(which, logits, -jnp.inf), axis=-1)
-  return jax.nn.logsumexp(logits, axis=-1) - some
-
-
 def evaluate(
   model: Depthformer,
   codec: Codec,
@@ -211,6 +179,7 @@ def evaluate(
   *,
   windows: int | None = None,
   context: bool = True,
+  players: Players = SOLO,
   on_window: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
   """Scores a corpus.
@@ -221,6 +190,7 @@ def evaluate(
     corpus: Held-out pieces.
     windows: Score only this many windows, evenly spread; None: all.
     context: False removes the context.
+    players: How each piece is split into self, who is scored, and partner.
     on_window: Called with (windows done, windows in all).
 
   Returns:
@@ -228,6 +198,7 @@ def evaluate(
   """
   context_steps = round(10_000 / codec.config.step_ms)
   examples = protocol_windows(corpus, context_steps)
+  examples = players.split(examples, corpus)
   if windows is not None and windows < len(examples):
     examples = examples[
       np.linspace(0, len(examples) - 1, windows).astype(np.int64)
@@ -236,7 +207,10 @@ def evaluate(
   forward = _jitted(graph, rest, codec)
   buckets, names = BUCKETS[codec.name], _NAMES[codec.name]
   bucket = bucket_of(
-    *frame_counts(codec, [corpus], examples, CHUNK_STEPS), buckets
+    *frame_counts(
+      codec, [corpus], examples, CHUNK_STEPS, partner=players.heard
+    ),
+    buckets,
   )
   nats = np.zeros((len(corpus), len(names) + 2))
   notes = np.zeros(len(corpus), np.int64)
@@ -257,10 +231,11 @@ def evaluate(
         context_frames=context_frames,
         target_frames=target_frames,
         target_steps=CHUNK_STEPS,
+        partner=players.heard,
       )
       if not context:
         batch = batch._replace(context_ids=np.zeros_like(batch.context_ids))
-      sums, counts = forward(params, batch)
+      sums, counts = forward(params, batch, padded["delay_ms"].astype(np.int32))
       np.add.at(nats, part["piece"], np.asarray(sums)[: len(part)])
       np.add.at(notes, part["piece"], np.asarray(counts)[: len(part)])
       done += len(part)
@@ -277,8 +252,8 @@ def _jitted(graph: nnx.GraphDef, rest: nnx.State, codec: Codec) -> Any:
   """One compiled function a model structure, kept between evaluations."""
   if (graph, codec) not in _CACHE:
     _CACHE[graph, codec] = jax.jit(
-      lambda params, batch: window_nats(
-        nnx.merge(graph, params, rest), codec, batch
+      lambda params, batch, delay_ms: window_nats(
+        nnx.merge(graph, params, rest), codec, batch, delay_ms
       )
     )
   return _CACHE[graph, codec]

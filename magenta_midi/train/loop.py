@@ -39,6 +39,7 @@ from magenta_midi.train.batches import BatchStream
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.evaluate import Evaluation, evaluate
 from magenta_midi.train.losses import batch_nats
+from magenta_midi.train.partners import PARTS, SOLO, check_shares
 from magenta_midi.train.plots import plot_losses
 from magenta_midi.train.warm_start import WarmStart, check_widths, warm_start
 from magenta_midi.train.windows import Augmentation, Batch
@@ -48,13 +49,18 @@ __all__ = [
   "TrainConfig",
   "Trainer",
   "check_init_from",
+  "check_settings",
+  "learning_rate",
   "model_config",
   "train",
 ]
 
 
-# What a run continues from.
+# A run's settings, and what it continues from.
+RUN = "run.json"
 STATE = "state.safetensors"
+# Of a setting that is not there; None is a value.
+_UNSET = object()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +97,10 @@ class TrainConfig:
   storage: Storage = "bfloat16"
   # Checkpoint whose blocks a new run starts from; None: drawn weights.
   init_from: str | None = None
+  # Share of examples by how they are split into two players.
+  partners: dict[str, float] = dataclasses.field(
+    default_factory=lambda: dict(SOLO)
+  )
 
   def __post_init__(self) -> None:
     """Refuses what cannot run."""
@@ -99,6 +109,12 @@ class TrainConfig:
     length = self.steps if self.minutes is None else self.minutes
     if length is not None and length <= 0:
       raise ValueError(f"the run's length must be positive, got {length}.")
+    check_shares(self.partners)
+
+  @property
+  def duet(self) -> bool:
+    """Whether any example has a partner."""
+    return any(self.partners[mode] for mode in self.partners.keys() - SOLO)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,15 +133,31 @@ def model_config(config: TrainConfig, codec: Codec) -> DepthformerConfig:
   """The model of a run: bfloat16 on accelerators, float32 on the CPU.
 
   Raises:
-    ValueError: The preset or one of its fields is unknown.
+    ValueError: The preset or one of its fields is unknown, or codec or model
+      know no partner and the run has one.
   """
-  dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-  return preset(
+  values: dict[str, Any] = dict(
+    dtype="float32" if jax.default_backend() == "cpu" else "bfloat16"
+  )
+  if config.duet:
+    values["parts"] = PARTS
+    if codec.name != "note":
+      raise ValueError(
+        f"the codec {codec.name!r} knows no partner: train it with --partners"
+        " solo:1, or --codec note."
+      )
+  shape = preset(
     config.preset,
     level_sizes=tuple(codec.vocabulary.level_sizes),
     reserved=RESERVED,
-    **{"dtype": dtype, **config.model},
+    **{**values, **config.model},
   )
+  if config.duet and shape.parts < PARTS:
+    raise ValueError(
+      f"a run with partners needs parts of at least {PARTS} (self, and the"
+      f" partner by delay), got {shape.parts}."
+    )
+  return shape
 
 
 def check_init_from(config: TrainConfig, codec: Codec, out: Path) -> None:
@@ -137,6 +169,51 @@ def check_init_from(config: TrainConfig, codec: Codec, out: Path) -> None:
   if config.init_from is not None and not (out / STATE).is_file():
     stored = StoredCheckpoint(Path(config.init_from))
     check_widths(stored, model_config(config, codec))
+
+
+def check_settings(config: TrainConfig, codec: Codec, out: Path) -> None:
+  """Refuses to continue a run with other settings.
+
+  Raises:
+    ValueError: `out` holds such a run; names what differs, with both values.
+  """
+  if not (out / RUN).is_file() or not (out / STATE).is_file():
+    return
+  # Older runs do not name every setting.
+  older = dict(init_from=None, codec="note", partners=SOLO)
+  found = json.loads((out / RUN).read_text(encoding="utf-8"))
+  changes = _changes(older | found, json.loads(_settings(config, codec)))
+  if changes:
+    raise ValueError(
+      f"{out}: holds a run with other settings ({RUN}):"
+      f" {', '.join(changes)}. Give --out another folder, or the same"
+      " settings to continue."
+    )
+
+
+def _settings(config: TrainConfig, codec: Codec) -> str:
+  return json.dumps(
+    dict(codec=codec.name) | dataclasses.asdict(config), indent=2
+  )
+
+
+def _changes(
+  stored: dict[str, Any], given: dict[str, Any], prefix: str = ""
+) -> list[str]:
+  """Each setting that differs, with both values; of groups, what is inside."""
+  changes = []
+  for name in sorted(stored.keys() | given.keys()):
+    values = stored.get(name, _UNSET), given.get(name, _UNSET)
+    if values[0] == values[1]:
+      continue
+    if all(isinstance(value, dict) for value in values):
+      changes += _changes(*values, prefix=f"{prefix}{name}.")
+    else:
+      was, now = (
+        "not set" if value is _UNSET else json.dumps(value) for value in values
+      )
+      changes.append(f"{prefix}{name} was {was}, now {now}")
+  return changes
 
 
 def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
@@ -177,6 +254,7 @@ class Trainer:
       target_steps=target_steps,
       context_steps=round(config.context_s * 1000 / step_ms),
       seed=config.seed,
+      partners=config.partners,
     )
     self.step = 0
     graph, params, rest = nnx.split(self.model, nnx.Param, ...)
@@ -339,24 +417,13 @@ def train(
     The last held-out figures.
 
   Raises:
-    ValueError: `out` holds a run with other settings.
+    ValueError: `out` holds a run with other settings; names them.
   """
   out.mkdir(parents=True, exist_ok=True)
-  settings = json.dumps(
-    dict(codec=codec.name) | dataclasses.asdict(config), indent=2
-  )
-  run_file, state_file = out / "run.json", out / STATE
-  if run_file.is_file() and state_file.is_file():
-    # Older runs do not name every setting.
-    older = dict(init_from=None, codec="note")
-    found = json.loads(run_file.read_text(encoding="utf-8"))
-    if older | found != json.loads(settings):
-      raise ValueError(
-        f"{out}: holds a run with other settings (run.json). Give --out"
-        " another folder, or the same settings to continue."
-      )
-  else:
-    write_atomically(run_file, settings + "\n")
+  state_file = out / STATE
+  check_settings(config, codec, out)
+  if not ((out / RUN).is_file() and state_file.is_file()):
+    write_atomically(out / RUN, _settings(config, codec) + "\n")
   trainer = Trainer(config, codec, corpora, shares)
   log = out / "log.jsonl"
   elapsed = 0.0  # minutes of training in earlier sessions

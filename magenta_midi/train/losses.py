@@ -23,12 +23,8 @@ def level_logits(
   model: Depthformer, batch: Batch
 ) -> tuple[Float[jax.Array, "b t _"], ...]:
   """Teacher-forced logits of each level over its own columns."""
-  context = Frames(
-    batch.context_ids, batch.context_time, jnp.zeros_like(batch.context_time)
-  )
-  inputs = Frames(
-    batch.input_ids, batch.input_time, jnp.zeros_like(batch.input_time)
-  )
+  context = Frames(batch.context_ids, batch.context_time, batch.context_part)
+  inputs = Frames(batch.input_ids, batch.input_time, batch.input_part)
   return model(context, inputs, batch.targets)
 
 

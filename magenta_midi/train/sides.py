@@ -32,7 +32,9 @@ class Events(NamedTuple):
   key: np.ndarray  # [b, w]
   velocity: np.ndarray  # [b, w]
   valid: np.ndarray  # [b, w]
-  pedal_at_start: np.ndarray  # [b] pedal at the start of the context
+  pedal_at_start: np.ndarray  # [b, 2] pedals at the start of the context
+  part: np.ndarray  # [b, w] 0 self, 1 partner
+  unfinished: np.ndarray  # [b, w] a note that ends after now
 
 
 class Side(NamedTuple):
@@ -42,6 +44,7 @@ class Side(NamedTuple):
   place: np.ndarray  # position of the frame in its row
   step: np.ndarray
   codes: np.ndarray  # [n, l]
+  part: np.ndarray  # 0 self, 1 partner
 
 
 def both_sides(
@@ -50,7 +53,7 @@ def both_sides(
   context_steps: Int[np.ndarray, " b"],
   target_steps: int,
 ) -> tuple[Side, Side]:
-  """The context and the own frames after *now*.
+  """The context, and the frames of both players after *now*.
 
   Args:
     codec: `note` or `event`.
@@ -59,11 +62,13 @@ def both_sides(
     target_steps: Length of the other side, 10 ms steps.
 
   Raises:
-    ValueError: The codec is of another kind.
+    ValueError: The codec is of another kind, or knows no partner.
   """
   if isinstance(codec, NoteCodec):
     return _note_sides(codec, events, context_steps)
   if isinstance(codec, EventCodec):
+    if events.part.any():
+      raise ValueError("the codec 'event' knows no partner: train it solo.")
     return _event_sides(codec, events, context_steps, target_steps)
   raise ValueError(f"training knows no codec {codec.name!r}.")
 
@@ -99,7 +104,7 @@ def _event_sides(
     -context_steps.astype(np.int32),
     0,
     config,
-    pedal_held=events.pedal_at_start,
+    pedal_held=events.pedal_at_start[:, 0],
   )
   now = np.zeros(len(context_steps), np.int32)
   own = tokens_between(spans, changes, now, target_steps, config)
@@ -110,7 +115,11 @@ def _token_side(tokens: Tokens) -> Side:
   row = tokens.group
   first = np.searchsorted(row, row)
   return Side(
-    row, np.arange(len(row)) - first, tokens.step, tokens.code[:, None]
+    row,
+    np.arange(len(row)) - first,
+    tokens.step,
+    tokens.code[:, None],
+    np.zeros(len(row), np.int32),
   )
 
 
@@ -118,10 +127,10 @@ def _note_sides(
   codec: NoteCodec, events: Events, context_steps: Int[np.ndarray, " b"]
 ) -> tuple[Side, Side]:
   context = _note_context(codec, events, context_steps)
-  own = events.valid & (events.step >= 0)
+  after = events.valid & (events.step >= 0)
   origin = np.zeros(len(context_steps), np.int32)
   return context, _note_side(
-    codec, events, own, events.step, events.duration, origin
+    codec, events, after, events.step, events.duration, origin
   )
 
 
@@ -143,10 +152,16 @@ def _note_side(
   row, column = np.nonzero(use)
   step, key = step[use], events.key[use]
   state = np.zeros(len(row), bool) if is_state is None else is_state[use]
-  # Of exact duplicates the longest note stays, of those the loudest.
+  part = events.part[use]
+  # Of exact duplicates the longest note stays, of those the loudest. Pedal
+  # changes of both players stand as they came.
   longest, loudest = -duration_ms[use], -events.velocity[use]
-  order = np.lexsort((column, loudest, longest, _rank(key), ~state, step, row))
+  player = np.where(key < PEDAL_DOWN, part, 0)
+  order = np.lexsort(
+    (column, loudest, longest, player, _rank(key), ~state, step, row)
+  )
   row, step, key, state = row[order], step[order], key[order], state[order]
+  part, held = part[order], (events.unfinished[use] & (part == 1))[order]
   velocity = events.velocity[use][order]
   duration = duration_ms[use][order]
   is_note = key < PEDAL_DOWN
@@ -154,24 +169,31 @@ def _note_side(
     (row[1:] == row[:-1])
     & (step[1:] == step[:-1])
     & (key[1:] == key[:-1])
+    & (part[1:] == part[:-1])
     & (state[1:] == state[:-1])
     & is_note[1:]
   )
   keep = np.append(True, ~same) if len(row) else np.zeros(0, bool)
   row, step, key = row[keep], step[keep], key[keep]
+  part, held = part[keep], held[keep]
   velocity, duration, is_note = velocity[keep], duration[keep], is_note[keep]
   first = np.searchsorted(row, np.arange(len(origin)))
   place = np.arange(len(row)) - first[row]
-  previous = np.where(place > 0, np.append(0, step[:-1])[: len(step)], 0)
-  previous = np.where(place > 0, previous, origin[row])
+  # The previous frame of the same player.
+  player = 2 * row + part
+  order = np.argsort(player, kind="stable")
+  again = player[order[1:]] == player[order[:-1]]
+  previous = origin[row]
+  previous[order[1:][again]] = step[order[:-1][again]]
   codes = np.full((len(row), 4), -1, np.int32)
   codes[:, 0] = np.minimum(step - previous, codec.config.horizon_steps - 1)
   codes[:, 1] = key
   codes[:, 2] = np.where(is_note, codec.config.velocity_to_code(velocity), -1)
-  codes[:, 3] = np.where(
-    is_note, codec.config.duration_to_code(duration / 1000), -1
-  )
-  return Side(row, place, step, codes)
+  length = codec.config.duration_to_code(duration / 1000)
+  # Nobody knows how long a partner will hold a note.
+  length = np.where(held, codec.config.held, length)
+  codes[:, 3] = np.where(is_note, length, -1)
+  return Side(row, place, step, codes, part)
 
 
 def _note_context(
@@ -188,27 +210,35 @@ def _note_context(
   inside = events.valid & (events.step >= start) & (events.step < 0)
   step = np.where(sounding, start, events.step)
   duration = np.where(sounding, left_ms, events.duration)
-  # The pedal held at the start is one more event, before all others.
-  count = len(context_steps)
+  # The pedals held at the start are two more events, before all others.
+  shape = (len(context_steps), 2)
   pedal = Events(
-    np.zeros((count, 1), np.int32),
-    np.zeros((count, 1)),
-    np.zeros((count, 1)),
-    np.full((count, 1), PEDAL_DOWN, events.key.dtype),
-    np.zeros((count, 1), np.int32),
-    events.pedal_at_start[:, None],
+    np.zeros(shape, np.int32),
+    np.zeros(shape),
+    np.zeros(shape),
+    np.full(shape, PEDAL_DOWN, events.key.dtype),
+    np.zeros(shape, np.int32),
     events.pedal_at_start,
+    events.pedal_at_start,
+    np.broadcast_to(np.arange(2, dtype=np.int32), shape),
+    np.zeros(shape, bool),
   )
-  together = [
-    np.concatenate(pair, axis=1)
-    for pair in zip(pedal[:6], events[:6], strict=True)
-  ]
-  joined = Events._make([*together, events.pedal_at_start])
+  joined = Events(
+    **{
+      name: np.concatenate(pair, axis=1)
+      for name, pair in (
+        (name, (getattr(pedal, name), getattr(events, name)))
+        for name in Events._fields
+        if name != "pedal_at_start"
+      )
+    },
+    pedal_at_start=events.pedal_at_start,
+  )
   return _note_side(
     codec,
     joined,
     np.concatenate([pedal.valid, sounding | inside], axis=1),
-    np.concatenate([start, step], axis=1),
+    np.concatenate([start, start, step], axis=1),
     np.concatenate([pedal.duration, duration], axis=1),
     start[:, 0],
     np.concatenate([pedal.valid, sounding], axis=1),

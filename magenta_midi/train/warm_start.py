@@ -99,7 +99,8 @@ def warm_start(
 
   Arrays of one name and shape are taken, blocks by the index of their layer;
   embeddings and head only where codec and vocabulary are the same. A depth
-  stack of other levels keeps its biases distance by distance.
+  stack of other levels keeps its biases distance by distance; of other parts,
+  the own one is taken.
 
   Args:
     model: Changed in place.
@@ -125,6 +126,8 @@ def warm_start(
       continue
     if info.shape == variable.shape:
       array = stored.read(name).astype(np.float32)
+    elif name == "part_embedder.embedding":
+      array = _partners(stored.read(name), np.asarray(variable[...]))
     elif name.endswith("relpos_bias.rel_embedding"):
       array = _rebucketed(stored.read(name), np.asarray(variable[...]))
     else:
@@ -147,6 +150,18 @@ def warm_start(
     vocabulary=same,
     fresh=tuple(dict.fromkeys(fresh)),
   )
+
+
+def _partners(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+  """Their own player's row; partners beside it, in order of their delay.
+
+  Arrays move in proportion to their size (see `loop`): at the drawn size it
+  would take long to tell a partner from oneself.
+  """
+  table = np.repeat(theirs[:1].astype(np.float32), len(fresh), axis=0)
+  late = np.linspace(0, 2, len(fresh) - 1, dtype=np.float32)[:, None]
+  table[1:] += 4 * fresh[1:2] + late * fresh[-1:]
+  return table
 
 
 def _rebucketed(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:

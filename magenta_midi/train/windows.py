@@ -1,9 +1,11 @@
 """Training examples: crops of a corpus at a uniform *now*, augmented.
 
 `context` holds what lies before *now* (state frames first), `inputs` the
-decoder's frames (all PAD, then each own event), `targets` the next own event
-after each, END last. Everything is vectorised over the batch; a test holds
-it equal to the codec's `encode_context` and `encode_targets`.
+decoder's frames (all PAD, then both players' events as they become known: our
+own at its onset, a partner's after the delay), `targets` at every position
+the next own event after it, END where none follows. A partner's note that may
+still sound is HELD. Everything is vectorised over the batch; tests hold it
+equal to the codec's `encode_context` and `encode_targets`.
 """
 
 import dataclasses
@@ -13,13 +15,15 @@ import numpy as np
 
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note import PEDAL_DOWN
-from magenta_midi.tokens.vocabulary import NONE, PAD
+from magenta_midi.tokens.vocabulary import PAD
 from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.partners import PARTNER_FIELDS, part_ids, split_piece
 from magenta_midi.train.sides import Events, Side, both_sides
 from magenta_midi.typing import Bool, Int, Shaped
 
 __all__ = [
   "EXAMPLE_DTYPE",
+  "NO_AUGMENTATION",
   "Augmentation",
   "Batch",
   "cut_examples",
@@ -37,6 +41,7 @@ EXAMPLE_DTYPE = np.dtype(
     ("velocity_gain", "f4"),
     ("velocity_shift", "f4"),
     ("context_steps", "i4"),  # how far back the context reaches, 10 ms
+    *PARTNER_FIELDS,
   ]
 )
 
@@ -77,6 +82,8 @@ class Batch(NamedTuple):
   input_time: Any  # [b, t]
   targets: Any  # [b, t, l]
   weights: Any  # [b, t, l] True where a level is predicted
+  context_part: Any  # [b, s] 0 self, else the partner by delay
+  input_part: Any  # [b, t] the same
 
 
 def draw_examples(
@@ -126,8 +133,8 @@ def _gather(
   count = len(examples)
   low = np.zeros(count, np.int64)
   high = np.zeros(count, np.int64)
-  pedal = np.zeros(count, bool)
-  rows = []
+  pedal = np.zeros((count, 2), bool)
+  rows, parts = [], []
   for row, example in enumerate(examples):
     piece = corpora[example["corpus"]].piece(int(example["piece"]))
     # One step of slack; the exact bounds are applied to the steps below.
@@ -140,20 +147,29 @@ def _gather(
     # The grid rounds half up: a step begins half a step early.
     start = now - (example["context_steps"] + 0.5) * step_ms
     first = np.searchsorted(time, start * tempo - 1e-3)
+    down = False
     if first < len(piece):
-      pedal[row] = piece["pedal_before"][first]
+      down = piece["pedal_before"][first]
     elif first:
       last = piece[first - 1]
       changed = last["key"] >= PEDAL_DOWN
-      pedal[row] = (
-        last["key"] == PEDAL_DOWN if changed else last["pedal_before"]
-      )
-    rows.append(piece[low[row] : high[row]])
+      down = last["key"] == PEDAL_DOWN if changed else last["pedal_before"]
+    events, part, pedal[row] = split_piece(
+      piece[low[row] : high[row]],
+      example,
+      bool(down),
+      (now - reach) * tempo,
+      start * tempo - 1e-3,
+    )
+    rows.append(events)
+    parts.append(part)
   width = max(1, max(len(row) for row in rows))
   padded = np.zeros((count, width), corpora[0].events.dtype)
   valid = np.zeros((count, width), bool)
-  for index, row in enumerate(rows):
+  players = np.zeros((count, width), np.int32)
+  for index, (row, part) in enumerate(zip(rows, parts, strict=True)):
     padded[index, : len(row)] = row
+    players[index, : len(row)] = part
     valid[index, : len(row)] = True
   tempo = examples["tempo"].astype(np.float64)[:, None]
   offset = padded["time_ms"] / tempo - examples["now_ms"][:, None]
@@ -171,8 +187,14 @@ def _gather(
   ).astype(np.int32)
   valid &= step < after_steps
   longest_ms = codec.config.longest_steps * step_ms
-  duration = np.minimum(padded["duration_ms"] / tempo, longest_ms)
-  return Events(step, offset, duration, key, velocity, valid, pedal)
+  duration = padded["duration_ms"] / tempo
+  # Notes after now too, however short.
+  ends_after = np.floor((offset + duration) / step_ms + 0.5) > 0
+  unfinished = is_note & (ends_after | (step >= 0))
+  duration = np.minimum(duration, longest_ms)
+  return Events(
+    step, offset, duration, key, velocity, valid, pedal, players, unfinished
+  )
 
 
 def _sides(
@@ -180,10 +202,26 @@ def _sides(
   corpora: list[Corpus],
   examples: np.ndarray,
   target_steps: int,
+  partner: bool,
 ) -> tuple[Side, Side]:
   longest = codec.config.longest_steps
   events = _gather(codec, examples, corpora, longest, target_steps)
-  return both_sides(codec, events, examples["context_steps"], target_steps)
+  if not partner:
+    events.valid[events.part == 1] = False
+    events.pedal_at_start[:, 1] = False
+  context, after = both_sides(
+    codec, events, examples["context_steps"], target_steps
+  )
+  return context, _as_known(after, examples, codec.config.step_ms)
+
+
+def _as_known(side: Side, examples: np.ndarray, step_ms: int) -> Side:
+  """The frames after *now* in the order of knowledge; ties are our own's."""
+  late_ms = np.where(side.part == 1, examples["delay_ms"][side.row], 0)
+  known_ms = side.step * step_ms + late_ms
+  order = np.lexsort((side.place, side.part, known_ms, side.row))
+  row, _, step, codes, part = (field[order] for field in side)
+  return Side(row, side.place, step, codes, part)
 
 
 def frame_counts(
@@ -191,13 +229,15 @@ def frame_counts(
   corpora: list[Corpus],
   examples: Shaped[np.ndarray, " n"],
   target_steps: int,
+  *,
+  partner: bool = True,
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-  """Context frames and own events of each example."""
-  context, own = _sides(codec, corpora, examples, target_steps)
+  """Context frames and frames after *now* of each example."""
+  context, after = _sides(codec, corpora, examples, target_steps, partner)
   count = len(examples)
   return (
     np.bincount(context.row, minlength=count),
-    np.bincount(own.row, minlength=count),
+    np.bincount(after.row, minlength=count),
   )
 
 
@@ -209,6 +249,7 @@ def cut_examples(
   context_frames: int,
   target_frames: int,
   target_steps: int,
+  partner: bool = True,
 ) -> tuple[Batch, Bool[np.ndarray, " n"]]:
   """Cuts a padded batch.
 
@@ -217,16 +258,18 @@ def cut_examples(
     corpora: What `examples` index.
     examples: `EXAMPLE_DTYPE`.
     context_frames: Width of the context; the newest frames are kept.
-    target_frames: Width of the targets, END included. An example with more
-      events is capped: its targets are cut and it carries no END.
+    target_frames: Positions of the decoder. An example with more frames
+      after *now* than one less is capped.
     target_steps: Length of the targets, 10 ms steps.
+    partner: False leaves the partner's events out.
 
   Returns:
     The batch, and which examples were capped.
   """
-  context, own = _sides(codec, corpora, examples, target_steps)
+  context, after = _sides(codec, corpora, examples, target_steps, partner)
   count, levels = len(examples), codec.vocabulary.levels
   vocabulary = codec.vocabulary
+  delay_ms = examples["delay_ms"].astype(np.int32)
 
   context_ids = np.full((count, context_frames, levels), PAD, np.int32)
   context_time = np.zeros((count, context_frames), np.int32)
@@ -236,29 +279,46 @@ def cut_examples(
   at = (context.row[kept], place[kept])
   context_ids[at] = vocabulary.to_ids(context.codes[kept])
   context_time[at] = context.step[kept]
+  context_part = np.zeros((count, context_frames), np.int32)
+  context_part[at] = part_ids(context.part[kept], delay_ms[at[0]])
 
-  targets = np.full((count, target_frames, levels), PAD, np.int32)
-  weights = np.zeros((count, target_frames, levels), bool)
   input_ids = np.full((count, target_frames, levels), PAD, np.int32)
   input_time = np.zeros((count, target_frames), np.int32)
-  ids = vocabulary.to_ids(own.codes)
-  fits = own.place < target_frames
-  at = (own.row[fits], own.place[fits])
-  targets[at] = ids[fits]
-  weights[at] = own.codes[fits] >= 0
-  later = own.place + 1 < target_frames
-  at = (own.row[later], own.place[later] + 1)
-  input_ids[at] = ids[later]
-  input_time[at] = own.step[later]
+  input_part = np.zeros((count, target_frames), np.int32)
+  ids = vocabulary.to_ids(after.codes)
+  fits = after.place + 1 < target_frames
+  at = (after.row[fits], after.place[fits] + 1)
+  input_ids[at] = ids[fits]
+  input_time[at] = after.step[fits]
+  input_part[at] = part_ids(after.part[fits], delay_ms[at[0]])
 
-  events = np.bincount(own.row, minlength=count)
-  capped = events >= target_frames
-  rows = np.flatnonzero(~capped)
-  end = np.full(levels, NONE, np.int32)
-  end[0] = vocabulary.to_ids(codec.end_frame())[0]
-  targets[rows, events[rows]] = end
-  weights[rows, events[rows], 0] = True
-  return (
-    Batch(context_ids, context_time, input_ids, input_time, targets, weights),
-    capped,
+  # Own events of all rows end to end, each row's END after its last.
+  is_own = after.part == 0
+  own = np.bincount(after.row[is_own], minlength=count)
+  first = np.cumsum(own + 1) - (own + 1)
+  codes = np.tile(codec.end_frame(), (int(np.sum(own + 1)), 1))
+  total = np.cumsum(is_own)
+  codes[total[is_own] - 1 + after.row[is_own]] = after.codes[is_own]
+  next_ids = vocabulary.to_ids(codes)
+  # At each position: how many own events came up to it.
+  heard = np.zeros((count, target_frames), np.int64)
+  heard[at] = is_own[fits]
+  heard = np.cumsum(heard, axis=1)
+  frames = np.bincount(after.row, minlength=count)
+  used = np.arange(target_frames) <= frames[:, None]
+  which = (first[:, None] + heard)[used]
+  targets = np.full((count, target_frames, levels), PAD, np.int32)
+  weights = np.zeros((count, target_frames, levels), bool)
+  targets[used] = next_ids[which]
+  weights[used] = codes[which] >= 0
+  batch = Batch(
+    context_ids,
+    context_time,
+    input_ids,
+    input_time,
+    targets,
+    weights,
+    context_part,
+    input_part,
   )
+  return batch, frames >= target_frames

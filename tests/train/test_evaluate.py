@@ -1,6 +1,7 @@
 """The held-out protocol counts everything once."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -14,7 +15,9 @@ from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.continuations import unpack_piece
 from magenta_midi.train.corpus import join_corpora, pack_scores
-from magenta_midi.train.evaluate import evaluate, protocol_windows
+from magenta_midi.train.evaluate import Players, evaluate, protocol_windows
+from magenta_midi.train.losses import level_logits
+from magenta_midi.train.windows import cut_examples
 
 CODEC = NoteCodec()
 EVENT = EventCodec()
@@ -138,3 +141,127 @@ def test_removing_the_context_changes_the_score(corpus):
   without = evaluate(model, CODEC, corpus, context=False)
   assert abs(with_context.nats_per_note - without.nats_per_note) > 1e-4
   assert jax.default_backend() == "cpu"
+
+
+@pytest.fixture(scope="module")
+def duet():
+  """A melody over chords, 7 s; no key is in both."""
+  rng = np.random.default_rng(5)
+  onset = np.sort(rng.uniform(0, 7, 60)).round(3)
+  onset[:2] = 0.0
+  part = rng.integers(0, 2, 60)
+  part[:2] = 0, 1
+  return Score.from_arrays(
+    onset_s=onset,
+    duration_s=rng.uniform(0.05, 2.0, 60).round(3),
+    key=np.where(part == 0, 70, 40) + rng.integers(0, 25, 60),
+    velocity=rng.integers(20, 110, 60),
+    part=part,
+    pedal=[(t, i % 2 == 0, 1) for i, t in enumerate(np.arange(0.5, 7, 0.9))],
+    part_names=("melody", "piano"),
+  )
+
+
+def duet_model():
+  config = preset(
+    "tiny",
+    level_sizes=CODEC.vocabulary.level_sizes,
+    reserved=RESERVED,
+    parts=9,
+  )
+  model = Depthformer(config, rngs=nnx.Rngs(4))
+  # Far from uniform, so that nothing is right by chance.
+  model.logits_dense.kernel[...] = 8 * model.logits_dense.kernel[...]
+  model.eval()
+  return model
+
+
+def slow_nats(model, codec, corpus, players):
+  """The same sum, event by event."""
+  examples = players.split(protocol_windows(corpus, 1000), corpus)
+  total, notes, late = 0.0, 0, players.delay_ms // 10
+  batch, _ = cut_examples(
+    codec,
+    [corpus],
+    examples,
+    context_frames=128,
+    target_frames=64,
+    target_steps=200,
+  )
+  logits = [
+    np.asarray(x, np.float64)
+    for x in level_logits(model, jax.tree.map(jnp.asarray, batch))
+  ]
+  codes = codec.vocabulary.to_codes(batch.targets)
+  for row in range(len(examples)):
+    frames = int(batch.weights[row, :, 0].sum()) - 1
+    own_step = earliest = 0
+    for position in range(frames + 1):
+      if position and batch.input_part[row, position]:
+        earliest = int(batch.input_time[row, position]) + late + 1
+      elif position:
+        own_step = int(batch.input_time[row, position])
+      logit = logits[0][row, position]
+      chance = np.exp(logit - logit.max())
+      step = own_step + np.arange(401.0)
+      step[-1] = np.inf
+      chance = np.where(step >= earliest, chance, 0)
+      chance /= chance.sum()
+      until = 200
+      if position < frames:
+        if batch.input_part[row, position + 1] == 0:
+          code = codes[row, position]
+          total -= np.log(chance[code[0]])
+          for level in range(1, 4):
+            if code[level] >= 0:
+              logit = logits[level][row, position]
+              odds = np.exp(logit - logit.max())
+              total -= np.log(odds[code[level]] / odds.sum())
+          notes += code[1] < 128
+          continue
+        until = int(batch.input_time[row, position + 1]) + late + 1
+      until = max(min(until, 200), earliest)
+      total -= np.log(chance[step >= until].sum())
+  return total, notes
+
+
+@pytest.mark.parametrize(
+  ("mode", "swapped", "delay_ms"),
+  [("tracks", False, 0), ("tracks", True, 150), ("hands", True, 57)],
+)
+def test_own_nats_beside_a_partner(duet, mode, swapped, delay_ms):
+  corpus = pack_scores([("duet", duet)])
+  players = Players(mode=mode, swapped=swapped, delay_ms=delay_ms)
+  model = duet_model()
+  found = evaluate(model, CODEC, corpus, players=players)
+  total, notes = slow_nats(model, CODEC, corpus, players)
+  assert found.notes.sum() == notes
+  if mode == "tracks":
+    assert notes == np.count_nonzero(duet.notes["part"] == int(swapped))
+  assert found.nats.sum() == pytest.approx(total, rel=1e-3)
+
+
+def test_a_partner_not_heard_is_not_there(duet):
+  model = duet_model()
+  corpus = pack_scores([("duet", duet)])
+  deaf = Players(mode="tracks", delay_ms=40, heard=False)
+  alone = evaluate(model, CODEC, pack_scores([("melody", duet.select(0))]))
+  found = evaluate(model, CODEC, corpus, players=deaf)
+  np.testing.assert_allclose(found.nats, alone.nats, rtol=1e-4)
+  heard = evaluate(
+    model, CODEC, corpus, players=Players(mode="tracks", delay_ms=40)
+  )
+  assert abs(heard.nats.sum() / alone.nats.sum() - 1) > 1e-3
+
+
+@pytest.mark.parametrize(
+  ("players", "message"),
+  [
+    (Players(mode="trio"), "mode must be one of solo, tracks"),
+    (Players(mode="hands", delay_ms=151), r"delay_ms must be in 0..150"),
+    (Players(mode="tracks"), "no piece has a track named melody"),
+  ],
+)
+def test_players_that_cannot_be(corpus, players, message):
+  with pytest.raises(ValueError, match=message):
+    evaluate(duet_model(), CODEC, corpus, players=players)

@@ -12,10 +12,17 @@ from magenta_midi.model.checkpoint import (
   flat_parameters,
   load_checkpoint,
 )
+from magenta_midi.tokens.event import EventCodec
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.batches import BUCKETS, BatchStream, bucket_of
 from magenta_midi.train.corpus import pack_scores
-from magenta_midi.train.loop import TrainConfig, Trainer, learning_rate, train
+from magenta_midi.train.loop import (
+  TrainConfig,
+  Trainer,
+  learning_rate,
+  model_config,
+  train,
+)
 from magenta_midi.train.windows import Augmentation
 
 CODEC = NoteCodec()
@@ -51,9 +58,18 @@ def config(**changes):
   return TrainConfig(**(values | changes))
 
 
-@pytest.mark.parametrize("dropout_rate", [0.0, 0.1])
-def test_a_killed_run_continues_exactly(tmp_path, corpus, dropout_rate):
-  settings = config(model=dict(dropout_rate=dropout_rate))
+@pytest.mark.parametrize(
+  ("dropout_rate", "partners"),
+  [
+    (0.0, dict(solo=1.0)),
+    (0.1, dict(solo=1.0)),
+    (0.0, dict(solo=0.2, hands=0.4, turns=0.4)),
+  ],
+)
+def test_a_killed_run_continues_exactly(
+  tmp_path, corpus, dropout_rate, partners
+):
+  settings = config(model=dict(dropout_rate=dropout_rate), partners=partners)
   unbroken = tmp_path / "unbroken"
   train(settings, CODEC, [corpus], [1.0], corpus, unbroken)
   broken = Trainer(settings, CODEC, [corpus], [1.0])
@@ -71,6 +87,19 @@ def test_a_killed_run_continues_exactly(tmp_path, corpus, dropout_rate):
   expected = flat_parameters(whole)
   for name, array in flat_parameters(resumed.current_model()).items():
     np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_a_run_with_partners_tells_them_apart():
+  duet = config(partners=dict(solo=0.5, hands=0.5))
+  assert model_config(duet, CODEC).parts == 9
+  alone = config(partners=dict(solo=1.0, hands=0.0))
+  assert model_config(alone, CODEC).parts == 2
+  with pytest.raises(ValueError, match=r"needs parts of at least 9.*got 2"):
+    model_config(config(partners=dict(turns=1.0), model=dict(parts=2)), CODEC)
+  with pytest.raises(ValueError, match="'event' knows no partner"):
+    model_config(duet, EventCodec())
+  with pytest.raises(ValueError, match="unknown partners duo"):
+    config(partners=dict(duo=1.0))
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path, corpus):

@@ -116,6 +116,27 @@ def test_the_same_codec_brings_its_vocabulary(tmp_path):
   }
 
 
+def test_partners_stand_beside_the_own_player(tmp_path):
+  codec = dict(name="note", settings={})
+  checkpoint = stored(tmp_path / "solo", midi_config(), codec)
+  model = Depthformer(midi_config(parts=9), rngs=nnx.Rngs(0))
+  taken = warm_start(model, checkpoint, CODEC)
+  assert taken.fresh == ()
+  name = "part_embedder.embedding"
+  table = flat_parameters(model)[name]
+  np.testing.assert_array_equal(table[0], checkpoint.read(name)[0])
+  # Told apart from the own player, and in equal steps by delay.
+  apart = np.linalg.norm(table[1:] - table[0], axis=1)
+  assert (apart > 2 * np.linalg.norm(table[0])).all()
+  steps = np.diff(table[1:], axis=0)
+  np.testing.assert_allclose(steps, np.tile(steps[:1], (7, 1)), atol=1e-6)
+  assert np.linalg.norm(steps[0]) > 0.01
+  # Of a model that knows partners, they are taken as they are.
+  duet = stored(tmp_path / "duet", midi_config(parts=9), codec)
+  warm_start(model, duet, CODEC)
+  np.testing.assert_array_equal(flat_parameters(model)[name], duet.read(name))
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
@@ -183,9 +204,11 @@ def test_train_starts_from_a_checkpoint_once(capsys, tmp_path, train):
   # The same command continues, and needs the checkpoint no more.
   weights = (out / "checkpoint" / "weights.safetensors").read_bytes()
   (checkpoint / "weights.safetensors").unlink()
-  code, _, err = run(capsys, *command)
+  code, text, err = run(capsys, *command, "--json")
   assert code == 0, err
   assert "took " not in err
+  again = json.loads(text.splitlines()[-1])
+  assert again["warm_start"] == facts["warm_start"]
   assert (out / "checkpoint" / "weights.safetensors").read_bytes() == weights
 
 
@@ -238,6 +261,15 @@ def test_runs_of_older_versions_continue(capsys, tmp_path, train):
   )
   assert code == 2
   assert "holds a run with other settings" in err
+  assert f'init_from was null, now "{tmp_path / "audio"}".' in err
+  code, _, err = run(
+    capsys, *train, "--out", out, "--seed", 4, "--set", "encoder_layers=2"
+  )
+  assert code == 2
+  assert len(err.strip().splitlines()) == 1
+  # What did not change is not named.
+  named = "model.encoder_layers was not set, now 2, seed was 3, now 4"
+  assert f"(run.json): {named}. Give --out" in err
 
 
 def test_mistakes_are_one_line(capsys, tmp_path, train):

@@ -1,0 +1,349 @@
+"""What a player can change while playing, and what can be asked for.
+
+`Controls` is state: a value for each control, at any time. An `Action` is an
+event: it happens once and leaves no value behind.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+__all__ = [
+  "ACTIONS",
+  "INJECTIONS",
+  "MAX_PROMPTS",
+  "MODES",
+  "RANGES",
+  "RECORD_BYTES",
+  "TOGGLES",
+  "Action",
+  "Change",
+  "Controls",
+  "Range",
+  "changed",
+  "decode",
+  "encode",
+  "from_json",
+  "to_json",
+]
+
+MODES = ("call-response", "simultaneous", "listen")
+INJECTIONS = (
+  "both",
+  "interleave",
+  "harmonic",
+  "harmonic-strict",
+  "velocity",
+)
+TOGGLES = ("solo", "release_clashes", "muted")
+
+LOWEST_KEY, HIGHEST_KEY = 21, 108  # of a piano
+OCTAVE = 12  # the least span of a register: narrower, no chord fits
+MAX_PROMPTS = 8
+MAX_WEIGHT = 10.0
+# With quotes escaped and a weight this still fits a record.
+MAX_PROMPT_BYTES = 200
+RECORD_BYTES = 512
+
+
+class Range(NamedTuple):
+  """The values of a numeric control.
+
+  Attributes:
+    low: Least, included.
+    high: Greatest, included.
+    step: What one press of a key moves it by; of `density` a factor.
+    whole: Whether it takes whole numbers only.
+    unit: What it counts.
+  """
+
+  low: float
+  high: float
+  step: float
+  whole: bool
+  unit: str
+
+
+RANGES = {
+  "temperature": Range(0.0, 2.0, 0.05, False, "of the sampler"),
+  "guidance": Range(0.0, 8.0, 0.25, False, "weight of the style"),
+  "density": Range(0.25, 4.0, 2**0.25, False, "times the model's own rate"),
+  "register_low": Range(LOWEST_KEY, HIGHEST_KEY, 1, True, "MIDI key"),
+  "register_high": Range(LOWEST_KEY, HIGHEST_KEY, 1, True, "MIDI key"),
+  "loudness": Range(-30, 30, 2, True, "velocity, against the player's own"),
+  "mix_ratio": Range(0.0, 1.0, 0.05, False, "share of injected notes"),
+}
+
+
+class Action(StrEnum):
+  """Something to do once, now."""
+
+  HAND_OVER = "hand_over"  # end the turn of whoever plays
+  END = "end"  # bring the piece to a close
+  PANIC = "panic"  # silence, at once
+  BOOKMARK = "bookmark"  # mark the last 30 s of the take
+  QUIT = "quit"
+
+
+ACTIONS = tuple(Action)
+
+
+class Change(NamedTuple):
+  """A new value for a control.
+
+  Attributes:
+    name: A field of `Controls`, or one of those that `changed` adds.
+    value: Valid for it; plain Python values and tuples only.
+  """
+
+  name: str
+  value: Any
+
+
+class Controls(NamedTuple):
+  """All that can be changed while playing; never mutated.
+
+  Attributes:
+    mode: One of MODES.
+    temperature: Of the sampler; 0 always takes the likeliest.
+    guidance: Weight of the style against its absence; 0 is none.
+    density: Factor on the model's own rate of events.
+    register: Lowest and highest key that it may play.
+    loudness: Velocity offset against the player's own loudness.
+    injection: How the player's music enters the context, one of INJECTIONS.
+    mix_ratio: Share of the player's notes, for `interleave`.
+    prompts: Texts and their weights; a weight of 0 keeps a text at hand.
+      Weights are relative; all 0, or no prompt, is no style.
+    solo: Whether it plays on when the player has stopped.
+    release_clashes: Whether it lets go of notes that come to clash.
+    muted: Whether it is silent and only listens on.
+  """
+
+  mode: str = "call-response"
+  temperature: float = 1.0
+  guidance: float = 0.0
+  density: float = 1.0
+  register: tuple[int, int] = (LOWEST_KEY, HIGHEST_KEY)
+  loudness: int = 0
+  injection: str = "both"
+  mix_ratio: float = 0.3
+  prompts: tuple[tuple[str, float], ...] = ()
+  solo: bool = False
+  release_clashes: bool = True
+  muted: bool = False
+
+
+def changed(controls: Controls, name: str, value: Any) -> Controls:
+  """Sets one control.
+
+  Besides the fields of `Controls`: `register_low` and `register_high` move
+  one end and stop an octave short of the other; `prompt`, a (text, weight),
+  weights that prompt and adds it if it is new; `prompt_weight`, a (number
+  from 1, weight), weights one that is there.
+
+  Raises:
+    ValueError: No such control, or no such value; one line says what is.
+  """
+  match name:
+    case "mode":
+      return controls._replace(mode=_choice(name, value, MODES))
+    case "injection":
+      return controls._replace(injection=_choice(name, value, INJECTIONS))
+    case "solo" | "release_clashes" | "muted":
+      return controls._replace(**{name: _toggle(name, value)})
+    case "register":
+      return controls._replace(register=_register(value))
+    case "register_low":
+      low, high = _number(name, value), controls.register[1]
+      return controls._replace(register=(min(int(low), high - OCTAVE), high))
+    case "register_high":
+      low, high = controls.register[0], _number(name, value)
+      return controls._replace(register=(low, max(int(high), low + OCTAVE)))
+    case "prompts":
+      return controls._replace(prompts=_prompts(value))
+    case "prompt":
+      return controls._replace(prompts=_with_prompt(controls.prompts, value))
+    case "prompt_weight":
+      return controls._replace(prompts=_reweighted(controls.prompts, value))
+  if name not in RANGES:
+    raise ValueError(
+      f"no control is called {name!r}. There are: "
+      f"{', '.join((*Controls._fields, *_PARTIAL))}."
+    )
+  return controls._replace(**{name: _number(name, value)})
+
+
+# Names that `changed` takes besides the fields.
+_PARTIAL = ("register_low", "register_high", "prompt", "prompt_weight")
+
+
+def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+  if value not in choices:
+    raise ValueError(
+      f"{name} must be one of {', '.join(choices)}, got {value!r}."
+    )
+  return value
+
+
+def _toggle(name: str, value: Any) -> bool:
+  if not isinstance(value, bool | int) or value not in (0, 1):
+    raise ValueError(f"{name} must be on or off (1 or 0), got {value!r}.")
+  return bool(value)
+
+
+def _number(name: str, value: Any) -> float | int:
+  low, high, _, whole, unit = RANGES[name]
+  sort = "a whole number" if whole else "a number"
+  good = (
+    isinstance(value, int | float)
+    and not isinstance(value, bool)
+    and math.isfinite(value)
+    and low <= value <= high
+    and (not whole or value == int(value))
+  )
+  if not good:
+    raise ValueError(
+      f"{name} must be {sort} from {low:g} to {high:g} ({unit}), got {value!r}."
+    )
+  return int(value) if whole else float(value)
+
+
+def _pair(name: str, value: Any, what: str) -> tuple[Any, Any]:
+  if not isinstance(value, tuple | list) or len(value) != 2:
+    raise ValueError(f"{name} must be {what}, got {value!r}.")
+  return value[0], value[1]
+
+
+def _register(value: Any) -> tuple[int, int]:
+  low, high = _pair("register", value, "a lowest and a highest key")
+  low, high = _number("register_low", low), _number("register_high", high)
+  if high - low < OCTAVE:
+    raise ValueError(
+      f"register must span at least an octave, got {low} to {high}."
+      f" Give {OCTAVE} keys or more between them."
+    )
+  return int(low), int(high)
+
+
+def _prompt(value: Any) -> tuple[str, float]:
+  text, weight = _pair("prompt", value, "a text and a weight")
+  if not isinstance(text, str) or not text.strip() or not text.isprintable():
+    raise ValueError(f"a prompt must be one line of text, got {text!r}.")
+  text = " ".join(text.split())
+  size = len(text.encode(errors="replace"))
+  if size > MAX_PROMPT_BYTES:
+    raise ValueError(
+      f"a prompt must be at most {MAX_PROMPT_BYTES} bytes long, got {size}."
+    )
+  return text, _weight(weight)
+
+
+def _weight(value: Any) -> float:
+  if (
+    isinstance(value, bool)
+    or not isinstance(value, int | float)
+    or not 0 <= value <= MAX_WEIGHT
+  ):
+    raise ValueError(
+      f"a prompt's weight must be from 0 to {MAX_WEIGHT:g}, got {value!r}."
+    )
+  return float(value)
+
+
+def _prompts(value: Any) -> tuple[tuple[str, float], ...]:
+  if not isinstance(value, tuple | list):
+    raise ValueError(f"prompts must be a list of pairs, got {value!r}.")
+  prompts: tuple[tuple[str, float], ...] = ()
+  for prompt in value:
+    prompts = _with_prompt(prompts, prompt)
+  return prompts
+
+
+def _with_prompt(
+  prompts: tuple[tuple[str, float], ...], value: Any
+) -> tuple[tuple[str, float], ...]:
+  text, weight = _prompt(value)
+  texts = [old for old, _ in prompts]
+  if text in texts:
+    return _reweighted(prompts, (texts.index(text) + 1, weight))
+  if len(prompts) >= MAX_PROMPTS:
+    raise ValueError(
+      f"there can be at most {MAX_PROMPTS} prompts, got one more. Clear them"
+      " first."
+    )
+  return (*prompts, (text, weight))
+
+
+def _reweighted(
+  prompts: tuple[tuple[str, float], ...], value: Any
+) -> tuple[tuple[str, float], ...]:
+  number, weight = _pair("prompt_weight", value, "a number and a weight")
+  if (
+    isinstance(number, bool)
+    or not isinstance(number, int)
+    or not 1 <= number <= len(prompts)
+  ):
+    raise ValueError(
+      f"there is no prompt {number!r}; there are {len(prompts)}."
+    )
+  text = prompts[number - 1][0]
+  return (*prompts[: number - 1], (text, _weight(weight)), *prompts[number:])
+
+
+def to_json(controls: Controls) -> dict[str, Any]:
+  """Turns controls into what JSON can hold (tuples become lists there)."""
+  return controls._asdict()
+
+
+def from_json(values: Mapping[str, Any]) -> Controls:
+  """Reads what `to_json` wrote; absent controls have their defaults.
+
+  Raises:
+    ValueError: A name or a value is wrong.
+  """
+  controls = Controls()
+  for name, value in values.items():
+    controls = changed(controls, name, value)
+  return controls
+
+
+def encode(event: Change | Action) -> bytes:
+  """Writes an event as a record of at most RECORD_BYTES, for a ring.
+
+  Raises:
+    ValueError: It does not fit: several long prompts at once.
+  """
+  if isinstance(event, Action):
+    plain: Any = event.value
+  else:
+    plain = [event.name, event.value]
+  record = json.dumps(
+    plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+  ).encode()
+  if len(record) > RECORD_BYTES:
+    raise ValueError(
+      f"a change must fit {RECORD_BYTES} bytes, got {len(record)}. Send one"
+      " prompt at a time."
+    )
+  return record
+
+
+def decode(record: bytes) -> Change | Action:
+  """Reads a record, which may be padded with zeros.
+
+  Raises:
+    ValueError: It is none.
+  """
+  plain = json.loads(record.rstrip(b"\0"))
+  if isinstance(plain, str):
+    return Action(plain)
+  name, value = _pair("a record", plain, "a name and a value")
+  return Change(name, _tuples(value))
+
+
+def _tuples(value: Any) -> Any:
+  if isinstance(value, list):
+    return tuple(_tuples(item) for item in value)
+  return value

@@ -1,0 +1,131 @@
+"""A file that grows while music plays, line by line, and never waits.
+
+Whoever plays hands bytes over; a thread writes them. It holds the interpreter
+only between the system's calls, which are where a slow disk waits.
+"""
+
+import contextlib
+import os
+import queue
+import threading
+from pathlib import Path
+
+try:
+  import fcntl
+except ImportError:  # Windows
+  fcntl = None
+
+__all__ = ["Journal", "in_use"]
+
+# What a disk may owe us: an hour of dense playing.
+_MOST_WAITING_BYTES = 8 * 2**20
+
+
+def _lock(fd: int) -> bool:
+  """Takes the file for this process, until it ends or closes the file."""
+  try:
+    if fcntl is not None:
+      fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+      import msvcrt
+
+      # Far behind the end, so that the file itself can still be read.
+      os.lseek(fd, 1 << 30, os.SEEK_SET)
+      msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+  except OSError:
+    return False
+  return True
+
+
+def in_use(path: Path) -> bool:
+  """Whether a running process writes this journal."""
+  try:
+    fd = os.open(path, os.O_RDWR)
+  except OSError:
+    return False
+  try:
+    return not _lock(fd)
+  finally:
+    os.close(fd)
+
+
+class Journal:
+  """Appends to a new file.
+
+  Attributes:
+    error: Why it no longer writes; None while it does.
+  """
+
+  def __init__(self, path: Path, header: bytes):
+    """Makes the file and writes its header, to the disk.
+
+    Raises:
+      OSError: It is there already, or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    self._fd = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
+    self.error: OSError | None = None
+    try:
+      _lock(self._fd)
+      _write_all(self._fd, header)
+      os.fsync(self._fd)
+    except BaseException:
+      os.close(self._fd)
+      with contextlib.suppress(OSError):
+        path.unlink()
+      raise
+    self._queue: queue.SimpleQueue[tuple[bytes, bool] | None] = (
+      queue.SimpleQueue()
+    )
+    # Each is counted by one thread only.
+    self._given_bytes = self._written_bytes = 0
+    self._thread = threading.Thread(
+      target=self._run, name="journal", daemon=True
+    )
+    self._thread.start()
+
+  def write(self, data: bytes, *, to_disk: bool) -> None:
+    """Hands over whole lines; never waits, never raises.
+
+    Args:
+      data: What to append.
+      to_disk: Whether to have the system write it down now, so that it is
+        there even after a power cut.
+    """
+    waiting = self._given_bytes - self._written_bytes
+    if self.error is None and waiting > _MOST_WAITING_BYTES:
+      self.error = TimeoutError(None, "the disk does not answer")
+    if self.error is None:
+      self._given_bytes += len(data)
+      self._queue.put((data, to_disk))
+
+  def close(self, timeout_s: float | int = 5) -> None:
+    """Waits until all is written; a second time does nothing."""
+    if self._thread is None:
+      return
+    self._queue.put(None)
+    self._thread.join(timeout_s)
+    if self._thread.is_alive():
+      # Its file stays open: the disk may come back.
+      self.error = TimeoutError(None, "the disk does not answer")
+    else:
+      os.close(self._fd)
+    self._thread = None
+
+  def _run(self) -> None:
+    while (batch := self._queue.get()) is not None:
+      data, to_disk = batch
+      if self.error is not None:
+        continue
+      try:
+        _write_all(self._fd, data)
+        if to_disk:
+          os.fsync(self._fd)
+        self._written_bytes += len(data)
+      except OSError as error:
+        self.error = error
+
+
+def _write_all(fd: int, data: bytes) -> None:
+  while data:
+    data = data[os.write(fd, data) :]

@@ -1,0 +1,273 @@
+"""The process that holds the model: hears, plans, sends plans to the ports."""
+
+import contextlib
+import dataclasses
+import gc
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from magenta_midi.live.bars import Bars
+from magenta_midi.live.controls import (
+  Action,
+  Change,
+  Controls,
+  changed,
+  decode,
+)
+from magenta_midi.live.engine import (
+  Command,
+  End,
+  EngineSettings,
+  Panic,
+  Release,
+  Replan,
+)
+from magenta_midi.live.records import (
+  pack_end,
+  pack_panic,
+  pack_plan,
+  pack_release,
+  unpack_message,
+  unpack_sounded,
+)
+from magenta_midi.live.ring import Ring
+
+__all__ = ["ModelConfig", "run_model"]
+
+# The application is told how things stand so often.
+SNAPSHOT_NS = 80_000_000
+IDLE_S = 0.0007
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+  """What the model's process is started with.
+
+  Attributes:
+    checkpoint: A folder; None: the embedded one.
+    settings: Of the engine.
+    controls: At the start.
+    journal: File to which calls and decisions of the engine are appended, a
+      JSON line each; None: nowhere.
+    t0_ns: `perf_counter_ns` at the session's time 0.
+    parent: Process that this one must not outlive.
+  """
+
+  checkpoint: str | None = None
+  settings: EngineSettings = dataclasses.field(default_factory=EngineSettings)
+  controls: Controls = dataclasses.field(default_factory=Controls)
+  journal: str | None = None
+  t0_ns: int = 0
+  parent: int = 0
+
+
+class _Model:
+  """The loop's state."""
+
+  def __init__(self, config: ModelConfig, rings: dict[str, str]):
+    self.config = config
+    self.rings = {name: Ring.attach(value) for name, value in rings.items()}
+    self.running = True
+    self._journal: IO[str] | None = None
+    self._lines: list[str] = []
+    self._snapshot_ns = 0
+    self._busy_ns = 0
+
+  def now_ns(self) -> int:
+    return time.perf_counter_ns() - self.config.t0_ns
+
+  def tell(self, **news: Any) -> None:
+    """News for the application."""
+    self.rings["status"].put(json.dumps(news).encode())
+
+  def load(self) -> None:
+    """Loads and compiles everything."""
+    self.tell(state="loading")
+    from magenta_midi.api import MagentaMidi
+    from magenta_midi.live.compilations import CompilationCounter
+    from magenta_midi.live.session import make_engine
+    from magenta_midi.live.trace import TracedEngine
+
+    config = self.config
+    self.mm = MagentaMidi.load(config.checkpoint)
+    engine = make_engine(
+      self.mm.generator,
+      self.mm.default_sampling,
+      config.controls,
+      settings=config.settings,
+    )
+    done = 0
+
+    def progress() -> None:
+      nonlocal done
+      done += 1
+      self.tell(state="compiling", done=done)
+
+    engine.warm_up(progress)
+    self.plain = engine
+    self.engine = TracedEngine(engine, self._write)
+    if config.journal:
+      path = Path(config.journal)
+      self._journal = path.open("a", encoding="utf-8")
+    self.counter = CompilationCounter()
+
+  def _write(self, entry: list[Any]) -> None:
+    if self._journal is not None:
+      self._lines.append(json.dumps(entry, separators=(",", ":")))
+
+  def run(self) -> None:
+    """Until asked to end."""
+    # What was played before "ready" is heard too: it is the context.
+    self.tell(
+      state="ready",
+      sha256=self.mm.config.get("sha256"),
+      checkpoint=self.mm.checkpoint,
+    )
+    with self.counter:
+      while self.running:
+        self._hear()
+        started_ns = self.now_ns()
+        job = self.engine.next_job(started_ns)
+        if job is None:
+          self._rest(started_ns)
+          continue
+        for command in job.run(started_ns):
+          self._say(command)
+        self._busy_ns += self.now_ns() - started_ns
+
+  def _hear(self) -> None:
+    engine = self.engine
+    for packed in self.rings["to_model"].drain():
+      engine.receive(unpack_message(packed))
+    for packed in self.rings["feedback"].drain():
+      engine.feedback(unpack_sounded(packed))
+    for packed in self.rings["changes"].drain():
+      self._change(decode(packed))
+
+  def _change(self, event: Change | Action) -> None:
+    now_ns = self.now_ns()
+    if isinstance(event, Action):
+      if event is Action.QUIT:
+        self.running = False
+      else:
+        self.engine.act(event.value, now_ns)
+      return
+    if event.name == "bars":
+      self.engine.set_bars(Bars(*event.value))
+      return
+    try:
+      controls = changed(self.plain.controls, event.name, event.value)
+    except ValueError as error:
+      self.tell(problem=str(error))
+      return
+    self.engine.set_controls(controls, now_ns)
+    if controls.prompts and event.name.startswith("prompt"):
+      self._set_style(controls)
+
+  def _set_style(self, controls: Controls) -> None:
+    weighted = [(text, w) for text, w in controls.prompts if w > 0]
+    if not weighted or not self.mm.hears_style:
+      self.engine.set_style(None)
+      return
+    try:
+      embedding = self.mm.embed_style(weighted)
+    except ValueError as error:
+      self.tell(problem=str(error))
+      return
+    rows = self.mm.style_model.tokenize(embedding)
+    self.engine.set_style([int(row) for row in rows])
+
+  def _say(self, command: Command) -> None:
+    commands = self.rings["commands"]
+    match command:
+      case Replan(from_ns, events, reacts_to, why):
+        packed = pack_plan(from_ns, events, reacts_to, why)
+      case Release(within_ns, keys):
+        packed = pack_release(within_ns, keys)
+      case End():
+        packed = pack_end()
+      case Panic():
+        packed = pack_panic()
+    commands.put(packed)
+
+  def _rest(self, now_ns: int) -> None:
+    if now_ns - self._snapshot_ns >= SNAPSHOT_NS:
+      share = self._busy_ns / max(1, now_ns - self._snapshot_ns)
+      self._snapshot_ns, self._busy_ns = now_ns, 0
+      self._tell_snapshot(now_ns, share)
+      self._flush()
+      if self.config.parent and os.getppid() != self.config.parent:
+        self.running = False
+      return
+    time.sleep(IDLE_S)
+
+  def _tell_snapshot(self, now_ns: int, share: float) -> None:
+    engine = self.plain
+    chord = engine.harmony.chord(now_ns)
+    plan = [
+      (event.key, event.time_ns, event.duration_ns)
+      for event in engine.planner.planned
+      if hasattr(event, "key")
+    ]
+    self.tell(
+      now_ns=now_ns,
+      mode=engine.controls.mode,
+      replying=engine.replying,
+      busy=round(share, 3),
+      chord=chord.name if chord is not None else "",
+      key=str(engine.harmony.key(now_ns) or ""),
+      plan=plan[:24],
+      compiles=self.counter.count,
+      controls=engine.controls._asdict(),
+    )
+
+  def _flush(self) -> None:
+    for entry in self.plain.drain_log():
+      self._write(["d", entry])
+    if self._journal is None or not self._lines:
+      return
+    lines, self._lines = self._lines, []
+    try:
+      self._journal.write("\n".join(lines) + "\n")
+      self._journal.flush()
+    except OSError as error:
+      self._journal = None
+      self.tell(problem=f"the session is no longer recorded: {error}")
+
+  def close(self) -> None:
+    """Ends; what was decided last is still written."""
+    if hasattr(self, "plain"):
+      with contextlib.suppress(Exception):
+        self._flush()
+    if self._journal is not None:
+      with contextlib.suppress(OSError):
+        self._journal.close()
+    for ring in self.rings.values():
+      ring.close()
+
+
+def run_model(config: ModelConfig, rings: dict[str, str]) -> None:
+  """The process's main function."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  model = _Model(config, rings)
+
+  def stop(number: int, frame: object) -> None:
+    model.running = False
+
+  signal.signal(signal.SIGTERM, stop)
+  try:
+    try:
+      model.load()
+    except (ValueError, OSError) as error:
+      model.tell(state="failed", problem=str(error))
+      return
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    model.run()
+  finally:
+    model.close()

@@ -1,0 +1,231 @@
+"""A recording played into the duet on a virtual clock.
+
+The same engine and performer as live; time advances by a table of costs, so
+two runs are identical to the byte and faster than real time.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from magenta_midi.live.costs import CostTable
+from magenta_midi.live.engine import (
+  Command,
+  End,
+  Engine,
+  Panic,
+  Release,
+  Replan,
+)
+from magenta_midi.live.events import (
+  SECOND,
+  Message,
+  is_note_off,
+  is_note_on,
+)
+from magenta_midi.live.meters import Meters
+from magenta_midi.live.performer import Performer
+from magenta_midi.live.trace import TracedEngine
+from magenta_midi.midi.score import Score
+
+__all__ = ["Replay", "ReplayResult", "messages_of"]
+
+# Played on after the recording's end: the last reply, and its ring.
+TAIL_NS = 20 * SECOND
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplayResult:
+  """What a replay gave.
+
+  Attributes:
+    sent: What the model played, in order.
+    heard: What the player did.
+    seconds: Length of the session.
+    report: Figures; see `Meters.report`.
+    trace: The engine's calls, to play it again.
+    log: Its decisions.
+  """
+
+  sent: list[Message]
+  heard: list[Message]
+  seconds: float
+  report: dict[str, Any]
+  trace: list[list[Any]]
+  log: list[dict[str, Any]]
+
+
+def messages_of(score: Score, *, channel: int = 1) -> list[Message]:
+  """A recording as a keyboard would send it; its parts become one."""
+  merged = score.merged()
+  status = channel - 1
+  # At one time: pedal up, note-offs, pedal down, note-ons.
+  rows: list[tuple[int, int, bytes]] = []
+  for note in merged.notes:
+    onset = round(float(note["onset_s"]) * SECOND)
+    end = onset + max(1, round(float(note["duration_s"]) * SECOND))
+    key, velocity = int(note["key"]), int(note["velocity"])
+    rows.append((onset, 3, bytes((0x90 | status, key, velocity))))
+    rows.append((end, 1, bytes((0x80 | status, key, 64))))
+  for change in merged.pedals:
+    down = bool(change["down"])
+    data = bytes((0xB0 | status, 64, 127 if down else 0))
+    rows.append((round(float(change["time_s"]) * SECOND), 2 * down, data))
+  if len(merged.pedals) and merged.pedals[-1]["down"]:
+    # Nobody stays on the pedal for ever.
+    end_ns = max(row[0] for row in rows)
+    rows.append((end_ns, 0, bytes((0xB0 | status, 64, 0))))
+  rows.sort()
+  return [Message(time_ns, data) for time_ns, _, data in rows]
+
+
+class Replay:
+  """One run.
+
+  Args:
+    engine: Warmed up or not: nothing is timed by a real clock.
+    performer: What the engine plays through.
+    costs: How long jobs take.
+  """
+
+  def __init__(self, engine: Engine, performer: Performer, costs: CostTable):
+    self.trace: list[list[Any]] = []
+    self._engine = TracedEngine(engine, self.trace.append)
+    self._plain = engine
+    self._performer = performer
+    self._costs = costs
+    self._meters = Meters(engine.settings.horizon_ns)
+    self._sent: list[Message] = []
+    self._inbox: list[Message] = []
+
+  def run(
+    self,
+    messages: Sequence[Message],
+    *,
+    actions: Sequence[tuple[int, str]] = (),
+    on_progress: Callable[[float], None] = lambda seconds: None,
+  ) -> ReplayResult:
+    """Plays the messages in.
+
+    Args:
+      messages: The player's, in order of time.
+      actions: Times and names of actions (`hand_over`, `end`, `panic`).
+      on_progress: Called with the session's time, s.
+    """
+    end_ns = (messages[-1].time_ns if messages else 0) + TAIL_NS
+    waiting = list(messages)[::-1]
+    asked = sorted(actions)[::-1]
+    now_ns = 0
+    log: list[dict[str, Any]] = []
+    next_progress = 0
+    while now_ns < end_ns:
+      self._deliver()
+      while asked and asked[-1][0] <= now_ns:
+        self._engine.act(asked.pop()[1], now_ns)
+      job = self._engine.next_job(now_ns)
+      if job is None:
+        wake = min(self._plain.next_wake_ns(now_ns), end_ns)
+        if waiting:
+          wake = min(wake, waiting[-1].time_ns)
+        if asked:
+          wake = min(wake, asked[-1][0])
+        now_ns = max(now_ns + 1, wake)
+        self._advance(now_ns, waiting)
+      else:
+        commands = job.run(now_ns)
+        now_ns += self._costs.ns(job.name, job.units)
+        self._advance(now_ns, waiting)
+        for command in commands:
+          self._apply(command, now_ns)
+        # What is due already goes out at once.
+        self._advance(now_ns, waiting)
+      self._tick(now_ns)
+      log += self._plain.drain_log()
+      if now_ns >= next_progress:
+        on_progress(now_ns / SECOND)
+        next_progress = now_ns + SECOND
+    self._sent += self._performer.close(now_ns)
+    self._deliver()
+    return ReplayResult(
+      sent=self._sent,
+      heard=list(messages),
+      seconds=now_ns / SECOND,
+      report=self._report(messages),
+      trace=self.trace,
+      log=log,
+    )
+
+  def _deliver(self) -> None:
+    inbox, self._inbox = self._inbox, []
+    for message in inbox:
+      self._engine.receive(message)
+    for sounded in self._performer.feedback():
+      self._engine.feedback(sounded)
+
+  def _advance(self, to_ns: int, waiting: list[Message]) -> None:
+    """The ports' side up to a time: inputs and what is due, in order."""
+    while True:
+      due = self._performer.next_due_ns()
+      heard = waiting[-1].time_ns if waiting else to_ns + 1
+      first = min(to_ns + 1 if due is None else due, heard)
+      if first > to_ns:
+        return
+      if heard <= first:
+        message = waiting.pop()
+        self._performer.hear(message)
+        self._inbox.append(message)
+      else:
+        self._send(first)
+
+  def _send(self, now_ns: int) -> None:
+    for message in self._performer.due(now_ns):
+      self._meters.jitter_ms.append(max(0.0, (now_ns - message.time_ns) / 1e6))
+      self._sent.append(Message(now_ns, message.data))
+
+  def _apply(self, command: Command, now_ns: int) -> None:
+    performer, meters = self._performer, self._meters
+    match command:
+      case Replan(from_ns, events, reacts_to, why):
+        performer.plan(from_ns, events)
+        meters.planned(now_ns)
+        if why == "reply":
+          meters.first_note_ms.append((now_ns - reacts_to[0]) / 1e6)
+        else:
+          meters.answered(reacts_to, now_ns)
+      case Release(within_ns, keys):
+        performer.release(now_ns, within_ns=within_ns, keys=keys)
+      case End():
+        performer.end(now_ns)
+      case Panic():
+        self._sent += performer.panic(now_ns)
+
+  def _tick(self, now_ns: int) -> None:
+    engine = self._plain
+    together = engine.controls.mode == "simultaneous"
+    self._meters.tick(
+      now_ns,
+      plays=self._performer.next_due_ns() is not None,
+      counts=together or engine.replying,
+    )
+
+  def _report(self, messages: Sequence[Message]) -> dict[str, Any]:
+    report = self._meters.report()
+    notes_out = sum(is_note_on(m.data) for m in self._sent)
+    return {
+      **report,
+      "notes_in": sum(is_note_on(m.data) for m in messages),
+      "notes_out": notes_out,
+      "stuck_notes": stuck_notes(self._sent),
+      "clips": dict(sorted(self._performer.clips.items())),
+    }
+
+
+def stuck_notes(sent: Sequence[Message]) -> int:
+  """Keys that were struck and never lifted."""
+  open_keys: set[int] = set()
+  for message in sent:
+    if is_note_on(message.data):
+      open_keys.add(message.data[1])
+    elif is_note_off(message.data):
+      open_keys.discard(message.data[1])
+  return len(open_keys)

@@ -1,0 +1,209 @@
+"""A session: made, written down, and played again."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magenta_midi.generate.sampling import Sampling
+from magenta_midi.generate.streaming import Generator
+from magenta_midi.live.controls import Controls, changed, from_json, to_json
+from magenta_midi.live.engine import Engine, EngineSettings, Replan
+from magenta_midi.live.events import (
+  Message,
+  PlannedNote,
+  PlannedPedal,
+  is_note_on,
+)
+from magenta_midi.live.limits import Limits
+from magenta_midi.live.performer import Performer
+from magenta_midi.live.score_messages import duet_score
+from magenta_midi.live.trace import run_trace
+from magenta_midi.live.turns import TurnSettings
+from magenta_midi.midi.score import Score
+
+if TYPE_CHECKING:
+  from magenta_midi.api import MagentaMidi
+
+__all__ = [
+  "OWN_CHANNEL",
+  "load_session",
+  "make_engine",
+  "make_performer",
+  "parse_controls",
+  "play_session_again",
+  "session_json",
+]
+
+FORMAT = 1
+OWN_CHANNEL = 2
+
+
+def make_engine(
+  generator: Generator,
+  sampling: Sampling,
+  controls: Controls,
+  *,
+  seed: int = 0,
+  settings: EngineSettings | None = None,
+) -> Engine:
+  """An engine with the checkpoint's sampling."""
+  settings = settings or EngineSettings(seed=seed)
+  return Engine(
+    generator, settings=settings, controls=controls, sampling=sampling
+  )
+
+
+def make_performer(
+  *, channel: int = OWN_CHANNEL, shared: bool = False
+) -> Performer:
+  """A performer with the usual limits."""
+  return Performer(limits=Limits(), channel=channel, shared=shared)
+
+
+def parse_controls(settings: Sequence[str], **given: Any) -> Controls:
+  """Controls from `NAME=VALUE`; a register is `48-72`.
+
+  Raises:
+    ValueError: One line says which name or value is wrong.
+  """
+  controls = Controls()
+  for name, value in given.items():
+    controls = changed(controls, name, value)
+  for setting in settings:
+    name, equals, text = setting.partition("=")
+    if not equals:
+      raise ValueError(
+        f"a control must be NAME=VALUE, as density=0.5; got {setting!r}."
+      )
+    controls = changed(controls, name.strip(), _value(name.strip(), text))
+  return controls
+
+
+def _value(name: str, text: str) -> Any:
+  if name == "register":
+    low, _, high = text.partition("-")
+    try:
+      return int(low), int(high)
+    except ValueError:
+      raise ValueError(
+        f"register must be two keys, as 48-72; got {text!r}."
+      ) from None
+  if text in ("on", "off"):
+    return text == "on"
+  try:
+    return int(text)
+  except ValueError:
+    pass
+  try:
+    return float(text)
+  except ValueError:
+    return text
+
+
+def session_json(
+  mm: "MagentaMidi",
+  *,
+  settings: EngineSettings,
+  controls: Controls,
+  trace: list[list[Any]],
+  decisions: list[dict[str, Any]],
+  report: dict[str, Any],
+) -> dict[str, Any]:
+  """All that it takes to play a session again, and why it went as it did."""
+  return {
+    "format": FORMAT,
+    "checkpoint": {
+      "path": mm.checkpoint,
+      "sha256": mm.config.get("sha256"),
+    },
+    "settings": {"engine": dataclasses.asdict(settings)},
+    "controls": to_json(controls),
+    "report": report,
+    "decisions": decisions,
+    "trace": trace,
+  }
+
+
+def load_session(path: Path) -> dict[str, Any]:
+  """Reads what `session_json` made.
+
+  Raises:
+    ValueError: It is no session.
+  """
+  try:
+    stored = json.loads(path.read_text())
+    if stored["format"] != FORMAT or not isinstance(stored["trace"], list):
+      raise ValueError("another format")
+    stored["checkpoint"]["path"], stored["settings"]["engine"]
+    stored["checkpoint"]["sha256"], stored["controls"]
+  except (ValueError, KeyError, TypeError):
+    raise ValueError(
+      f"{path}: not a session. Give the .json that jam or replay wrote."
+    ) from None
+  return stored
+
+
+def play_session_again(
+  mm: "MagentaMidi", stored: dict[str, Any]
+) -> tuple[Score, dict[str, Any]]:
+  """Makes a session's notes again, from its calls.
+
+  Returns:
+    Its music, and what `replay --json` prints.
+
+  Raises:
+    ValueError: The checkpoint is another, or the notes would be.
+  """
+  if mm.config.get("sha256") != stored["checkpoint"]["sha256"]:
+    raise ValueError(
+      f"the session was played with another checkpoint"
+      f" ({stored['checkpoint']['path']}). Install that one again."
+    )
+  settings = dict(stored["settings"]["engine"])
+  turns = TurnSettings(**settings.pop("turns"))
+  engine = make_engine(
+    mm.generator,
+    mm.default_sampling,
+    from_json(stored["controls"]),
+    settings=EngineSettings(**settings, turns=turns),
+  )
+  planned: dict[int, PlannedNote | PlannedPedal] = {}
+  for _, command in run_trace(engine, stored["trace"]):
+    if isinstance(command, Replan):
+      planned.update((event.id, event) for event in command.events)
+  heard, sent = [], []
+  for entry in stored["trace"]:
+    if entry[0] == "m":
+      heard.append(Message(entry[1], bytes.fromhex(entry[2])))
+    elif entry[0] == "f":
+      message = _sent_again(entry[1:], planned)
+      if message is not None:
+        sent.append(message)
+  facts = {
+    "notes_in": sum(is_note_on(m.data) for m in heard),
+    "notes_out": sum(is_note_on(m.data) for m in sent),
+    "checkpoint": mm.checkpoint,
+    "session": stored["report"],
+  }
+  return duet_score(heard, sent), facts
+
+
+def _sent_again(
+  fields: list[Any], planned: dict[int, PlannedNote | PlannedPedal]
+) -> Message | None:
+  id, time_ns, kind, key, velocity, _ = fields
+  if kind == "dropped":
+    return None
+  channel = OWN_CHANNEL - 1
+  if kind == "pedal":
+    return Message(time_ns, bytes((0xB0 | channel, 64, velocity)))
+  event = planned.get(id)
+  if not isinstance(event, PlannedNote) or event.key != key:
+    raise ValueError(
+      f"at {time_ns / 1e9:.3f} s the session went another way: it was made"
+      " with another checkpoint or version."
+    )
+  status = 0x90 if kind == "on" else 0x80
+  return Message(time_ns, bytes((status | channel, key, velocity)))

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
   from magenta_midi.api import MagentaMidi
   from magenta_midi.generate.sampling import Sampling
   from magenta_midi.generate.streaming import Chunk, GenerationState
+  from magenta_midi.live.duet import Duet
   from magenta_midi.midi.score import Score
 
-__all__ = ["Chunk", "GenerationState", "MagentaMidi", "Sampling", "Score"]
+__all__ = ["Chunk", "Duet", "GenerationState", "MagentaMidi", "Sampling", "Score"]
 
 _HOME = {
   "Chunk": "magenta_midi.generate.streaming",
+  "Duet": "magenta_midi.live.duet",
   "GenerationState": "magenta_midi.generate.streaming",
   "MagentaMidi": "magenta_midi.api",
   "Sampling": "magenta_midi.generate.sampling",

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
   from magenta_midi.live.duet import Duet
   from magenta_midi.midi.score import Score
 
-__all__ = ["Chunk", "Duet", "GenerationState", "MagentaMidi", "Sampling", "Score"]
+__all__ = ["Chunk", "Duet", "GenerationState", "MagentaMidi"]
+__all__ += ["Sampling", "Score"]
 
 _HOME = {
   "Chunk": "magenta_midi.generate.streaming",

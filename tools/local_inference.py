@@ -17,7 +17,7 @@ from magenta_midi.generate.streaming import join_chunks
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser()
   parser.add_argument("--checkpoint", help="folder [default: the embedded]")
   parser.add_argument("--prompt", help="style, in words")
   parser.add_argument("--context", help="MIDI file to continue")

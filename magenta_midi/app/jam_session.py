@@ -14,6 +14,7 @@ from magenta_midi.app.keys import Keys
 from magenta_midi.app.live_display import LiveDisplay, Snapshot
 from magenta_midi.app.output import console
 from magenta_midi.live.bars import Bars
+from magenta_midi.live.calibration import Calibration
 from magenta_midi.live.control_map import ControlMap
 from magenta_midi.live.controls import (
   Action,
@@ -30,7 +31,11 @@ from magenta_midi.live.key_map import KeyMap, Learn
 from magenta_midi.live.meters import percentiles
 from magenta_midi.live.model_process import ModelConfig
 from magenta_midi.live.osc import OscInput
-from magenta_midi.live.port_names import find_port, obvious_keyboard
+from magenta_midi.live.port_names import (
+  display_names,
+  find_port,
+  obvious_keyboard,
+)
 from magenta_midi.live.port_process import PortConfig
 from magenta_midi.live.port_scan import scan
 from magenta_midi.live.record import PlayerRecord
@@ -39,6 +44,8 @@ from magenta_midi.live.take_files import TRACE
 from magenta_midi.live.takes import (
   TakeRecorder,
   new_take_folder,
+  recover_all,
+  sessions_folder,
 )
 from magenta_midi.live.turns import TurnSettings
 
@@ -86,6 +93,12 @@ class JamSession:
     ports = _port_config(options)
     folder = None
     if not options["no_save"]:
+      # What a crash left is put in order meanwhile.
+      threading.Thread(
+        target=recover_all,
+        args=(options["sessions"] or sessions_folder(),),
+        daemon=True,
+      ).start()
       folder = new_take_folder(options["sessions"], options["take"])
     settings = EngineSettings(
       seed=options["seed"],
@@ -178,7 +191,7 @@ class JamSession:
         stopped = self._take.flush(now_ns)
         if stopped:
           self._warn(stopped)
-      if display is not None and display.due():
+      if display is not None and display.due:
         display.update(self._snapshot(now_ns))
       if end_ns is not None and now_ns >= end_ns:
         return
@@ -327,6 +340,8 @@ class JamSession:
       tempo=self.options["tempo"],
       compute_ms_p50=compute["p50"],
       compute_ms_p99=compute["p99"],
+      reaction_ms=_plus(compute["p50"], EngineSettings().horizon_ns / 1e6),
+      staleness_s=_seconds(status.get("plan_age_ms")),
       sounding=len(self._own.held_keys),
       clips=sum(self._clips.values()),
       port_in=", ".join(self._ports.get("inputs", ())),
@@ -366,6 +381,14 @@ def _bars(record: PlayerRecord, now_ns: int) -> list[tuple[int, float, float]]:
     (n.key, n.onset_ns / SECOND, (n.end_ns or now_ns) / SECOND)
     for n in record.notes
   ]
+
+
+def _plus(value: float | None, more: float) -> float | None:
+  return None if value is None else value + more
+
+
+def _seconds(ms: float | None) -> float | None:
+  return None if ms is None else ms / 1000
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
@@ -441,4 +464,5 @@ def _port_config(options: dict[str, Any]) -> PortConfig:
     metronome=options["tempo"] is not None,
     clock_out=options["clock"] == "out",
     no_input=no_input,
+    calibration=Calibration.load(display_names([name])[0] if name else ""),
   )

@@ -1,6 +1,7 @@
 """What a duet's model hears at *now*: both players, and what still sounds."""
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
@@ -8,8 +9,9 @@ from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Frames as Ids
 from magenta_midi.tokens.frames import SELF, Frames
 from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.typing import Int
 
-__all__ = ["duet_context", "padded_context"]
+__all__ = ["duet_context", "pad_frames", "padded_context"]
 
 KEY, DURATION = 1, 3
 
@@ -67,12 +69,17 @@ def padded_context(
   """
   count = len(frames.step)
   size = next(size for size in sizes if size >= count)
-  padded = Ids(
-    np.zeros((1, size, codec.levels), np.int32),
-    np.zeros((1, size), np.int32),
-    np.zeros((1, size), np.int32),
-  )
-  padded.ids[0, :count] = codec.vocabulary.to_ids(frames.codes)
-  padded.time[0, :count] = frames.step
-  padded.part[0, :count] = frames.part
-  return padded
+  return pad_frames(codec.vocabulary.to_ids(frames.codes), frames, size)
+
+
+def pad_frames(ids: Int[np.ndarray, "n l"], frames: Frames, size: int) -> Ids:
+  """Frames as the model reads them, `[1, size, ...]`, PAD at the end."""
+  count = len(frames.step)
+  padded_ids = np.zeros((1, size, ids.shape[1]), np.int32)
+  time = np.zeros((1, size), np.int32)
+  part = np.zeros((1, size), np.int32)
+  padded_ids[0, :count] = ids
+  time[0, :count] = frames.step
+  part[0, :count] = frames.part
+  arrays: Any = (padded_ids, time, part)
+  return Ids(*arrays)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from magenta_midi.generate.duet_context import pad_frames
 from magenta_midi.generate.duet_functions import (
   GROUPS,
   DuetFunctions,
@@ -22,7 +23,6 @@ from magenta_midi.generate.duet_functions import (
   StreamState,
 )
 from magenta_midi.generate.sampling import LevelSampling
-from magenta_midi.model.depthformer import Frames as Ids
 from magenta_midi.tokens.frames import SELF, Frames, empty_frames, join_frames
 from magenta_midi.typing import Bool, Int
 
@@ -183,14 +183,8 @@ class DuetStream:
     while at < count:
       group = next((g for g in GROUPS if g >= count - at), GROUPS[-1])
       real = min(group, count - at)
-      padded = Ids(
-        np.zeros((1, group, self.codec.levels), np.int32),
-        np.zeros((1, group), np.int32),
-        np.zeros((1, group), np.int32),
-      )
-      padded.ids[0, :real] = ids[at : at + real]
-      padded.time[0, :real] = frames.step[at : at + real]
-      padded.part[0, :real] = frames.part[at : at + real]
+      chosen = Frames(*(field[at : at + real] for field in frames))
+      padded = pad_frames(ids[at : at + real], chosen, group)
       self._state = self.functions.append(self._state, padded, length + at)
       at += real
 

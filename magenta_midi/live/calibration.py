@@ -4,11 +4,11 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
+from magenta_midi.live.control_map import config_folder
 from magenta_midi.live.events import SECOND, is_note_on, is_sustain
 from magenta_midi.midi.atomic import write_atomically
 
@@ -22,12 +22,6 @@ _LOW_SHARE, _HIGH_SHARE = 0.05, 0.95
 _DWELL_NS = SECOND // 2
 # Distance from both extremes, as a share of the way between them.
 _BETWEEN_SHARE = 0.1
-
-
-def config_folder() -> Path:
-  """Where settings are kept: under XDG_CONFIG_HOME, or else ~/.config."""
-  home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-  return Path(home) / "magenta_midi"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Counts what JAX traces and compiles: while somebody plays, nothing."""
 
 from types import TracebackType
-from typing import Any
 
 import jax
 
@@ -27,8 +26,10 @@ class CompilationCounter:
     # JAX offers no way to take a listener off again by its function.
     jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-  def _listen(self, event: str, duration: float, **kwargs: Any) -> None:
-    del duration, kwargs
+  def _listen(
+    self, event: str, duration_secs: float, **kwargs: str | int
+  ) -> None:
+    del duration_secs, kwargs
     if self._active and event in _EVENTS:
       self.count += 1
 

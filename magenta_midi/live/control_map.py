@@ -65,7 +65,7 @@ def config_folder() -> Path:
     home = Path.home() / "Library" / "Application Support"
   else:
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-  return Path(home) / "magenta-midi"
+  return Path(home) / "magenta_midi"
 
 
 def value_of(target: str, position: int) -> Change | Action | None:

@@ -73,7 +73,7 @@ RANGES = {
   "register_low": Range(LOWEST_KEY, HIGHEST_KEY, 1, True, "MIDI key"),
   "register_high": Range(LOWEST_KEY, HIGHEST_KEY, 1, True, "MIDI key"),
   "loudness": Range(-30, 30, 2, True, "velocity, against the player's own"),
-  "mix_ratio": Range(0.0, 1.0, 0.05, False, "share of injected notes"),
+  "mix_ratio": Range(0.0, 1.0, 0.05, False, "share of the model's own notes"),
 }
 
 
@@ -113,7 +113,7 @@ class Controls(NamedTuple):
     register: Lowest and highest key that it may play.
     loudness: Velocity offset against the player's own loudness.
     injection: How the player's music enters the context, one of INJECTIONS.
-    mix_ratio: Share of the player's notes, for `interleave`.
+    mix_ratio: Share of the model's own notes, for `interleave`.
     prompts: Texts and their weights; a weight of 0 keeps a text at hand.
       Weights are relative; all 0, or no prompt, is no style.
     solo: Whether it plays on when the player has stopped.

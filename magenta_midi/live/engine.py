@@ -156,6 +156,8 @@ class Engine:
     self._reply_start_ns = 0
     self._reply_length_ns = 0
     self._rests = False
+    # When the last plan was made, if only to rest.
+    self.planned_at_ns = 0
     self._log: list[dict[str, Any]] = []
     self._set_plan_settings()
 
@@ -301,6 +303,8 @@ class Engine:
   def _stop(self, now_ns: int, command: Command) -> None:
     self._commands.append(command)
     self.planner.cut_own(now_ns)
+    if self._replying:
+      self.turns.reply_ended(now_ns)
     self._replying = False
 
   def _abandon(self) -> None:
@@ -371,7 +375,7 @@ class Engine:
     self._begin_opening(now_ns, draft=False)
     assert self._opening is not None
     self.planner.commit(now_ns + self.settings.horizon_ns)
-    *_, stream = self._opening
+    stream = _last(self._opening)
     self._opening = None
     times = tuple(frame.known_ns for frame in pending)
     return self._swap(now_ns, stream, times)
@@ -399,6 +403,7 @@ class Engine:
     from_ns = now_ns + self.settings.horizon_ns
     settings, loudness, rests = self._decide(now_ns)
     self._rests = rests
+    self.planned_at_ns = now_ns
     if rests:
       planner.drop_plan()
       self._note(now_ns, "rest")
@@ -423,7 +428,8 @@ class Engine:
     reach = planner.planned[-1].time_ns if planner.planned else now_ns
     if reach - now_ns >= self.settings.lookahead_ns:
       return None
-    if self._replying and reach >= self._latest_end_ns():
+    end_ns = self._latest_end_ns()
+    if end_ns is not None and reach >= end_ns:
       return None
     return Job("deeper", 4, self._deeper)
 
@@ -504,7 +510,6 @@ class Engine:
       self._stop(now_ns, Release(self.settings.interrupt_ns))
       self._abandon()
       self._pending.clear()
-      self.turns.reply_ended(now_ns)
       return self._flush()
     if turn is not None and turn.kind == "phrase_end" and not self._replying:
       return Job("reply", 1, self._begin_reply)
@@ -540,7 +545,7 @@ class Engine:
     if not ready or starts_ns > from_ns:
       self._begin_opening(now_ns, draft=False, origin_ns=starts_ns)
       assert self._opening is not None
-      *_, stream = self._opening
+      stream = _last(self._opening)
       self._opening = None
     self._opened_ns = max(now_ns, starts_ns)
     self._reply_start_ns = starts_ns
@@ -613,15 +618,33 @@ class Engine:
       return True
     return self.turns.reply_should_end(now_ns, self._reply_start_ns, last_ns)
 
+  @property
+  def _call_length_ns(self) -> int:
+    """The measure of a reply: its call, or 4 s where there was none."""
+    length_ns = self.turns.call_length_ns
+    return max(length_ns, SECOND) if length_ns else 4 * SECOND
+
+  @property
+  def _trades(self) -> bool:
+    return self.bars is not None and self.settings.turns.trade_bars > 0
+
   def _may_end(self, now_ns: int) -> bool:
     if not self._replying:
       return True
-    length = self.turns.call_length_ns
-    return now_ns - self._reply_start_ns >= 0.8 * length
+    if self._trades:
+      return False
+    return now_ns - self._reply_start_ns >= 0.8 * self._call_length_ns
 
   def _latest_end_ns(self) -> int | None:
     """A reply is at most half as long again as its call."""
-    if not self._replying:
+    if not self._replying or self._trades:
       return None
-    length = max(self.turns.call_length_ns, SECOND)
-    return self._reply_start_ns + length * 3 // 2
+    return self._reply_start_ns + self._call_length_ns * 3 // 2
+
+
+def _last(opening: Iterator[DuetStream | None]) -> DuetStream | None:
+  """Encodes in one go."""
+  stream = None
+  for stream in opening:  # noqa: B007
+    pass
+  return stream

@@ -26,6 +26,7 @@ from magenta_midi.live.engine import (
   Release,
   Replan,
 )
+from magenta_midi.live.events import PlannedNote
 from magenta_midi.live.records import (
   pack_end,
   pack_panic,
@@ -170,6 +171,11 @@ class _Model:
 
   def _set_style(self, controls: Controls) -> None:
     weighted = [(text, w) for text, w in controls.prompts if w > 0]
+    if weighted and not self.mm.hears_style:
+      self.tell(
+        problem="this checkpoint was trained without style: prompts change"
+        " nothing"
+      )
     if not weighted or not self.mm.hears_style:
       self.engine.set_style(None)
       return
@@ -211,13 +217,14 @@ class _Model:
     plan = [
       (event.key, event.time_ns, event.duration_ns)
       for event in engine.planner.planned
-      if hasattr(event, "key")
+      if isinstance(event, PlannedNote)
     ]
     self.tell(
       now_ns=now_ns,
       mode=engine.controls.mode,
       replying=engine.replying,
       busy=round(share, 3),
+      plan_age_ms=round((now_ns - engine.planned_at_ns) / 1e6, 1),
       chord=chord.name if chord is not None else "",
       key=str(engine.harmony.key(now_ns) or ""),
       plan=plan[:24],

@@ -16,7 +16,12 @@ from magenta_midi.live.events import SECOND, PlannedNote, PlannedPedal
 from magenta_midi.live.record import PlayerRecord
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens.frames import SELF
-from magenta_midi.tokens.note import KEYS, PEDAL_DOWN, PEDAL_UP
+from magenta_midi.tokens.note import (
+  KEYS,
+  PEDAL_DOWN,
+  PEDAL_UP,
+  NoteCodec,
+)
 from magenta_midi.tokens.vocabulary import UNUSED
 
 __all__ = ["Planner", "PlayedFrame"]
@@ -69,7 +74,7 @@ class Planner:
     slots: int = 192,
   ):
     codec = generator.codec
-    if codec.name != "note":
+    if not isinstance(codec, NoteCodec):
       raise ValueError(
         f"a duet needs a checkpoint of codec 'note', got {codec.name!r}."
         " Leave --checkpoint out, or train one with --codec note."

@@ -15,8 +15,9 @@ import time
 from typing import Any
 
 from magenta_midi.live.bars import Bars, click_messages
+from magenta_midi.live.calibration import Calibration
 from magenta_midi.live.echo import EchoDetector
-from magenta_midi.live.events import Message, is_note_on
+from magenta_midi.live.events import Message, is_note_on, is_sustain
 from magenta_midi.live.limits import Limits
 from magenta_midi.live.midi_clock import ClockSender
 from magenta_midi.live.performer import Performer
@@ -70,6 +71,7 @@ class PortConfig:
     no_input: No keyboard: the application plays in.
     no_output: Nothing is sent to any port.
     t0_ns: `perf_counter_ns` at the session's time 0.
+    calibration: Of the keyboard: its pedal's polarity and half-pedal point.
     parent: Process that this one must not outlive.
   """
 
@@ -85,6 +87,7 @@ class PortConfig:
   clock_out: bool = False
   no_input: bool = False
   no_output: bool = False
+  calibration: Calibration = dataclasses.field(default_factory=Calibration)
   t0_ns: int = 0
   parent: int = 0
 
@@ -180,10 +183,17 @@ class _Ports:
     if self.echo.heard(message):
       if named := self.echo.named:
         self.tell(echo=str(named))
+      for key in self.echo.drain_let_through():
+        self.take(Message(message.time_ns, bytes((0x80, key, 64))))
       return
+    raw = message.data
+    if is_sustain(raw):
+      down = self.config.calibration.pedal_is_down(raw[2])
+      data = bytes((raw[0], raw[1], 127 * down))
+      message = message._replace(data=data)
     self.performer.hear(message)
-    if self.thru is not None:
-      self.thru.send(message.data)
+    if self.thru is not None and (passed := self.performer.through(raw)):
+      self.thru.send(passed)
     packed = pack_message(message)
     self.rings["to_model"].put(packed)
     self.rings["heard"].put(packed)
@@ -261,7 +271,7 @@ class _Ports:
       now_ns = self.now_ns()
       if is_note_on(message.data):
         self._late_ns.append(now_ns - message.time_ns)
-        self.echo.sent(Message(now_ns, message.data))
+      self.echo.sent(Message(now_ns, message.data))
       self.rings["sent"].put(pack_message(Message(now_ns, message.data)))
 
   def _report(self) -> None:
@@ -343,6 +353,8 @@ def run_ports(config: PortConfig, rings: dict[str, str]) -> None:
       return
     with contextlib.suppress(OSError, AttributeError):
       os.nice(-5)
+    # RtMidi stamps inputs in a thread of its own, which waits for ours.
+    sys.setswitchinterval(0.0005)
     gc.collect()
     gc.freeze()
     gc.disable()

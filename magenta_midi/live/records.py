@@ -117,10 +117,9 @@ def pack_plan(
 
 
 def pack_release(within_ns: int, keys: Sequence[int] | None) -> bytes:
-  """A release of some keys, or of all."""
+  """A release of some keys (at most 128), or of all."""
   if keys is None:
     return _HEAD.pack(1, _ALL_KEYS, 0, 0, 0, within_ns)
-  keys = keys[:MOST_EVENTS]
   return _HEAD.pack(1, len(keys), 0, 0, 0, within_ns) + bytes(keys)
 
 

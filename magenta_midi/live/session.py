@@ -136,8 +136,8 @@ def load_session(path: Path) -> dict[str, Any]:
     stored = json.loads(path.read_text())
     if stored["format"] != FORMAT or not isinstance(stored["trace"], list):
       raise ValueError("another format")
-    stored["checkpoint"]["path"], stored["settings"]["engine"]
-    stored["checkpoint"]["sha256"], stored["controls"]
+    needed = (stored["checkpoint"]["path"], stored["checkpoint"]["sha256"])
+    needed += (stored["settings"]["engine"], stored["controls"])
   except (ValueError, KeyError, TypeError):
     raise ValueError(
       f"{path}: not a session. Give the .json that jam or replay wrote."

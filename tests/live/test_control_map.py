@@ -186,8 +186,8 @@ def test_only_what_there_is_can_be_learned():
 def test_the_settings_folder_follows_the_environment(monkeypatch, tmp_path):
   monkeypatch.setattr("sys.platform", "linux")
   monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-  assert config_folder() == tmp_path / "magenta-midi"
+  assert config_folder() == tmp_path / "magenta_midi"
   learned("end").save()
   assert ControlMap.load().bindings == (Binding(1, 20, "end"),)
   monkeypatch.delenv("XDG_CONFIG_HOME")
-  assert config_folder() == Path.home() / ".config" / "magenta-midi"
+  assert config_folder() == Path.home() / ".config" / "magenta_midi"

@@ -60,9 +60,7 @@ def onsets(messages):
 
 def test_the_same_seed_gives_the_same_session_to_the_byte(generator):
   call = a_call(30, 0.4)
-  runs = [
-    play(generator, "simultaneous", call, density=4.0) for _ in range(2)
-  ]
+  runs = [play(generator, "simultaneous", call, density=4.0) for _ in range(2)]
   assert runs[0].sent == runs[1].sent
   assert len(runs[0].sent) > 10
   assert json.dumps(runs[0].trace) == json.dumps(runs[1].trace)

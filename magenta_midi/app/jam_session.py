@@ -9,6 +9,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from rich.status import Status
+
 from magenta_midi.app.errors import UserError
 from magenta_midi.app.keys import Keys
 from magenta_midi.app.live_display import LiveDisplay, Snapshot
@@ -133,8 +135,8 @@ class JamSession:
           )
         display = LiveDisplay() if not options["quiet"] else None
         with display or contextlib.nullcontext():
-          with log.status("loading the model ...", spinner="dots"):
-            host.wait_until_ready(self._take_in)
+          with log.status("loading the model ...", spinner="dots") as line:
+            host.wait_until_ready(lambda news: self._wait(news, line))
           self._say(f"ready after {time.monotonic() - started:.1f} s")
           ready_ns = host.now_ns()
           if options["tempo"]:
@@ -167,6 +169,14 @@ class JamSession:
       report = self._report(folder, time.monotonic() - started)
       self._finish(report)
     return report
+
+  def _wait(self, news: News, line: Status) -> None:
+    """Before the model is ready: what is played is heard already."""
+    self._take_in(news)
+    for status in news.status:
+      if status.get("state") == "compiling":
+        share = status["done"] / status["total"]
+        line.update(f"preparing the model: {100 * share:.0f} %")
 
   def _stop(self, number: int, frame: object) -> None:
     self._quit = True

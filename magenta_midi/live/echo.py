@@ -20,6 +20,7 @@ SOONEST_NS, LATEST_NS = -2 * MS, 80 * MS
 OF, ENOUGH = 5, 4
 # An end that is far away: our own note-off has not been sent yet.
 _NEVER = 1 << 62
+_Sent = collections.deque[tuple[int, bytes]]
 
 
 class EchoDetector:
@@ -32,13 +33,10 @@ class EchoDetector:
   def __init__(self) -> None:
     self.looped = False
     self._named = False
-    # Time and key of notes that may still come back.
-    self._sent: collections.deque[tuple[int, int]] = collections.deque(
-      maxlen=32
-    )
-    self._pedals: collections.deque[tuple[int, int]] = collections.deque(
-      maxlen=32
-    )
+    # Time and data of what may still come back. Not the status: a loop may
+    # change the channel, but a player does not hit our velocities.
+    self._sent: _Sent = collections.deque(maxlen=32)
+    self._pedals: _Sent = collections.deque(maxlen=32)
     # Of the last sent notes: whether each came back.
     self._came_back: collections.deque[bool] = collections.deque(maxlen=OF)
     # Keys whose note-on was muted, and until when so is their note-off.
@@ -51,11 +49,11 @@ class EchoDetector:
     time_ns, data = message
     if is_note_on(data):
       self._expire(time_ns)
-      self._sent.append((time_ns, data[1]))
+      self._sent.append((time_ns, data[1:]))
     elif is_note_off(data) and data[1] in self._muted:
       self._muted[data[1]] = time_ns + LATEST_NS
     elif is_sustain(data):
-      self._pedals.append((time_ns, data[2]))
+      self._pedals.append((time_ns, data[1:]))
 
   def _expire(self, now_ns: int) -> None:
     while self._sent and now_ns - self._sent[0][0] > LATEST_NS:
@@ -80,13 +78,13 @@ class EchoDetector:
       return now_ns <= self._muted.pop(data[1], now_ns - 1)
     self._expire(now_ns)
     if is_sustain(data):
-      return self.looped and self._take(self._pedals, now_ns, data[2])
+      return self.looped and self._take(self._pedals, now_ns, data[1:])
     if not is_note_on(data):
       return False
     # From here on the next key-up is that of this note.
     self._muted.pop(data[1], None)
     self._let_through.pop(data[1], None)
-    if not self._take(self._sent, now_ns, data[1]):
+    if not self._take(self._sent, now_ns, data[1:]):
       return False
     self._judge(came_back=True)
     if self.looped:
@@ -104,15 +102,14 @@ class EchoDetector:
     if not self.looped:
       return []
     keys, self._let_through = list(self._let_through), {}
+    self._muted.update(dict.fromkeys(keys, _NEVER))
     return keys
 
   @staticmethod
-  def _take(
-    sent: collections.deque[tuple[int, int]], now_ns: int, value: int
-  ) -> bool:
+  def _take(sent: _Sent, now_ns: int, data: bytes) -> bool:
     """Takes out the oldest that comes back as this, if there is one."""
     for entry in sent:
-      if entry[1] == value and SOONEST_NS <= now_ns - entry[0] <= LATEST_NS:
+      if entry[1] == data and SOONEST_NS <= now_ns - entry[0] <= LATEST_NS:
         sent.remove(entry)
         return True
     return False

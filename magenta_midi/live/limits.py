@@ -41,13 +41,16 @@ class Limits:
       raise ValueError(
         f"velocity_cap must be in 1..127, got {self.velocity_cap}."
       )
-    for name in ("sounding", "onsets_per_s", "longest_s", "late_ms"):
+    # Without a rest a key could be struck twice in one moment.
+    for name in (
+      "sounding",
+      "onsets_per_s",
+      "restrike_ms",
+      "longest_s",
+      "late_ms",
+    ):
       if getattr(self, name) <= 0:
         raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
-    if self.restrike_ms < 0:
-      raise ValueError(
-        f"restrike_ms must be 0 or more, got {self.restrike_ms}."
-      )
 
 
 class Gate:

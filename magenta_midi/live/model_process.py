@@ -106,7 +106,9 @@ class _Model:
     def progress() -> None:
       nonlocal done
       done += 1
-      self.tell(state="compiling", done=done)
+      self.tell(
+        state="compiling", done=done, total=engine.planner.warm_up_steps
+      )
 
     engine.warm_up(progress)
     self.plain = engine

@@ -442,11 +442,21 @@ class Performer:
     return sent + self._sustain.drain_withheld(now_ns)
 
   def close(self, now_ns: int | None = None) -> list[Message]:
-    """The last thing of a session: silence, and nothing after it."""
+    """The last thing of a session: silence, and nothing after it.
+
+    Unlike panic, it leaves the keys alone that the player holds on a shared
+    instrument.
+    """
     if self._closed:
       return []
     sent = self.panic(now_ns)
     self._closed = True
+    if self.shared and self._player_keys:
+      ends_all = {
+        control_change(self.channel, controller, 0)
+        for controller in (ALL_NOTES_OFF, ALL_SOUND_OFF)
+      }
+      sent = [message for message in sent if message.data not in ends_all]
     return sent
 
   # What goes missing.

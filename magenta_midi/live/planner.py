@@ -340,6 +340,11 @@ class Planner:
     """Whether the model says that nothing follows what is planned."""
     return self.stream is not None and self.stream.planned.ended
 
+  @property
+  def warm_up_steps(self) -> int:
+    """How often `warm_up` reports progress."""
+    return sum(5 * len(f.context_sizes) for f in self._functions.values())
+
   def warm_up(
     self, settings: PlanSettings, on_progress: Callable[[], None] = lambda: None
   ) -> None:

@@ -184,8 +184,12 @@ class _Ports:
       if named := self.echo.named:
         self.tell(echo=str(named))
       for key in self.echo.drain_let_through():
-        self.take(Message(message.time_ns, bytes((0x80, key, 64))))
+        self._pass_on(Message(message.time_ns, bytes((0x80, key, 64))))
       return
+    self._pass_on(message)
+
+  def _pass_on(self, message: Message) -> None:
+    """To all who hear the player."""
     raw = message.data
     if is_sustain(raw):
       down = self.config.calibration.pedal_is_down(raw[2])

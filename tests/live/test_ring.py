@@ -2,10 +2,14 @@
 
 import collections
 import contextlib
+import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import textwrap
+import threading
 import time
 from multiprocessing import shared_memory
 
@@ -273,3 +277,98 @@ def test_a_ring_that_is_not_there_or_is_none():
 def test_closing_twice_does_no_harm():
   with new_ring(4, 8) as ring:
     ring.close()
+
+
+def test_two_threads_see_the_same_records_in_order():
+  with new_ring(8, 25) as ring:
+    reader = Ring.attach(ring.name)
+
+    def write():
+      for number in range(20_000):
+        while not ring.put(record(number)):
+          time.sleep(0)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    number = 0
+    while number < 20_000:
+      for got in reader.drain():
+        assert got == record(number)
+        number += 1
+      time.sleep(0)
+    thread.join()
+    reader.close()
+
+
+def read_and_stay(name, count, answer):
+  ring, back = Ring.attach(name), Ring.attach(answer)
+  while count:
+    if (got := ring.get()) is not None:
+      back.put(got)
+      count -= 1
+  time.sleep(60)
+
+
+def test_a_reader_takes_the_place_of_one_that_was_killed():
+  with new_ring(8, 25) as ring, new_ring(8, 25) as answer:
+    first = multiprocessing.get_context("spawn").Process(
+      target=read_and_stay, args=(ring.name, 2, answer.name), daemon=True
+    )
+    first.start()
+    try:
+      for number in range(6):
+        assert ring.put(record(number))
+      got = []
+      while len(got) < 2:
+        got += answer.drain()
+    finally:
+      first.kill()
+      first.join()
+      first.close()
+    assert got == [record(0), record(1)]
+    second = Ring.attach(ring.name)
+    assert second.clear_for_new_consumer() == 4
+    assert ring.put(b"new")
+    assert second.drain() == [b"new"]
+    second.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere nothing is left over")
+def test_a_maker_that_is_killed_leaves_no_memory_behind():
+  text = """
+    from magenta_midi.live.ring import Ring
+    ring = Ring.create(4, 8)
+    print(ring.name, flush=True)
+    input()
+    """
+  maker = subprocess.Popen(
+    [sys.executable, "-c", textwrap.dedent(text)],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+  )
+  with maker:
+    assert maker.stdout is not None
+    name = maker.stdout.readline().strip()
+    Ring.attach(name).close()
+    maker.send_signal(signal.SIGKILL)
+  # Python's own tracker of such memory does it, in a process of its own.
+  until = time.monotonic() + 20
+  while time.monotonic() < until:
+    try:
+      Ring.attach(name).close()
+    except FileNotFoundError:
+      return
+    time.sleep(0.05)
+  pytest.fail("the memory is still there")
+
+
+def test_a_forgotten_ring_closes_without_a_word():
+  # A warning here would be an error: memory that views still look at.
+  with new_ring(4, 8) as ring:
+    forgotten = Ring.attach(ring.name)
+    forgotten.put(b"x")
+    del forgotten
+    gc.collect()
+    assert ring.get() == b"x"

@@ -107,6 +107,7 @@ class Duet:
       else:
         planned.append(PlannedNote(self.ids, time_ns, SECOND // 2, key, 70))
     self.performer.plan(self.now_ns, planned)
+    self.due()
 
 
 KEYS = st.integers(60, 63)
@@ -119,7 +120,10 @@ STEPS = st.lists(
     st.tuples(
       st.just("plan"),
       st.lists(
-        st.tuples(st.integers(0, 800), st.one_of(KEYS, st.booleans())),
+        st.tuples(
+          st.one_of(st.just(0), st.integers(0, 800)),
+          st.one_of(KEYS, st.booleans()),
+        ),
         max_size=6,
       ),
     ),
@@ -231,3 +235,21 @@ def test_the_earlier_of_two_times_to_come_up_counts():
   assert sustain.drain_lifted() == []
   sustain.come_up(700)
   assert sustain.next_due_ns() is None
+
+
+def test_the_sessions_end_leaves_the_players_keys_alone():
+  performer = Performer(limits=Limits(), shared=True)
+  performer.plan(
+    0,
+    [
+      PlannedPedal(1, 0, True),
+      PlannedNote(2, 0, SECOND, 60, 70),
+      PlannedNote(3, 0, SECOND, 64, 70),
+    ],
+  )
+  performer.due(0)
+  performer.hear(Message(1, note_on(1, 64, 70)))
+  assert [m.data for m in performer.close(2)] == [
+    note_off(2, 60),
+    control_change(2, 64, 0),
+  ]

@@ -37,6 +37,11 @@ def main(checkpoint: Path, storage: str, out: Path) -> None:
   model, config = load_checkpoint(checkpoint)
   leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
   notes = config["notes"] | dict(parameters=sum(leaf.size for leaf in leaves))
+  if "warm_start" in notes:
+    # Where it lay on this machine is nobody's business.
+    started = dict(notes["warm_start"])
+    started["checkpoint"] = Path(started["checkpoint"]).parent.name
+    notes["warm_start"] = started
   save_checkpoint(
     out,
     model,

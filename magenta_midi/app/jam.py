@@ -148,3 +148,5 @@ def command(**options: Any) -> None:
   report = JamSession(options).run()
   if as_json:
     print_json(report)
+  if report["problem"]:
+    raise click.ClickException(report["problem"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 import signal
 import threading
 import time
@@ -47,7 +48,6 @@ from magenta_midi.live.takes import (
   TakeRecorder,
   new_take_folder,
   recover_all,
-  sessions_folder,
 )
 from magenta_midi.live.turns import TurnSettings
 
@@ -77,7 +77,7 @@ class JamSession:
     self._ports: dict[str, Any] = {}
     self._message, self._warning = "", False
     self._notes_in = self._notes_out = 0
-    self._quit = False
+    self._quit = self._was_ready = False
     self._take: TakeRecorder | None = None
     self._host: Host | None = None
     self._learning_before: str | None = None
@@ -93,14 +93,9 @@ class JamSession:
     """
     options = self.options
     ports = _port_config(options)
+    osc = OscInput(options["osc"]) if options["osc"] is not None else None
     folder = None
     if not options["no_save"]:
-      # What a crash left is put in order meanwhile.
-      threading.Thread(
-        target=recover_all,
-        args=(options["sessions"] or sessions_folder(),),
-        daemon=True,
-      ).start()
       folder = new_take_folder(options["sessions"], options["take"])
     settings = EngineSettings(
       seed=options["seed"],
@@ -115,9 +110,9 @@ class JamSession:
       controls=self.controls,
       journal=str(folder / TRACE) if folder is not None else None,
     )
-    osc = OscInput(options["osc"]) if options["osc"] is not None else None
     log = console()
-    before = signal.signal(signal.SIGTERM, self._stop)
+    handlers = self._heed_signals()
+    problem = None
     started = time.monotonic()
     try:
       with Host(ports, model) as host, Keys() as keys:
@@ -133,10 +128,15 @@ class JamSession:
             controls=to_json(self.controls),
             clock_start_wall=time.time() - host.now_ns() / 1e9,
           )
+          # What a crash left is put in order meanwhile.
+          threading.Thread(
+            target=recover_all, args=(folder.parent,), daemon=True
+          ).start()
         display = LiveDisplay() if not options["quiet"] else None
         with display or contextlib.nullcontext():
           with log.status("loading the model ...", spinner="dots") as line:
             host.wait_until_ready(lambda news: self._wait(news, line))
+          self._was_ready = True
           self._say(f"ready after {time.monotonic() - started:.1f} s")
           ready_ns = host.now_ns()
           if options["tempo"]:
@@ -153,26 +153,46 @@ class JamSession:
           if options["seconds"]:
             end_ns = ready_ns + round(options["seconds"] * SECOND)
           self._loop(host, keys, osc, display, end_ns)
-        host.send(Action.END)
     except KeyboardInterrupt:
       pass
     except HostError as error:
-      if self._host is None or not self._host.model_ready:
+      if not self._was_ready:
         raise UserError(str(error)) from None
-      log.print(str(error))
+      problem = str(error)
     finally:
-      signal.signal(signal.SIGTERM, before)
       if osc is not None:
         osc.close()
       if self._host is not None and self._host.last_news is not None:
         self._take_in(self._host.last_news)
       report = self._report(folder, time.monotonic() - started)
+      report["problem"] = problem
       self._finish(report)
+      if folder is not None and not self._was_ready and not self._notes_in:
+        # Nothing happened that is worth a place in the list.
+        shutil.rmtree(folder, ignore_errors=True)
+        report["session"] = None
+      for number, handler in handlers.items():
+        signal.signal(number, handler)
     return report
+
+  def _heed_signals(self) -> dict[int, Any]:
+    """Ends in order on any of them; returns who heeded them before."""
+    before = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+      number = getattr(signal, name, None)
+      # A job in the background of a shell is to ignore Ctrl-C.
+      if number is None or signal.getsignal(number) is signal.SIG_IGN:
+        continue
+      before[number] = signal.signal(number, self._stop)
+    return before
 
   def _wait(self, news: News, line: Status) -> None:
     """Before the model is ready: what is played is heard already."""
     self._take_in(news)
+    if self._take is not None and self._host is not None:
+      self._take.flush(self._host.now_ns())
+    if self._quit:
+      raise KeyboardInterrupt
     for status in news.status:
       if status.get("state") == "compiling":
         share = status["done"] / status["total"]
@@ -288,10 +308,9 @@ class JamSession:
     else:
       try:
         self.controls = changed(self.controls, event.name, event.value)
+        host.send(event)
       except ValueError as error:
         self._warn(str(error))
-        return
-      host.send(event)
 
   def _say(self, message: str) -> None:
     self._message, self._warning = message, False

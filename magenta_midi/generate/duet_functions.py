@@ -49,6 +49,8 @@ class PlanRequest(NamedTuple):
   origin_step: Any  # int32 () the stream's origin in the session's steps
   earliest_step: Any  # int32 () nothing starts before it (from the origin)
   latest_step: Any  # int32 () the first event starts before it
+  most_gap: Any  # int32 () each starts at most so long after the one before
+  note_first: Any  # bool () whether the first event must be a note
   end_step: Any  # int32 () what starts here or later is not planned
   may_end: Any  # bool () whether END may be drawn
   limit: Any  # int32 () most events
@@ -264,7 +266,7 @@ class DuetFunctions:
         step = request.origin_step + rules.step
         if level == ONSET:
           soon = rules.step + code < request.latest_step
-          in_time = legal & (soon | ~first)
+          in_time = legal & (soon | ~first) & (code <= request.most_gap)
           # Where nothing is in time any more, the soonest that may be.
           legal = jnp.where(jnp.any(in_time & (code != end)), in_time, legal)
           others = jnp.any(legal & (code != end))
@@ -275,7 +277,8 @@ class DuetFunctions:
           salt = jnp.where(code == 0, carry.struck, 0)
         else:
           if level == KEY:
-            wanted = jnp.append(request.keys, jnp.array([True, True]))
+            pedal = ~(request.note_first & first)
+            wanted = jnp.append(request.keys, jnp.stack([pedal, pedal]))
             left = legal & wanted
             legal = jnp.where(jnp.any(left), left, legal)
           moment = jnp.broadcast_to(step + codes[ONSET], code.shape)

@@ -195,6 +195,8 @@ class DuetStream:
     events: int,
     earliest_step: int,
     latest_step: int = FOREVER,
+    most_gap: int = FOREVER,
+    note_first: bool = False,
     end_step: int | None = None,
     may_end: bool = True,
   ) -> Plan:
@@ -205,6 +207,9 @@ class DuetStream:
       events: Most new events.
       earliest_step: Nothing starts before it: what is past or committed.
       latest_step: The first new event starts before it, if anything may.
+      most_gap: Each starts at most so many steps after the one before, if
+        anything may.
+      note_first: Whether the first new event must be a note.
       end_step: Events from here on are left for later; None: the horizon.
       may_end: Whether the model may say that nothing more comes.
 
@@ -232,6 +237,8 @@ class DuetStream:
       origin_step=np.int32(self.origin_step),
       earliest_step=np.int32(earliest_step),
       latest_step=np.int32(latest_step),
+      most_gap=np.int32(most_gap),
+      note_first=np.bool_(note_first),
       end_step=np.int32(horizon if end_step is None else end_step),
       may_end=np.bool_(may_end),
       limit=np.int32(events),

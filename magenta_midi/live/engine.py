@@ -38,6 +38,9 @@ __all__ += ["End", "Panic"]
 MS = 1_000_000
 # A reply is drafted when its phrase may end within so much.
 DRAFT_NS = 3 * SECOND
+# Both at once, the own pedal is down for at most so long, and so long after
+# the last own key came up: two pedals blur each other.
+PEDAL_NS, IDLE_PEDAL_NS = 5 * SECOND, 3 * SECOND // 2
 # With bars, a reply that would begin later than this waits for its place.
 LATE_NS = 60 * MS
 
@@ -97,6 +100,8 @@ class EngineSettings:
   # How much the model hears.
   context_s: float = 10.0
   seed: int = 0
+  # Number of the first note; see `PlannedNote.id`.
+  first_id: int = 0
   # Which of the player's silences end a phrase.
   turns: TurnSettings = dataclasses.field(default_factory=TurnSettings)
 
@@ -137,7 +142,11 @@ class Engine:
     self.settings = settings or EngineSettings()
     self.controls = controls or Controls()
     self._sampling = sampling or Sampling()
-    self.planner = Planner(generator, context_s=self.settings.context_s)
+    self.planner = Planner(
+      generator,
+      context_s=self.settings.context_s,
+      first_id=self.settings.first_id,
+    )
     self.turns = TurnTaking(self.settings.turns)
     self.yielding = YieldPolicy()
     self.harmony = HeardHarmony()
@@ -333,6 +342,8 @@ class Engine:
       return self._go_on_opening(now_ns, draft=False)
     if self._pending:
       return self._react_job(now_ns)
+    if self._pedal_blurs(now_ns):
+      return Job("none", 0, self._lift_pedal)
     if self._opening is not None:
       return self._go_on_opening(now_ns, draft=False)
     wants = self._wants_more(now_ns)
@@ -342,6 +353,25 @@ class Engine:
     if due or planner.stream.room < 48:
       return self._go_on_opening(now_ns, draft=False)
     return None
+
+  def _pedal_blurs(self, now_ns: int) -> bool:
+    """Whether the own pedal has been down for too long, or over nothing."""
+    own = self.planner.own
+    if not own.pedal_down:
+      return False
+    down_ns = own.pedals[-1][0]
+    if now_ns - down_ns >= PEDAL_NS:
+      return True
+    last_ns = max((n.end_ns or 0 for n in own.notes[-12:]), default=0)
+    return now_ns - max(last_ns, down_ns) >= IDLE_PEDAL_NS
+
+  def _lift_pedal(self, now_ns: int) -> list[Command]:
+    from_ns = now_ns + self.settings.horizon_ns
+    self.planner.commit(from_ns)
+    if not self.planner.own.pedal_down:
+      return []
+    up = self.planner.pedal_up(from_ns)
+    return [Replan(from_ns, (up, *self.planner.planned))]
 
   def _own_open_keys(self, now_ns: int) -> list[int]:
     return [
@@ -412,6 +442,7 @@ class Engine:
       settings,
       events=1,
       earliest_ns=from_ns,
+      most_gap_ns=self._most_gap_ns(now_ns),
       end_ns=self._latest_end_ns(),
       may_end=self._may_end(now_ns),
       loudness=loudness,
@@ -442,6 +473,7 @@ class Engine:
       settings,
       events=4,
       earliest_ns=from_ns,
+      most_gap_ns=self._most_gap_ns(now_ns),
       end_ns=self._latest_end_ns(),
       may_end=self._may_end(now_ns),
       loudness=loudness,
@@ -557,6 +589,7 @@ class Engine:
       events=1,
       earliest_ns=from_ns,
       latest_ns=from_ns + self.settings.reply_within_ns,
+      note_first=True,
       may_end=False,
       loudness=loudness,
     )
@@ -634,6 +667,14 @@ class Engine:
     if self._trades:
       return False
     return now_ns - self._reply_start_ns >= 0.8 * self._call_length_ns
+
+  def _most_gap_ns(self, now_ns: int) -> int | None:
+    """A reply does not pause for longer than its call did, until it may end."""
+    if not self._replying or self._may_end(now_ns):
+      return None
+    call = self.turns.call
+    gap_s = 1.0 if call is None else 2 * call.upper_gap_s
+    return round(min(max(gap_s, 0.6), 2.0) * SECOND)
 
   def _latest_end_ns(self) -> int | None:
     """A reply is at most half as long again as its call."""

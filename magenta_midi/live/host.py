@@ -5,12 +5,20 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from magenta_midi.live.controls import Action, Change, encode
+from magenta_midi.live.controls import (
+  Action,
+  Change,
+  changed,
+  encode,
+  from_json,
+)
 from magenta_midi.live.events import Message
 from magenta_midi.live.model_process import ModelConfig, run_model
 from magenta_midi.live.port_process import PortConfig, run_ports
@@ -27,6 +35,10 @@ __all__ = ["Host", "HostError", "News"]
 TEXT_BYTES = 4096
 READY_S = 120.0
 STOP_S = 3.0
+# Each start of a model numbers its notes from another number on, so that none
+# is taken for one of a model that died.
+IDS_A_LIFE = 10_000_000
+MOST_RESTARTS = 50
 
 # Name, records, size: what waits at most, and what one is.
 _RINGS = (
@@ -105,6 +117,9 @@ class Host:
     self.ports_ready = False
     # How often the model was started again.
     self.restarts = 0
+    self._bars: Change | None = None
+    # A ring has one writer: whoever holds this.
+    self._writing = threading.Lock()
     # What was said last, once all has ended.
     self.last_news: News | None = None
 
@@ -136,7 +151,8 @@ class Host:
     process = self._context.Process(
       target=main, args=(config, names), name=main.__name__, daemon=True
     )
-    process.start()
+    with _interrupts_blocked():
+      process.start()
     return process
 
   def wait_until_ready(
@@ -164,19 +180,14 @@ class Host:
     Raises:
       HostError: The ports' process is gone, or something cannot work.
     """
-    rings = self._rings
-    news = News(
-      heard=[unpack_message(m) for m in rings["heard"].drain()],
-      sent=[unpack_message(m) for m in rings["sent"].drain()],
-      control=[unpack_message(m) for m in rings["control"].drain()],
-      status=[_text(packed) for packed in rings["status"].drain()],
-      ports=[_text(packed) for packed in rings["news"].drain()],
-    )
+    news = self._read()
     for status in news.status:
       if status.get("state") == "failed":
         raise HostError(status["problem"])
       if status.get("state") == "ready":
         self.model_ready = True
+      if "controls" in status and "mode" in status:
+        self._keep_controls(status["controls"])
     for report in news.ports:
       if "failed" in report:
         raise HostError(report["failed"])
@@ -185,8 +196,27 @@ class Host:
     self._look_after(news)
     return news
 
+  def _read(self) -> News:
+    rings = self._rings
+    return News(
+      heard=[unpack_message(m) for m in rings["heard"].drain()],
+      sent=[unpack_message(m) for m in rings["sent"].drain()],
+      control=[unpack_message(m) for m in rings["control"].drain()],
+      status=[_text(packed) for packed in rings["status"].drain()],
+      ports=[_text(packed) for packed in rings["news"].drain()],
+    )
+
+  def _keep_controls(self, values: dict[str, Any]) -> None:
+    """What a model that is started again begins with."""
+    with contextlib.suppress(ValueError):
+      self._model_config = dataclasses.replace(
+        self._model_config, controls=from_json(values)
+      )
+
   def _look_after(self, news: News) -> None:
     if self._ports is not None and not self._ports.is_alive():
+      if self._ports.exitcode == 0:
+        raise HostError("the process that plays the ports was ended.")
       raise HostError(
         "the process that plays the ports ended. Notes may be left sounding:"
         " switch the instrument off and on, and start again."
@@ -195,14 +225,22 @@ class Host:
       code = self._model.exitcode
       if not self.model_ready and not self.restarts:
         raise HostError(f"the model's process ended while loading ({code}).")
-      if self.restarts >= 50:
+      if self.restarts >= MOST_RESTARTS:
         raise HostError("the model's process ended again and again.")
       self.restarts += 1
       self.model_ready = False
-      for name in ("to_model", "feedback", "changes"):
-        self._rings[name].clear_for_new_consumer()
       news.status.append({"state": "restarting", "code": code})
+      config = self._model_config
+      self._model_config = dataclasses.replace(
+        config,
+        settings=dataclasses.replace(
+          config.settings, first_id=self.restarts * IDS_A_LIFE
+        ),
+      )
+      # What waits in its rings is heard by the new one: its first context.
       self._model = self._start(run_model, self._model_config, _MODEL_RINGS)
+      if self._bars is not None:
+        self._change(self._bars)
 
   @property
   def model_pid(self) -> int | None:
@@ -218,44 +256,75 @@ class Host:
     """Passes a change or an action on; panic goes to the ports directly."""
     if event is Action.PANIC:
       self._ask(panic=True)
-    self._rings["changes"].put(encode(event))
+    self._change(event)
+    if isinstance(event, Change):
+      with contextlib.suppress(ValueError):
+        controls = changed(self._model_config.controls, event.name, event.value)
+        self._model_config = dataclasses.replace(
+          self._model_config, controls=controls
+        )
+
+  def _change(self, event: Change | Action) -> None:
+    with self._writing:
+      if "changes" in self._rings:
+        self._rings["changes"].put(encode(event))
 
   def set_bars(self, bpm: float, beats_per_bar: int, start_ns: int) -> None:
     """The tempo from here on: metronome, clock, and where bars begin."""
     self._ask(bars=[bpm, beats_per_bar, start_ns])
-    change = Change("bars", (bpm, beats_per_bar, start_ns))
-    self._rings["changes"].put(encode(change))
+    self._bars = Change("bars", (bpm, beats_per_bar, start_ns))
+    self._change(self._bars)
 
   def play_in(self, data: bytes, time_ns: int | None = None) -> None:
     """A message of the player that comes from no port: a demo."""
     self._ask(player=[time_ns, data.hex()])
 
   def _ask(self, **asked: Any) -> None:
-    self._rings["asked"].put(json.dumps(asked).encode())
+    with self._writing:
+      if "asked" in self._rings:
+        self._rings["asked"].put(json.dumps(asked).encode())
 
   def close(self) -> None:
     """Ends both processes, the ports first: they lift every note."""
-    if "asked" in self._rings:
-      self._ask(quit=True)
-      self._rings["changes"].put(encode(Action.QUIT))
-    for process in (self._ports, self._model):
-      if process is None:
-        continue
-      process.join(STOP_S)
-      if process.is_alive():
-        process.terminate()
-        process.join(1.0)
-      if process.is_alive():
-        process.kill()
-        process.join(1.0)
+    self._ask(quit=True)
+    if self._ports is not None:
+      _end(self._ports, STOP_S)
+    # Only now: it still writes down what became of its last notes.
+    self._change(Action.QUIT)
+    if self._model is not None:
+      # While it loads it listens to nobody.
+      _end(self._model, STOP_S if self.model_ready else 0.0)
     self._ports = self._model = None
     if self._rings:
-      with contextlib.suppress(HostError):
-        self.last_news = self.poll()
-    for ring in self._rings.values():
+      self.last_news = self._read()
+    with self._writing:
+      rings, self._rings = self._rings, {}
+    for ring in rings.values():
       ring.close()
       ring.unlink()
-    self._rings = {}
+
+
+def _end(process: BaseProcess, patience_s: float) -> None:
+  process.join(patience_s)
+  if process.is_alive():
+    process.terminate()
+    process.join(1.0)
+  if process.is_alive():
+    process.kill()
+    process.join(1.0)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+  """For a child: Ctrl-C is the application's from its first moment on."""
+  if not hasattr(signal, "pthread_sigmask"):  # Windows
+    yield
+    return
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _text(packed: bytes) -> dict[str, Any]:

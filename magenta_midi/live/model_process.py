@@ -17,6 +17,7 @@ from magenta_midi.live.controls import (
   Controls,
   changed,
   decode,
+  to_json,
 )
 from magenta_midi.live.engine import (
   Command,
@@ -82,8 +83,9 @@ class _Model:
     return time.perf_counter_ns() - self.config.t0_ns
 
   def tell(self, **news: Any) -> None:
-    """News for the application."""
-    self.rings["status"].put(json.dumps(news).encode())
+    """News for the application; what is too long for a record is left out."""
+    with contextlib.suppress(ValueError):
+      self.rings["status"].put(json.dumps(news).encode())
 
   def load(self) -> None:
     """Loads and compiles everything."""
@@ -114,9 +116,18 @@ class _Model:
     self.plain = engine
     self.engine = TracedEngine(engine, self._write)
     if config.journal:
-      path = Path(config.journal)
-      self._journal = path.open("a", encoding="utf-8")
+      self._open_journal(Path(config.journal))
     self.counter = CompilationCounter()
+
+  def _open_journal(self, path: Path) -> None:
+    """Goes on after what a model that died has written."""
+    whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
+    self._journal = path.open("a", encoding="utf-8")
+    if not whole:
+      self._journal.write("\n")
+    first_id = self.config.settings.first_id
+    if first_id:
+      self._write(["r", first_id, to_json(self.config.controls)])
 
   def _write(self, entry: list[Any]) -> None:
     if self._journal is not None:
@@ -135,12 +146,15 @@ class _Model:
         self._hear()
         started_ns = self.now_ns()
         job = self.engine.next_job(started_ns)
-        if job is None:
-          self._rest(started_ns)
-          continue
-        for command in job.run(started_ns):
-          self._say(command)
-        self._busy_ns += self.now_ns() - started_ns
+        if job is not None:
+          for command in job.run(started_ns):
+            self._say(command)
+          self._busy_ns += self.now_ns() - started_ns
+        # However busy: the session's record and its end depend on it.
+        if started_ns - self._snapshot_ns >= SNAPSHOT_NS:
+          self._look_up(started_ns)
+        elif job is None:
+          time.sleep(IDLE_S)
 
   def _hear(self) -> None:
     engine = self.engine
@@ -202,16 +216,14 @@ class _Model:
         packed = pack_panic()
     commands.put(packed)
 
-  def _rest(self, now_ns: int) -> None:
-    if now_ns - self._snapshot_ns >= SNAPSHOT_NS:
-      share = self._busy_ns / max(1, now_ns - self._snapshot_ns)
-      self._snapshot_ns, self._busy_ns = now_ns, 0
-      self._tell_snapshot(now_ns, share)
-      self._flush()
-      if self.config.parent and os.getppid() != self.config.parent:
-        self.running = False
-      return
-    time.sleep(IDLE_S)
+  def _look_up(self, now_ns: int) -> None:
+    """A few times a second: what others want to know."""
+    share = self._busy_ns / max(1, now_ns - self._snapshot_ns)
+    self._snapshot_ns, self._busy_ns = now_ns, 0
+    self._tell_snapshot(now_ns, share)
+    self._flush()
+    if self.config.parent and os.getppid() != self.config.parent:
+      self.running = False
 
   def _tell_snapshot(self, now_ns: int, share: float) -> None:
     engine = self.plain

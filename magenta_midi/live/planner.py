@@ -60,6 +60,7 @@ class Planner:
     partner_delay_ms: How late the partner's events become known.
     context_s: How much is heard.
     slots: Most frames of a stream.
+    first_id: Number of the first planned event.
 
   Raises:
     ValueError: The checkpoint's codec is another, or it knows no parts.
@@ -72,6 +73,7 @@ class Planner:
     partner_delay_ms: float = 5.0,
     context_s: float = 10.0,
     slots: int = 192,
+    first_id: int = 0,
   ):
     codec = generator.codec
     if not isinstance(codec, NoteCodec):
@@ -104,7 +106,7 @@ class Planner:
     # Planned events beside the stream's planned frames, in the same order.
     self.planned: list[PlannedNote | PlannedPedal] = []
     self._recent: list[PlayedFrame] = []
-    self._next_id = 0
+    self._next_id = first_id
 
   # What happened.
 
@@ -279,6 +281,8 @@ class Planner:
     events: int,
     earliest_ns: int,
     latest_ns: int | None = None,
+    most_gap_ns: int | None = None,
+    note_first: bool = False,
     end_ns: int | None = None,
     may_end: bool = True,
     loudness: int = 0,
@@ -290,6 +294,8 @@ class Planner:
       events: Most new ones.
       earliest_ns: Nothing begins before it.
       latest_ns: The first begins before it, if anything may.
+      most_gap_ns: Each begins at most so long after the one before.
+      note_first: Whether the first must be a note.
       end_ns: What begins here or later is left for another time.
       may_end: Whether the model may fall silent.
       loudness: Added to each velocity.
@@ -305,12 +311,15 @@ class Planner:
       limits["latest_step"] = max(1, -((origin_ns - latest_ns) // STEP_NS))
     if end_ns is not None:
       limits["end_step"] = max(1, -((origin_ns - end_ns) // STEP_NS))
+    if most_gap_ns is not None:
+      limits["most_gap"] = max(1, most_gap_ns // STEP_NS)
     had = len(self.planned)
     plan = stream.plan(
       settings,
       events=events,
       earliest_step=max(0, -((origin_ns - earliest_ns) // STEP_NS)),
       may_end=may_end,
+      note_first=note_first,
       **limits,
     )
     for codes, step in zip(
@@ -334,6 +343,12 @@ class Planner:
     return PlannedNote(
       id, time_ns, round(seconds * SECOND), key, min(max(loud, 1), 127)
     )
+
+  def pedal_up(self, time_ns: int) -> PlannedPedal:
+    """An own pedal-up that the model did not plan."""
+    id, self._next_id = self._next_id, self._next_id + 1
+    self.own.pedal(time_ns, False)
+    return PlannedPedal(id, time_ns, False)
 
   @property
   def ended(self) -> bool:

@@ -197,6 +197,30 @@ def test_the_first_event_comes_in_time_and_is_no_end(generator, functions):
     assert 10 <= plan.frames.step[0] < 25
 
 
+def test_gaps_are_bounded_and_a_note_comes_first(generator, functions):
+  pedals = 0
+  keys = np.zeros(128, bool)
+  keys[60] = True  # so that the pedal is as likely
+  for seed in range(30):
+    stream = begin(functions, a_context(generator.codec, seed))
+    wanted = plan_settings(seed, keys=keys)
+    free = stream.plan(wanted, events=1, earliest_step=0)
+    pedals += int(np.sum(free.frames.codes[:1, 1] >= PEDAL_DOWN))
+    stream.drop_plan()
+    plan = stream.plan(
+      wanted,
+      events=8,
+      earliest_step=0,
+      most_gap=60,
+      note_first=True,
+      may_end=False,
+    )
+    assert plan.frames.codes[0, 1] < PEDAL_DOWN
+    assert np.all(np.diff(plan.frames.step, prepend=0) <= 60)
+    assert len(plan.frames.step) == 8
+  assert pedals  # else the first claim were empty
+
+
 def test_only_allowed_keys_are_struck(generator, functions):
   keys = np.zeros(128, bool)
   keys[[61, 70, 75]] = True

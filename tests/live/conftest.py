@@ -5,6 +5,18 @@ import pytest
 from magenta_midi.testing.jack import JackServer, jack_missing
 
 
+@pytest.fixture(scope="session")
+def duet_checkpoint(tmp_path_factory):
+  """A checkpoint of a tiny model for two; what it plays was never learnt."""
+  from magenta_midi.model.checkpoint import save_checkpoint
+  from magenta_midi.testing import tiny_generator
+
+  folder = tmp_path_factory.mktemp("duet")
+  model = tiny_generator(parts=9).model
+  save_checkpoint(folder, model, codec={"name": "note"})
+  return folder
+
+
 @pytest.fixture
 def jack_server(monkeypatch):
   """A fresh JACK server, to which this process and its children connect."""

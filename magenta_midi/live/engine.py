@@ -41,6 +41,9 @@ DRAFT_NS = 3 * SECOND
 # Both at once, the own pedal is down for at most so long, and so long after
 # the last own key came up: two pedals blur each other.
 PEDAL_NS, IDLE_PEDAL_NS = 5 * SECOND, 3 * SECOND // 2
+# Both at once: fewer own notes than this in so long are brought up to it, by
+# at most such a factor on the model's own rate.
+ENTRANCE_NS, ENTRANCE_NOTES, MOST_ENTRANCE = 3 * SECOND, 5, 4.0
 # With bars, a reply that would begin later than this waits for its place.
 LATE_NS = 60 * MS
 
@@ -420,11 +423,22 @@ class Engine:
     keys = settings.keys & decided.keys_allowed
     if not keys.any():
       rests = True
+    pace = settings.pace * decided.hazard * self._entrance(now_ns)
     return (
-      settings._replace(keys=keys, pace=settings.pace * decided.hazard),
+      settings._replace(keys=keys, pace=pace),
       loudness + int(decided.velocity_offset),
       rests,
     )
+
+  def _entrance(self, now_ns: int) -> float:
+    """How much livelier than its own rate the model has to be to join in.
+
+    Silence confirms itself: who hears no own notes in the context takes it
+    for the other's turn.
+    """
+    since_ns = now_ns - ENTRANCE_NS
+    lately = sum(n.onset_ns >= since_ns for n in self.planner.own.notes[-16:])
+    return MOST_ENTRANCE ** max(0.0, 1 - lately / ENTRANCE_NOTES)
 
   def _plan_first(
     self, now_ns: int, times: tuple[int, ...], why: str
@@ -663,7 +677,8 @@ class Engine:
 
   def _may_end(self, now_ns: int) -> bool:
     if not self._replying:
-      return True
+      # Joining in: something comes, sooner or later.
+      return self._entrance(now_ns) < 2.0
     if self._trades:
       return False
     return now_ns - self._reply_start_ns >= 0.8 * self._call_length_ns

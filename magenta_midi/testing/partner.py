@@ -19,7 +19,9 @@ from magenta_midi.live.wire import note_off, note_on
 __all__ = ["Partner", "wait_until"]
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float | int = 30) -> None:
+def wait_until(
+  condition: Callable[[], object], timeout_s: float | int = 30
+) -> None:
   """Waits for what another process does.
 
   Raises:
@@ -55,16 +57,18 @@ class Partner:
     def found(names: tuple[str, ...], end: str) -> list[str]:
       return [name for name in names if name.endswith(f":{end}")]
 
+    # Both are looked for before our own ends of the cables are listed too.
+    inputs = outputs = [""]
     if keys:
       wait_until(lambda: found(self.backend.outputs(), "in"))
-      self._keys = self.backend.open_output(
-        found(self.backend.outputs(), "in")[0]
-      )
+      outputs = found(self.backend.outputs(), "in")
     if synth:
       wait_until(lambda: found(self.backend.inputs(), "out"))
-      self._synth = self.backend.open_input(
-        found(self.backend.inputs(), "out")[0]
-      )
+      inputs = found(self.backend.inputs(), "out")
+    if keys:
+      self._keys = self.backend.open_output(outputs[0])
+    if synth:
+      self._synth = self.backend.open_input(inputs[0])
 
   def make_keyboard(self, label: str = "keys") -> None:
     """A keyboard that a duet can name as its input."""

@@ -65,7 +65,12 @@ class Jam:
     self.partner = Partner()
 
   def wait_until_ready(self) -> None:
-    wait_until(lambda: "ready after" in self.log.read_text(), 90)
+
+    def ready() -> bool:
+      assert self.process.poll() is None, self.log.read_text()
+      return "ready after" in self.log.read_text()
+
+    wait_until(ready, 90)
     self.partner.connect()
 
   def end(self, number: int = signal.SIGINT) -> dict:
@@ -146,7 +151,7 @@ def test_a_reply_comes_on_its_channel_and_the_take_makes_it_again(
 
 
 def test_sigterm_while_both_play_lifts_everything(start):
-  jam = start("--mode", "simultaneous", "--set", "density=8")
+  jam = start("--mode", "simultaneous", "--set", "density=4")
   jam.wait_until_ready()
   times = jam.partner.play(16, 0.15)
   # It plays while the player does.
@@ -159,17 +164,32 @@ def test_sigterm_while_both_play_lifts_everything(start):
 
 
 def test_a_killed_application_leaves_nothing_sounding(start):
-  jam = start("--mode", "simultaneous", "--set", "density=8")
+  jam = start("--mode", "simultaneous", "--set", "density=4")
   jam.wait_until_ready()
   jam.partner.play(16, 0.15)
   wait_until(lambda: jam.partner.sounding)
+  children = _children(jam.process.pid)
   jam.process.kill()
   wait_until(lambda: not jam.partner.sounding, 3)
   assert not jam.partner.pedal_down
   # The next session puts in order what this one left.
   (left,) = jam.sessions.iterdir()
   assert (left / "journal.jsonl").stat().st_size > 0
-  wait_until(lambda: not jam.partner.backend.outputs(), 10)
+  wait_until(lambda: not any(map(_runs, children)), 10)
+
+
+def _children(pid: int) -> list[int]:
+  listed = Path(f"/proc/{pid}/task/{pid}/children")
+  return [int(n) for n in listed.read_text().split()] if listed.exists() else []
+
+
+def _runs(pid: int) -> bool:
+  try:
+    text = Path(f"/proc/{pid}/stat").read_text()
+  except OSError:
+    return False
+  # Where nobody collects orphans they stay as zombies.
+  return text.rsplit(")")[-1].split()[0] != "Z"
 
 
 def test_ctrl_c_while_loading_ends_at_once(start):

@@ -238,7 +238,11 @@ class _Model:
       mode=engine.controls.mode,
       replying=engine.replying,
       busy=round(share, 3),
-      plan_age_ms=round((now_ns - engine.planned_at_ns) / 1e6, 1),
+      plan_age_ms=(
+        round((now_ns - engine.planned_at_ns) / 1e6, 1)
+        if engine.planned_at_ns
+        else None
+      ),
       chord=chord.name if chord is not None else "",
       key=str(engine.harmony.key(now_ns) or ""),
       plan=plan[:24],

@@ -37,7 +37,7 @@ class Frames(NamedTuple):
 
   ids: jax.Array  # [b, t, l] global ids; PAD everywhere: no frame
   time: jax.Array  # [b, t] 10 ms steps from the origin
-  part: jax.Array  # [b, t] 0 self, 1 partner
+  part: jax.Array  # [b, t] 0 self, 1 + delay // 20 ms partner
 
 
 class Memory(NamedTuple):

@@ -22,8 +22,8 @@ from magenta_midi.live import replay as replay_module
 from magenta_midi.live.controls import Controls
 from magenta_midi.live.costs import CostTable
 from magenta_midi.live.events import SECOND
-from magenta_midi.live.replay import Replay, messages_of
-from magenta_midi.live.score_messages import duet_score
+from magenta_midi.live.replay import Replay
+from magenta_midi.live.score_messages import duet_score, messages_of
 from magenta_midi.live.session import make_engine, make_performer
 from magenta_midi.midi.analysis import pitch_class_weights
 from magenta_midi.midi.score import Score

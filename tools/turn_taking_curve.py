@@ -26,7 +26,7 @@ from magenta_midi.app.errors import UserError, one_line_errors, writable
 from magenta_midi.app.output import json_option, print_json, progress_bar
 from magenta_midi.live.events import SECOND, Message, is_note_on
 from magenta_midi.live.keyboard import Keyboard
-from magenta_midi.live.replay import messages_of
+from magenta_midi.live.score_messages import messages_of
 from magenta_midi.live.turns import TurnSettings, TurnTaking
 from magenta_midi.midi.files import SUFFIXES, MidiFileError, read_score
 

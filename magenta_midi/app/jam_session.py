@@ -324,7 +324,7 @@ class JamSession:
   def _start_demo(self, host: Host) -> None:
     """A bundled phrase is played in, again and again."""
     from magenta_midi.app.phrases import phrase_path
-    from magenta_midi.live.replay import messages_of
+    from magenta_midi.live.score_messages import messages_of
     from magenta_midi.midi.score import Score
 
     messages = messages_of(Score.from_file(phrase_path("prelude")).crop(0, 8))

@@ -104,11 +104,13 @@ def command(
     )
     if as_json:
       print_json(report)
+    else:
+      console().print(_summary(out, report), soft_wrap=True)
     return
   from magenta_midi.live.compilations import CompilationCounter
   from magenta_midi.live.costs import CostTable
-  from magenta_midi.live.replay import Replay, messages_of
-  from magenta_midi.live.score_messages import duet_score
+  from magenta_midi.live.replay import Replay
+  from magenta_midi.live.score_messages import duet_score, messages_of
   from magenta_midi.live.session import (
     make_engine,
     make_performer,
@@ -147,7 +149,8 @@ def command(
     "checkpoint": mm.checkpoint,
   }
   session = session_json(
-    mm,
+    checkpoint=mm.checkpoint,
+    sha256=mm.config.get("sha256"),
     settings=engine.settings,
     controls=controls,
     trace=result.trace,
@@ -170,9 +173,10 @@ def _summary(out: Path, facts: dict[str, Any]) -> str:
   ]
   if facts["compute_ms"]["p50"] is not None:
     reaction = facts["reaction_ms"]
+    source = "by the cost table" if "cost" in facts else "measured"
     parts.append(
       f"reaction {reaction['p50']:.0f} ms (99 %: {reaction['p99']:.0f}),"
-      " by the cost table"
+      f" {source}"
     )
   if facts["stuck_notes"]:
     parts.append(f"{facts['stuck_notes']} stuck")

@@ -1,9 +1,9 @@
 """`magenta-midi replay --wall`: in real time, over real ports, measured."""
 
 import contextlib
-import dataclasses
 import json
-import multiprocessing
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 from magenta_midi.app.errors import UserError
 from magenta_midi.app.output import progress_bar
-from magenta_midi.live.controls import to_json
+from magenta_midi.live.bare_loop import BareLoop
 from magenta_midi.live.engine import EngineSettings
 from magenta_midi.live.events import SECOND, Message, is_note_on
 from magenta_midi.live.host import Host, HostError, News
@@ -20,18 +20,18 @@ from magenta_midi.live.meters import Meters, percentiles
 from magenta_midi.live.model_process import ModelConfig
 from magenta_midi.live.port_process import PortConfig
 from magenta_midi.live.port_scan import scan
-from magenta_midi.live.ports import OutputPort, RtMidiBackend
-from magenta_midi.live.replay import TAIL_NS, messages_of, stuck_notes
-from magenta_midi.live.score_messages import duet_score
-from magenta_midi.live.session import parse_controls
+from magenta_midi.live.ports import BackendInput, BackendOutput, RtMidiBackend
+from magenta_midi.live.replay import TAIL_NS, stuck_notes
+from magenta_midi.live.score_messages import duet_score, messages_of
+from magenta_midi.live.session import parse_controls, session_json
+from magenta_midi.live.take_files import TRACE, read_trace
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.midi.score import Score
 
 __all__ = ["replay_wall"]
 
 POLL_S = 0.01
-# The bare loop that sending is compared with wakes so often.
-BARE_NS = 5_000_000
+PORTS_S = 10.0
 
 
 def replay_wall(
@@ -50,7 +50,7 @@ def replay_wall(
     mode: Who plays when.
     seed: Of the model's draws.
     checkpoint: A folder; None: the embedded one.
-    out: MIDI file to write, a track for each; figures lie beside it.
+    out: MIDI file to write, a track for each; its session lies beside it.
     settings: Controls, `NAME=VALUE`.
 
   Returns:
@@ -67,129 +67,166 @@ def replay_wall(
     )
   controls = parse_controls(settings, mode=mode)
   engine = EngineSettings(seed=seed)
-  model = ModelConfig(
-    checkpoint=str(checkpoint) if checkpoint else None,
-    settings=engine,
-    controls=controls,
-    journal=None,
-  )
-  try:
-    with Host(PortConfig(api=found.api), model) as host:
-      run = _Run(host, engine)
-      host.wait_until_ready(run.take)
-      backend = RtMidiBackend(found.api)
-      names = [n for n in backend.outputs() if n.endswith(":in")]
-      names += [n for n in backend.outputs() if "magenta-midi" in n]
-      if not names:
-        raise HostError("the duet's own input port cannot be found.")
-      port = backend.open_output(names[0])
-      with contextlib.closing(port):
-        run.play(port, messages_of(music))
-  except HostError as error:
-    raise UserError(str(error)) from None
-  if host.last_news is not None:
-    run.take(host.last_news)
-  report = run.report()
+  with tempfile.TemporaryDirectory() as folder:
+    journal = Path(folder) / TRACE
+    model = ModelConfig(
+      checkpoint=str(checkpoint) if checkpoint else None,
+      settings=engine,
+      controls=controls,
+      journal=str(journal),
+    )
+    backend = RtMidiBackend(found.api)
+    before = {*backend.inputs(), *backend.outputs()}
+    try:
+      with Host(PortConfig(api=found.api), model) as host:
+        run = _Run(host, engine, together=mode == "simultaneous")
+        host.wait_until_ready(run.take)
+        with _connected(backend, before) as (keys, synth):
+          run.play(keys, synth, messages_of(music))
+          host.close()
+          run.finish(synth)
+    except HostError as error:
+      raise UserError(str(error)) from None
+    trace = read_trace(journal)
   facts = {
     "mode": mode,
     "seed": seed,
-    **report,
+    **run.report(),
     "horizon_ms": engine.horizon_ns / 1e6,
     "api": found.api,
+    "checkpoint": run.checkpoint,
   }
   duet_score(run.heard, run.sent).to_file(out)
-  session = {
-    "settings": {"engine": dataclasses.asdict(engine)},
-    "controls": to_json(controls),
-    "report": facts,
-  }
+  session = session_json(
+    checkpoint=run.checkpoint,
+    sha256=run.sha256,
+    settings=engine,
+    controls=controls,
+    trace=trace.calls,
+    decisions=trace.decisions,
+    report=facts,
+  )
   write_atomically(
     out.with_suffix(".json"), (json.dumps(session) + "\n").encode()
   )
   return facts
 
 
-class _Run:
-  """What is heard of one run."""
+@contextlib.contextmanager
+def _connected(backend: RtMidiBackend, before: set[str]):
+  """The duet's two new ports: where a keyboard plays, what a synth hears."""
+  end = time.monotonic() + PORTS_S
+  while True:
+    # Both are looked for before our own ends of the cables are listed too.
+    to = [name for name in backend.outputs() if name not in before]
+    fro = [name for name in backend.inputs() if name not in before]
+    if to and fro:
+      break
+    if time.monotonic() > end:
+      raise HostError("the duet's own ports cannot be found.")
+    time.sleep(0.05)
+  with (
+    contextlib.closing(backend.open_output(to[0])) as keys,
+    contextlib.closing(backend.open_input(fro[0])) as synth,
+  ):
+    yield keys, synth
 
-  def __init__(self, host: Host, engine: EngineSettings):
+
+class _Run:
+  """One run, and what is heard of it."""
+
+  def __init__(self, host: Host, engine: EngineSettings, *, together: bool):
     self.host = host
     self.heard: list[Message] = []
     self.sent: list[Message] = []
-    self.meters = Meters(engine.horizon_ns)
-    self.status: dict[str, Any] = {}
-    self.clips: dict[str, int] = {}
-    self._playing = False
+    self.checkpoint = ""
+    self.sha256: str | None = None
+    self._received: list[Message] = []
+    self._meters = Meters(engine.horizon_ns)
+    self._together = together
+    self._replying = False
+    self._compiles: int | None = None
+    self._clips: dict[str, int] = {}
     self._wanted = 0
-    self._memory: list[dict[str, int]] = []
-    self._bare_ms: list[float] = []
+    self._seconds = 0.0
+    self._resident_mb: dict[str, dict[str, int]] = {}
+    self._bare = BareLoop()
 
-  def play(self, port: OutputPort, messages: list[Message]) -> None:
+  def play(
+    self, keys: BackendOutput, synth: BackendInput, messages: list[Message]
+  ) -> None:
     """Sends the messages at their times and listens until all has ended."""
     self._wanted = sum(is_note_on(m.data) for m in messages)
-    start_ns = time.perf_counter_ns() + SECOND // 2
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
     end_ns = (messages[-1].time_ns if messages else 0) + TAIL_NS
-    bare = context.Process(
-      target=_bare_loop, args=(theirs, end_ns), daemon=True
-    )
-    bare.start()
-
-    def send() -> None:
-      for message in messages:
-        wait_ns = start_ns + message.time_ns - time.perf_counter_ns()
-        if wait_ns > 0:
-          time.sleep(wait_ns / 1e9)
-        port.send(message.data)
-
-    thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    self._memory.append(self._resident_mb())
-    with progress_bar() as progress:
+    stop = threading.Event()
+    with self._bare, progress_bar() as progress:
       task = progress.add_task("replaying", total=end_ns / SECOND, note="")
-      while (at_ns := time.perf_counter_ns() - start_ns) < end_ns:
-        self.take(self.host.poll())
-        progress.update(task, completed=max(0.0, at_ns / SECOND))
-        time.sleep(POLL_S)
-    thread.join()
-    self._memory.append(self._resident_mb())
-    if ours.poll(5.0):
-      self._bare_ms = ours.recv()
-    bare.join(5.0)
+      self._resident_mb["start"] = self._resident()
+      start_ns = time.perf_counter_ns() + SECOND // 2
+      thread = threading.Thread(
+        target=_send, args=(keys, messages, start_ns, stop), daemon=True
+      )
+      thread.start()
+      try:
+        while (at_ns := time.perf_counter_ns() - start_ns) < end_ns:
+          self.take(self.host.poll())
+          self._received += [Message(*got) for got in synth.poll()]
+          progress.update(task, completed=max(0.0, at_ns / SECOND))
+          time.sleep(POLL_S)
+      finally:
+        stop.set()
+        thread.join()
+      self._resident_mb["end"] = self._resident()
+    self._seconds = end_ns / SECOND
+
+  def finish(self, synth: BackendInput) -> None:
+    """What came while the duet ended."""
+    if self.host.last_news is not None:
+      self.take(self.host.last_news)
+    time.sleep(0.1)
+    self._received += [Message(*got) for got in synth.poll()]
 
   def take(self, news: News) -> None:
     """What the processes said."""
+    for status in news.status:
+      if status.get("state") == "ready":
+        self.checkpoint = status["checkpoint"]
+        self.sha256 = status["sha256"]
+      if "mode" in status:
+        self._replying = status["replying"]
+        self._compiles = status["compiles"]
+    for report in news.ports:
+      self._hear_ports(report)
     self.heard += news.heard
     self.sent += news.sent
-    for report in news.ports:
-      if "compute_ns" in report:
-        ms = report["compute_ns"] / 1e6
-        replies = report["why"] == "reply"
-        kept = self.meters.first_note_ms if replies else self.meters.compute_ms
-        kept.append(ms)
-      if "late_ns" in report:
-        self.meters.jitter_ms += [late / 1e6 for late in report["late_ns"]]
-        self.clips = report["clips"]
-        self._playing = report["playing"]
-    for status in news.status:
-      if "mode" in status:
-        self._hear_model(status)
+    for message in news.sent:
+      if is_note_on(message.data):
+        self._meters.struck(message.time_ns)
 
-  def _hear_model(self, status: dict[str, Any]) -> None:
-    self.status = status
-    now_ns = status["now_ns"]
-    if status["plan_age_ms"] is None:
-      return
-    self.meters.planned(now_ns - round(status["plan_age_ms"] * 1e6))
-    self.meters.tick(
-      now_ns,
-      plays=self._playing,
-      counts=status["mode"] == "simultaneous" or status["replying"],
-    )
+  def _hear_ports(self, report: dict[str, Any]) -> None:
+    meters = self._meters
+    if "compute_ns" in report:
+      now_ns = report["now_ns"]
+      since_ns = now_ns - report["compute_ns"]
+      if report["why"] == "reply":
+        meters.replied(since_ns, now_ns)
+      else:
+        meters.answered((since_ns,), now_ns)
+    if "late_ns" in report:
+      meters.jitter_ms += [late / 1e6 for late in report["late_ns"]]
+      self._clips = report["clips"]
+      for time_ns, age_ns, plays in report["ticks"]:
+        meters.planned(time_ns - age_ns)
+        counts = self._together or self._replying
+        meters.tick(time_ns, plays=plays, counts=counts)
 
-  def _resident_mb(self) -> dict[str, int]:
-    pids = {"model": self.host.model_pid, "ports": self.host.ports_pid}
+  def _resident(self) -> dict[str, int]:
+    """Memory of each process, MB; empty where the system does not say."""
+    pids = {
+      "app": os.getpid(),
+      "model": self.host.model_pid,
+      "ports": self.host.ports_pid,
+    }
     found = {}
     for name, pid in pids.items():
       with contextlib.suppress(OSError, IndexError, ValueError):
@@ -201,31 +238,34 @@ class _Run:
   def report(self) -> dict[str, Any]:
     """All figures."""
     notes_in = sum(is_note_on(m.data) for m in self.heard)
+    notes_out = sum(is_note_on(m.data) for m in self.sent)
+    received = sum(is_note_on(m.data) for m in self._received)
     return {
-      **self.meters.report(),
-      "bare_loop_ms": percentiles(self._bare_ms, (50, 99)),
+      **self._meters.report(),
+      "bare_loop_ms": percentiles(self._bare.late_ms, (50, 99)),
       "notes_in": notes_in,
       "notes_dropped": self._wanted - notes_in,
-      "notes_out": sum(is_note_on(m.data) for m in self.sent),
-      "stuck_notes": stuck_notes(self.sent),
-      "clips": self.clips,
-      "compiles_while_playing": self.status.get("compiles"),
-      "resident_mb": self._memory,
+      "notes_out": notes_out,
+      "notes_received": received,
+      # As the other end of the cable heard it.
+      "stuck_notes": stuck_notes(self._received),
+      "clips": self._clips,
+      "compiles_while_playing": self._compiles,
+      "resident_mb": self._resident_mb,
       "model_restarts": self.host.restarts,
+      "seconds": round(self._seconds, 3),
     }
 
 
-def _bare_loop(pipe: Any, length_ns: int) -> None:
-  """Sleeps and spins like the ports' process, and does nothing else."""
-  late_ms = []
-  start_ns = time.perf_counter_ns()
-  due_ns = start_ns
-  while due_ns - start_ns < length_ns:
-    due_ns += BARE_NS
-    left_ns = due_ns - time.perf_counter_ns() - 300_000
-    if left_ns > 0:
-      time.sleep(left_ns / 1e9)
-    while (now_ns := time.perf_counter_ns()) < due_ns:
-      pass
-    late_ms.append((now_ns - due_ns) / 1e6)
-  pipe.send(late_ms)
+def _send(
+  keys: BackendOutput,
+  messages: list[Message],
+  start_ns: int,
+  stop: threading.Event,
+) -> None:
+  """The player: each message at its time."""
+  for message in messages:
+    wait_ns = start_ns + message.time_ns - time.perf_counter_ns()
+    if wait_ns > 0 and stop.wait(wait_ns / 1e9):
+      return
+    keys.send(message.data)

@@ -203,6 +203,14 @@ class Engine:
       seed=self.settings.seed,
     )
 
+  def set_horizon(self, horizon_ns: int) -> None:
+    """Nothing is planned closer than this from here on.
+
+    A machine that answers more slowly must plan further ahead, or what it
+    plans is late before it arrives.
+    """
+    self.settings = dataclasses.replace(self.settings, horizon_ns=horizon_ns)
+
   def set_bars(self, bars: Bars | None) -> None:
     """The grid of bars from here on; None: free time."""
     if bars == self.bars:

@@ -28,6 +28,7 @@ from magenta_midi.live.engine import (
   Replan,
 )
 from magenta_midi.live.events import PlannedNote
+from magenta_midi.live.horizon import Horizon
 from magenta_midi.live.records import (
   pack_end,
   pack_panic,
@@ -43,6 +44,8 @@ __all__ = ["ModelConfig", "run_model"]
 # The application is told how things stand so often.
 SNAPSHOT_NS = 80_000_000
 IDLE_S = 0.0007
+# Jobs whose plan must arrive before it is due.
+ANSWERS = ("react", "reply", "deeper")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class _Model:
     self.config = config
     self.rings = {name: Ring.attach(value) for name, value in rings.items()}
     self.running = True
+    self.horizon = Horizon(config.settings.horizon_ns)
     self._journal: IO[str] | None = None
     self._lines: list[str] = []
     self._snapshot_ns = 0
@@ -149,7 +153,10 @@ class _Model:
         if job is not None:
           for command in job.run(started_ns):
             self._say(command)
-          self._busy_ns += self.now_ns() - started_ns
+          took_ns = self.now_ns() - started_ns
+          self._busy_ns += took_ns
+          if job.name in ANSWERS:
+            self.horizon.took(took_ns)
         # However busy: the session's record and its end depend on it.
         if started_ns - self._snapshot_ns >= SNAPSHOT_NS:
           self._look_up(started_ns)
@@ -222,6 +229,8 @@ class _Model:
     self._snapshot_ns, self._busy_ns = now_ns, 0
     self._tell_snapshot(now_ns, share)
     self._flush()
+    if self.horizon.changed():
+      self.engine.set_horizon(self.horizon.ns)
     if self.config.parent and os.getppid() != self.config.parent:
       self.running = False
 
@@ -238,6 +247,7 @@ class _Model:
       mode=engine.controls.mode,
       replying=engine.replying,
       busy=round(share, 3),
+      horizon_ms=engine.settings.horizon_ns / 1e6,
       plan_age_ms=(
         round((now_ns - engine.planned_at_ns) / 1e6, 1)
         if engine.planned_at_ns

@@ -26,9 +26,8 @@ from magenta_midi.live.events import (
 from magenta_midi.live.meters import Meters
 from magenta_midi.live.performer import Performer
 from magenta_midi.live.trace import TracedEngine
-from magenta_midi.midi.score import Score
 
-__all__ = ["Replay", "ReplayResult", "messages_of"]
+__all__ = ["Replay", "ReplayResult", "stuck_notes"]
 
 # Played on after the recording's end: the last reply, and its ring.
 TAIL_NS = 20 * SECOND
@@ -53,30 +52,6 @@ class ReplayResult:
   report: dict[str, Any]
   trace: list[list[Any]]
   log: list[dict[str, Any]]
-
-
-def messages_of(score: Score, *, channel: int = 1) -> list[Message]:
-  """A recording as a keyboard would send it; its parts become one."""
-  merged = score.merged()
-  status = channel - 1
-  # At one time: pedal up, note-offs, pedal down, note-ons.
-  rows: list[tuple[int, int, bytes]] = []
-  for note in merged.notes:
-    onset = round(float(note["onset_s"]) * SECOND)
-    end = onset + max(1, round(float(note["duration_s"]) * SECOND))
-    key, velocity = int(note["key"]), int(note["velocity"])
-    rows.append((onset, 3, bytes((0x90 | status, key, velocity))))
-    rows.append((end, 1, bytes((0x80 | status, key, 64))))
-  for change in merged.pedals:
-    down = bool(change["down"])
-    data = bytes((0xB0 | status, 64, 127 if down else 0))
-    rows.append((round(float(change["time_s"]) * SECOND), 2 * down, data))
-  if len(merged.pedals) and merged.pedals[-1]["down"]:
-    # Nobody stays on the pedal for ever.
-    end_ns = max(row[0] for row in rows)
-    rows.append((end_ns, 0, bytes((0xB0 | status, 64, 0))))
-  rows.sort()
-  return [Message(time_ns, data) for time_ns, _, data in rows]
 
 
 class Replay:
@@ -181,6 +156,8 @@ class Replay:
     for message in self._performer.due(now_ns):
       self._meters.jitter_ms.append(max(0.0, (now_ns - message.time_ns) / 1e6))
       self._sent.append(Message(now_ns, message.data))
+      if is_note_on(message.data):
+        self._meters.struck(now_ns)
 
   def _apply(self, command: Command, now_ns: int) -> None:
     performer, meters = self._performer, self._meters
@@ -189,7 +166,7 @@ class Replay:
         performer.plan(from_ns, events)
         meters.planned(now_ns)
         if why == "reply":
-          meters.first_note_ms.append((now_ns - reacts_to[0]) / 1e6)
+          meters.replied(reacts_to[0], now_ns)
         else:
           meters.answered(reacts_to, now_ns)
       case Release(within_ns, keys):

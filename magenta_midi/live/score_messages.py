@@ -8,7 +8,7 @@ from magenta_midi.live.record import PlayerRecord
 from magenta_midi.midi.score import Score
 from magenta_midi.midi.tempo import TempoMap
 
-__all__ = ["PART_NAMES", "duet_score", "part_messages"]
+__all__ = ["PART_NAMES", "duet_score", "messages_of", "part_messages"]
 
 PART_NAMES = ("player", "ai")
 
@@ -84,3 +84,14 @@ def part_messages(score: Score, part: int, *, channel: int) -> list[Message]:
     rows.append((round(float(change["time_s"]) * SECOND), 2 * down, data))
   rows.sort()
   return [Message(time_ns, data) for time_ns, _, data in rows]
+
+
+def messages_of(score: Score, *, channel: int = 1) -> list[Message]:
+  """A recording as a keyboard would send it; its parts become one."""
+  merged = score.merged()
+  messages = part_messages(merged, 0, channel=channel)
+  if len(merged.pedals) and merged.pedals[-1]["down"]:
+    # Nobody stays on the pedal for ever.
+    up = bytes((0xB0 | (channel - 1), 64, 0))
+    messages.append(Message(messages[-1].time_ns, up))
+  return messages

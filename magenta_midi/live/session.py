@@ -103,8 +103,9 @@ def _value(name: str, text: str) -> Any:
 
 
 def session_json(
-  mm: "MagentaMidi",
   *,
+  checkpoint: str,
+  sha256: str | None,
   settings: EngineSettings,
   controls: Controls,
   trace: list[list[Any]],
@@ -114,10 +115,7 @@ def session_json(
   """All that it takes to play a session again, and why it went as it did."""
   return {
     "format": FORMAT,
-    "checkpoint": {
-      "path": mm.checkpoint,
-      "sha256": mm.config.get("sha256"),
-    },
+    "checkpoint": {"path": checkpoint, "sha256": sha256},
     "settings": {"engine": dataclasses.asdict(settings)},
     "controls": to_json(controls),
     "report": report,

@@ -38,10 +38,12 @@ __all__ = [
   "PICTURE",
   "PRODUCTS",
   "JournalContents",
+  "TraceContents",
   "change_facts",
   "finish",
   "read_facts",
   "read_journal",
+  "read_trace",
   "write_facts",
   "write_take",
 ]
@@ -120,7 +122,10 @@ def read_journal(path: Path) -> JournalContents:
           damaged += 1
     except ValueError:  # also of UTF-8, of hex, and of a tempo
       damaged += 1
-  damaged += _read_trace(path.with_name(TRACE), contents)
+  trace = read_trace(path.with_name(TRACE))
+  contents.trace.extend(trace.calls)
+  contents.decisions.extend(trace.decisions)
+  damaged += trace.damaged
   # Ports may hand over what came from two devices out of order.
   for messages in (contents.heard, contents.sent):
     messages.sort(key=lambda message: message.time_ns)
@@ -129,12 +134,25 @@ def read_journal(path: Path) -> JournalContents:
   )
 
 
-def _read_trace(path: Path, contents: JournalContents) -> int:
-  """Adds what the engine wrote, if it did; returns the damaged lines."""
+class TraceContents(NamedTuple):
+  """What the engine wrote: its calls, its decisions, and damaged lines."""
+
+  calls: list[list[Any]]
+  decisions: list[dict[str, Any]]
+  damaged: int
+
+
+def read_trace(path: Path) -> TraceContents:
+  """Reads what the process of the model wrote, if it did.
+
+  Raises:
+    OSError: It is there and cannot be read.
+  """
   try:
     lines = path.read_bytes().splitlines()
   except FileNotFoundError:
-    return 0
+    lines = []
+  contents = TraceContents([], [], 0)
   damaged = 0
   for raw in lines:
     try:
@@ -142,12 +160,12 @@ def _read_trace(path: Path, contents: JournalContents) -> int:
         case ["d", dict(decision)]:
           contents.decisions.append(decision)
         case list(call) if call and isinstance(call[0], str):
-          contents.trace.append(call)
+          contents.calls.append(call)
         case _:
           damaged += 1
     except ValueError:
       damaged += 1
-  return damaged
+  return contents._replace(damaged=damaged)
 
 
 def finish(folder: Path, *, recovered: bool = False) -> None:

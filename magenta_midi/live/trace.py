@@ -53,6 +53,11 @@ class TracedEngine:
     self._write(["b", bars.bpm, bars.beats_per_bar, bars.start_ns])
     self.engine.set_bars(bars)
 
+  def set_horizon(self, horizon_ns: int) -> None:
+    """See `Engine.set_horizon`."""
+    self._write(["h", horizon_ns])
+    self.engine.set_horizon(horizon_ns)
+
   def act(self, action: str, now_ns: int) -> None:
     """See `Engine.act`."""
     self._write(["a", now_ns, action])
@@ -97,6 +102,8 @@ def run_trace(
         engine.act(action, now_ns)
       case ["b", bpm, int(beats), int(start_ns)]:
         engine.set_bars(Bars(bpm, beats, start_ns))
+      case ["h", int(horizon_ns)]:
+        engine.set_horizon(horizon_ns)
       case ["k", int(now_ns)]:
         engine.keyboard_lost(now_ns)
       case ["j", int(now_ns)]:

@@ -334,15 +334,29 @@ class EventCodec:
     )
     if not len(keys):
       return frames
-    wait = max(0, end_step - 1 - int(frames.step.max(initial=0)))
+    last = end_step - 1
+    wait = max(0, last - int(frames.step.max(initial=0)))
     waits = shifts_of(wait, config)
-    codes = np.append(waits - 1, config.note_off + keys)
-    steps = np.full(len(codes), end_step - 1)
-    steps[: len(waits)] += np.cumsum(waits) - wait
+    codes = np.append(frames.codes[:, 0], waits - 1)
+    steps = np.append(frames.step, last - wait + np.cumsum(waits))
+    # In a step note-offs come first, by key: those that are there as well.
+    is_off = (codes >= config.note_off) & (codes < config.velocity)
+    others = np.flatnonzero(
+      (steps == last) & (codes >= config.note_on) & ~is_off
+    )
+    stop = int(others[0]) if len(others) else len(codes)
+    start = stop
+    while start and steps[start - 1] == last and is_off[start - 1]:
+      start -= 1
+    lifted = np.sort(np.append(codes[start:stop], config.note_off + keys))
+    codes = np.concatenate([codes[:start], lifted, codes[stop:]])
+    steps = np.concatenate(
+      [steps[:start], np.full(len(lifted), last), steps[stop:]]
+    )
     return Frames(
-      np.append(frames.codes, codes[:, None], axis=0).astype(np.int32),
-      np.append(frames.step, steps).astype(np.int32),
-      np.append(frames.part, np.zeros(len(codes), np.int32)),
+      codes[:, None].astype(np.int32),
+      steps.astype(np.int32),
+      np.zeros(len(codes), np.int32),
     )
 
   def append(

@@ -17,8 +17,8 @@ from magenta_midi.live.events import (
   is_note_on,
   is_sustain,
 )
-from magenta_midi.live.replay import Replay, messages_of, stuck_notes
-from magenta_midi.live.score_messages import duet_score
+from magenta_midi.live.replay import Replay, stuck_notes
+from magenta_midi.live.score_messages import duet_score, messages_of
 from magenta_midi.live.session import make_performer
 from magenta_midi.live.trace import run_trace
 from magenta_midi.midi.score import Score

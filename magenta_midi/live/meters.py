@@ -36,8 +36,11 @@ class Meters:
     self._horizon_ms = horizon_ns / 1e6
     # From the player's event to its answer lying in the output heap.
     self.compute_ms: list[float] = []
-    # From the decision that a phrase has ended to the reply's first note due.
+    # From the decision that a phrase has ended to the plan of its reply, and
+    # to its first note: when that comes is the model's choice.
+    self.reply_ready_ms: list[float] = []
     self.first_note_ms: list[float] = []
+    self._decided_ns: int | None = None
     # Sent later than due.
     self.jitter_ms: list[float] = []
     self.staleness_ms: list[float] = []
@@ -50,6 +53,17 @@ class Meters:
   def answered(self, heard_ns: tuple[int, ...], now_ns: int) -> None:
     """The answer to these events lies in the heap."""
     self.compute_ms += [(now_ns - time_ns) / 1e6 for time_ns in heard_ns]
+
+  def replied(self, decided_ns: int, now_ns: int) -> None:
+    """A reply to a phrase that was said to have ended lies in the heap."""
+    self.reply_ready_ms.append((now_ns - decided_ns) / 1e6)
+    self._decided_ns = decided_ns
+
+  def struck(self, time_ns: int) -> None:
+    """An own note was sent."""
+    if self._decided_ns is not None and time_ns >= self._decided_ns:
+      self.first_note_ms.append((time_ns - self._decided_ns) / 1e6)
+      self._decided_ns = None
 
   def planned(self, now_ns: int) -> None:
     """A plan arrived, if only to rest."""
@@ -86,6 +100,7 @@ class Meters:
     return {
       "compute_ms": percentiles(self.compute_ms),
       "reaction_ms": percentiles(reaction),
+      "reply_ready_ms": percentiles(self.reply_ready_ms),
       "first_note_ms": percentiles(self.first_note_ms),
       "jitter_ms": percentiles(self.jitter_ms, (50, 99)),
       "isr": round(self._playable / ticks, 5) if ticks else None,

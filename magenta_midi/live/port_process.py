@@ -42,6 +42,8 @@ SPIN_NS = 300_000
 POLL_NS = 1_000_000
 # A model that says nothing for so long is not waited for.
 SILENT_NS = 1_500_000_000
+# How things stand is noted so often, and of so many times at most.
+TICK_NS, MOST_TICKS = 125_000_000, 40
 
 
 class RingNames(dict[str, str]):
@@ -105,6 +107,9 @@ class _Ports:
     self.running = True
     self._heartbeat_ns = 0
     self._late_ns: list[int] = []
+    self._planned_ns: int | None = None
+    self._tick_ns = 0
+    self._ticks: list[tuple[int, int, bool]] = []
     self._watch: PortWatch | None = None
     self._backend: RtMidiBackend | None = None
     self.inputs: list[tuple[str, ReconnectingInput]] = []
@@ -158,6 +163,9 @@ class _Ports:
     checked_ns = 0
     while self.running:
       now_ns = self.now_ns()
+      if now_ns >= self._tick_ns:
+        # Before anything new: what was late is not taken for timely.
+        self._tick(now_ns)
       self._hear()
       self._obey()
       self._send()
@@ -210,8 +218,11 @@ class _Ports:
       match command.kind:
         case "plan":
           performer.plan(command.from_ns, command.events)
+          self._planned_ns = now_ns = self.now_ns()
           for time_ns in command.reacts_to:
-            self.tell(compute_ns=self.now_ns() - time_ns, why=command.why)
+            self.tell(
+              compute_ns=now_ns - time_ns, now_ns=now_ns, why=command.why
+            )
         case "release":
           performer.release(
             self.now_ns(), within_ns=command.within_ns, keys=command.keys
@@ -282,6 +293,19 @@ class _Ports:
     for sounded in self.performer.feedback():
       self.rings["feedback"].put(pack_sounded(sounded))
 
+  def _tick(self, now_ns: int) -> None:
+    """Notes how old the plan is, and whether anything sounds or will."""
+    plays = self.performer.next_due_ns() is not None
+    # Of what was slept through, no more than tells of it.
+    least_ns = now_ns - MOST_TICKS * TICK_NS
+    self._tick_ns = max(self._tick_ns or now_ns, least_ns)
+    while self._tick_ns <= now_ns:
+      if self._planned_ns is not None:
+        at_ns = self._tick_ns
+        self._ticks.append((at_ns, max(0, at_ns - self._planned_ns), plays))
+      self._tick_ns += TICK_NS
+    del self._ticks[:-MOST_TICKS]
+
   def _check(self, now_ns: int) -> None:
     """A few times a second: ports, the model, the parent."""
     self.performer.watchdog(now_ns, self._heartbeat_ns)
@@ -298,10 +322,11 @@ class _Ports:
         else:
           self.performer.back(now_ns)
     late, self._late_ns = self._late_ns, []
+    ticks, self._ticks = self._ticks, []
     self.tell(
       late_ns=late[:60],
       clips=dict(self.performer.clips),
-      playing=self.performer.next_due_ns() is not None,
+      ticks=ticks,
     )
     if self.config.parent and os.getppid() != self.config.parent:
       self.running = False

@@ -1,213 +1,293 @@
 """Is it a duet? Whether replies belong to their calls, and notes to notes.
 
-python tools/duet_likeness.py FOLDER_OR_FILE ... --phrases 200
+    python tools/duet_likeness.py FOLDER_OR_FILE ... --phrases 200
 
-Call and response: a stretch of each piece is the call. A reply is compared
-with its own call and with other pieces' calls in key (pitch classes), tempo
-(median gap between onsets) and density (notes a second). AUC is the chance
-that it is more alike its own: 0.5 is a reply that did not listen. Both at
-once: how often an own onset is consonant with what the partner sounds, and
-falls within 50 ms of one of the partner's, beside a partner from elsewhere.
-All on a virtual clock. Bootstrap over phrases.
+In turns: a stretch of each piece is the call. A reply is compared with its own
+call and with the calls of other pieces in key (how well each of the 24 keys
+fits), tempo (median gap between onsets) and density (notes a second). AUC is
+the chance that it is more like its own: 0.5 is a reply that did not listen.
+What the pianist played on with is judged likewise, as a measure: nobody is
+more alike. Both at once: how many own onsets are consonant with what the
+partner sounds, and fall within 50 ms of one of the partner's, beside partners
+from other pieces. All on a virtual clock; intervals by bootstrap over phrases.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
 from magenta_midi.api import MagentaMidi
-from magenta_midi.live import replay as replay_module
+from magenta_midi.app.errors import UserError, one_line_errors
 from magenta_midi.live.controls import Controls
 from magenta_midi.live.costs import CostTable
 from magenta_midi.live.events import SECOND
 from magenta_midi.live.replay import Replay
 from magenta_midi.live.score_messages import duet_score, messages_of
 from magenta_midi.live.session import make_engine, make_performer
-from magenta_midi.midi.analysis import pitch_class_weights
+from magenta_midi.midi.analysis import (
+  inter_onsets_s,
+  key_correlations,
+  notes_per_s,
+  pitch_class_weights,
+)
 from magenta_midi.midi.score import Score
 
 CALL_S, TOGETHER_S = 8.0, 20.0
-HARSH = (1, 2, 6, 10, 11)
+# A reply to 8 s is over after 12 s at most, and a pause comes before it.
+REPLY_S, LAST_S = 16.0, 1.0
+# Music of fewer notes is not judged.
+LEAST_NOTES = 4
+HARSH = (1, 2, 6, 10, 11)  # semitones, whatever the octave
 CLOSE_S = 0.05
 DRAWS = 1000
 
 
-def phrases(paths: list[Path], count: int, seconds: float) -> list[Score]:
-  """Stretches of pieces, at most a few of each, not too thin."""
+class Phrase(NamedTuple):
+  """A stretch of a piece.
+
+  Attributes:
+    piece: Number of the file: two of one piece are not compared.
+    score: The stretch, from 0 s.
+    next: As long a stretch, right after it.
+  """
+
+  piece: int
+  score: Score
+  next: Score
+
+
+def find_phrases(
+  paths: Sequence[Path], count: int, seconds: float
+) -> list[Phrase]:
+  """Stretches of as many pieces as there are, none too thin.
+
+  Raises:
+    UserError: There are fewer than two pieces with one.
+  """
   rng = np.random.default_rng(0)
   files = [
     file
     for path in paths
     for file in (sorted(path.rglob("*.mid*")) if path.is_dir() else [path])
   ]
-  rng.shuffle(files)
-  found: list[Score] = []
-  while files and len(found) < count:
-    for file in list(files):
-      score = Score.from_file(file).merged()
-      if score.end_s < seconds + 5:
-        files.remove(file)
-        continue
-      start = rng.uniform(0, score.end_s - seconds)
-      stretch = score.crop(start, start + seconds)
-      if len(stretch) >= seconds:
-        found.append(stretch)
-      if len(found) == count:
-        break
-  return found
+  order = rng.permutation(len(files))[:count]
+  each = -(-count // max(1, len(order)))
+  found: list[Phrase] = []
+  for piece in order:
+    score = Score.from_file(files[piece]).merged()
+    # Within each part of the piece, so that no two overlap.
+    share_s = score.end_s / each
+    if share_s < 2 * seconds:
+      share_s = max(2 * seconds, score.end_s)
+    for start_s in np.arange(0, score.end_s - 2 * seconds + 1e-9, share_s):
+      free_s = min(share_s, score.end_s - start_s) - 2 * seconds
+      at_s = float(start_s + rng.uniform(0, max(free_s, 0.0)))
+      first, after = (
+        score.crop(from_s, from_s + seconds)
+        for from_s in (at_s, at_s + seconds)
+      )
+      if min(len(first), len(after)) >= seconds:
+        found.append(Phrase(int(piece), first, after))
+  if len({phrase.piece for phrase in found}) < 2:
+    raise UserError(
+      f"expected two pieces or more of {2 * seconds:g} s at a note a second,"
+      f" got {len({phrase.piece for phrase in found})} among {len(files)}"
+      " MIDI files. Give more music."
+    )
+  return found[:count]
 
 
-def answered(mm: MagentaMidi, score: Score, mode: str, seed: int) -> Score:
+def answer(
+  mm: MagentaMidi, score: Score, mode: str, *, seed: int, tail_s: float
+) -> Score:
   """The model's part beside a stretch."""
   engine = make_engine(
     mm.generator, mm.default_sampling, Controls(mode=mode), seed=seed
   )
   result = Replay(engine, make_performer(), CostTable.load()).run(
-    messages_of(score)
+    messages_of(score), tail_ns=round(tail_s * SECOND)
   )
-  both = duet_score(result.heard, result.sent)
-  notes = both.notes[both.notes["part"] == 1]
-  return Score.from_arrays(
-    onset_s=notes["onset_s"],
-    duration_s=notes["duration_s"],
-    key=notes["key"],
-    velocity=notes["velocity"],
+  return duet_score(result.heard, result.sent).select(1)
+
+
+def likeness(
+  music: Sequence[Score], calls: Sequence[Score]
+) -> dict[str, np.ndarray]:
+  """How alike each piece of music (rows) is each call (columns)."""
+  keys = [
+    [key_correlations(pitch_class_weights(score)).ravel() for score in scores]
+    for scores in (music, calls)
+  ]
+  gap, rate = (
+    np.array(
+      [[np.log(measure(s)) for s in scores] for scores in (music, calls)]
+    )
+    for measure in (_median_gap_s, notes_per_s)
   )
-
-
-def features(score: Score) -> tuple[np.ndarray, float, float]:
-  """Pitch classes, log of the median gap, log of notes a second."""
-  onset = score.notes["onset_s"]
-  gaps = np.diff(onset)
-  gaps = gaps[gaps > 0.03]
-  gap = float(np.median(gaps)) if len(gaps) else 1.0
-  length = max(1.0, float(onset[-1] - onset[0]))
-  weights = pitch_class_weights(score)
-  return (
-    weights / np.linalg.norm(weights),
-    np.log(gap),
-    np.log(len(onset) / length),
+  alike = {
+    "key": np.array(keys[0]) @ np.array(keys[1]).T,
+    "tempo": -np.abs(gap[0][:, None] - gap[1]),
+    "density": -np.abs(rate[0][:, None] - rate[1]),
+  }
+  alike["all"] = np.sum(
+    [(x - x.mean()) / max(x.std(), 1e-9) for x in alike.values()], axis=0
   )
+  return alike
 
 
-def auc(alike: np.ndarray, rows: np.ndarray) -> float:
-  """Chance that a row's own column beats another's."""
-  own = alike[rows, rows][:, None]
+def _median_gap_s(score: Score) -> float:
+  gaps = inter_onsets_s(score)
+  return float(np.median(gaps)) if len(gaps) else CALL_S
+
+
+def auc(
+  alike: np.ndarray, piece: np.ndarray, rows: np.ndarray | None = None
+) -> float:
+  """Chance that a row is more alike its own column than another piece's.
+
+  Args:
+    alike: Likeness, square.
+    piece: Of each row and column; those of one piece are not compared.
+    rows: Which rows and columns, repeated or not; by default each once.
+  """
+  rows = np.arange(len(alike)) if rows is None else rows
+  own = np.diagonal(alike)[rows][:, None]
   others = alike[np.ix_(rows, rows)]
-  apart = rows[:, None] != rows[None]
   wins = (own > others) + 0.5 * (own == others)
-  return float(wins[apart].mean())
+  apart = piece[rows][:, None] != piece[rows]
+  return float(wins[apart].mean()) if apart.any() else 0.5
 
 
-def interval(values: list[float]) -> list[float]:
-  """95 % of them."""
+def _interval(values: Sequence[float]) -> list[float]:
   return [round(float(x), 3) for x in np.percentile(values, [2.5, 97.5])]
 
 
-def likeness(calls: list[Score], replies: list[Score]) -> dict[str, object]:
-  """AUC of key, tempo, density and all three, with intervals."""
-  a = [features(reply) for reply in replies]
-  b = [features(call) for call in calls]
-  alike: dict[str, np.ndarray] = {
-    "key": np.array([[x[0] @ y[0] for y in b] for x in a]),
-    "tempo": -np.array([[abs(x[1] - y[1]) for y in b] for x in a]),
-    "density": -np.array([[abs(x[2] - y[2]) for y in b] for x in a]),
-  }
-  alike["all"] = np.sum(
-    [(x - x.mean()) / x.std() for x in alike.values()], axis=0
-  )
+def judged(
+  music: Sequence[Score], calls: Sequence[Score], pieces: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+  """AUC of key, tempo, density and all three, each with its interval."""
   rng = np.random.default_rng(0)
-  count = len(calls)
+  piece, count = np.array(pieces), len(calls)
   report = {}
-  for name, matrix in alike.items():
+  for name, alike in likeness(music, calls).items():
     draws = [
-      auc(matrix, rng.integers(0, count, count)) for _ in range(DRAWS // 4)
+      auc(alike, piece, rng.integers(0, count, count)) for _ in range(DRAWS)
     ]
-    report[name] = {
-      "auc": round(auc(matrix, np.arange(count)), 3),
-      "ci95": interval(draws),
-    }
+    value = round(auc(alike, piece), 3)
+    report[name] = {"auc": value, "ci95": _interval(draws)}
   return report
 
 
 def agreement(own: Score, partner: Score) -> tuple[float, float]:
-  """Shares of own onsets that are consonant, and that fall together."""
+  """Shares of own onsets that are consonant, and that fall together.
+
+  Those with nothing sounding beside them count only for the second; NaN where
+  there are none.
+  """
   notes = partner.notes
   end_s = notes["onset_s"] + notes["duration_s"]
-  consonant, together = [], []
-  for note in own.notes:
-    at = note["onset_s"] + 0.02
-    sounding = notes["key"][(notes["onset_s"] <= at) & (end_s > at)]
-    if len(sounding):
-      apart = np.abs(sounding.astype(int) - int(note["key"])) % 12
-      consonant.append(not np.isin(apart, HARSH).any())
-    gap = np.abs(notes["onset_s"] - note["onset_s"])
-    together.append(gap.min() <= CLOSE_S if len(gap) else False)
+  at_s = own.notes["onset_s"][:, None]
+  # What begins together is heard together.
+  sounds = (notes["onset_s"] <= at_s + CLOSE_S) & (end_s > at_s)
+  apart = notes["key"].astype(int) - own.notes["key"].astype(int)[:, None]
+  clashes = (sounds & np.isin(np.abs(apart) % 12, HARSH)).any(axis=1)
+  beside = sounds.sum(axis=1) > 0
+  close = np.any(np.abs(notes["onset_s"] - at_s) <= CLOSE_S, axis=1)
   return (
-    float(np.mean(consonant)) if consonant else np.nan,
-    float(np.mean(together)) if together else np.nan,
+    float((~clashes[beside]).mean()) if beside.any() else np.nan,
+    float(close.mean()) if len(close) else np.nan,
   )
 
 
-def duets(partners: list[Score], own: list[Score]) -> dict[str, object]:
-  """Agreement with the true partner and with the next one's."""
-  true = np.array([agreement(o, p) for o, p in zip(own, partners, strict=True)])
-  moved = [*partners[1:], partners[0]]
-  other = np.array([agreement(o, p) for o, p in zip(own, moved, strict=True)])
+def agreements(
+  own: Sequence[Score], partners: Sequence[Score], pieces: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+  """Agreement with the true partner and, on average, with all others."""
   rng = np.random.default_rng(0)
   report = {}
+  table = np.array([[agreement(o, p) for p in partners] for o in own])
+  same = np.array(pieces)[:, None] == np.array(pieces)
   for column, name in enumerate(("consonance", "synchrony")):
-    gain = true[:, column] - other[:, column]
-    gain = gain[np.isfinite(gain)]
+    shares = table[..., column]
+    true = np.diagonal(shares)
+    other = np.nanmean(np.where(same, np.nan, shares), axis=1)
+    gain = (true - other)[np.isfinite(true - other)]
     draws = [float(rng.choice(gain, len(gain)).mean()) for _ in range(DRAWS)]
     report[name] = {
-      "partner": round(float(np.nanmean(true[:, column])), 3),
-      "shuffled": round(float(np.nanmean(other[:, column])), 3),
-      "gain_ci95": interval(draws),
+      "partner": round(float(np.nanmean(true)), 3),
+      "others": round(float(np.nanmean(other)), 3),
+      "gain": round(float(gain.mean()), 3),
+      "gain_ci95": _interval(draws),
     }
   return report
+
+
+def in_turns(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
+  """Replies, judged, and the pianist's own next phrase beside them."""
+  replies = [
+    answer(mm, phrase.score, "call-response", seed=seed, tail_s=REPLY_S)
+    for seed, phrase in enumerate(phrases)
+  ]
+  kept = [i for i, reply in enumerate(replies) if len(reply) >= LEAST_NOTES]
+  if len(kept) < 2:
+    return {"phrases": len(phrases), "replies": len(kept)}
+  chosen = [phrases[i] for i in kept]
+  calls, pieces = [p.score for p in chosen], [p.piece for p in chosen]
+  return {
+    "phrases": len(phrases),
+    "replies": len(kept),
+    "reply": judged([replies[i] for i in kept], calls, pieces),
+    "pianist": judged([p.next for p in chosen], calls, pieces),
+  }
+
+
+def together(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
+  """What is played at once with stretches, judged."""
+  music = [
+    answer(mm, phrase.score, "simultaneous", seed=seed, tail_s=LAST_S)
+    for seed, phrase in enumerate(phrases)
+  ]
+  kept = [i for i, own in enumerate(music) if len(own) >= LEAST_NOTES]
+  found = {"stretches": len(phrases), "played": len(kept)}
+  pieces = [phrases[i].piece for i in kept]
+  if len(set(pieces)) < 2:
+    return found
+  partners = [phrases[i].score for i in kept]
+  own = [music[i] for i in kept]
+  return found | agreements(own, partners, pieces)
 
 
 @click.command()
 @click.argument(
   "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
 )
-@click.option("--phrases", "count", default=200, show_default=True)
+@click.option("--phrases", default=200, show_default=True, help="Calls of 8 s.")
 @click.option(
-  "--together", default=40, show_default=True, help="Stretches of 20 s."
+  "--stretches", default=40, show_default=True, help="Of 20 s, both at once."
 )
 @click.option("--checkpoint", type=click.Path(path_type=Path))
-def main(
-  paths: tuple[Path, ...], count: int, together: int, checkpoint: Path | None
+def command(
+  paths: tuple[Path, ...],
+  phrases: int,
+  stretches: int,
+  checkpoint: Path | None,
 ) -> None:
   """Prints one JSON object."""
-  mm = MagentaMidi.load(checkpoint)
-  # A reply to 8 s is over after 12 s at most, and a pause before it.
-  replay_module.TAIL_NS = 16 * SECOND
-  calls, replies = [], []
-  for seed, call in enumerate(phrases(list(paths), count, CALL_S)):
-    reply = answered(mm, call, "call-response", seed)
-    if len(reply) >= 4:
-      calls.append(call)
-      replies.append(reply)
-  replay_module.TAIL_NS = SECOND
-  partners, own = [], []
-  for seed, stretch in enumerate(phrases(list(paths), together, TOGETHER_S)):
-    music = answered(mm, stretch, "simultaneous", seed)
-    if len(music) >= 4:
-      partners.append(stretch)
-      own.append(music)
-  report = {
-    "phrases": len(calls),
-    "of": count,
-    "call_response": likeness(calls, replies),
-    "stretches": len(own),
-    "together": duets(partners, own),
-  }
+  with one_line_errors():
+    calls = find_phrases(paths, phrases, CALL_S)
+    partners = find_phrases(paths, stretches, TOGETHER_S)
+    mm = MagentaMidi.load(checkpoint)
+    report = {
+      "checkpoint": mm.checkpoint,
+      "call_response": in_turns(mm, calls),
+      "simultaneous": together(mm, partners),
+    }
   click.echo(json.dumps(report))
 
 
 if __name__ == "__main__":
-  main()
+  command()

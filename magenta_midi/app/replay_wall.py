@@ -16,7 +16,7 @@ from magenta_midi.live.bare_loop import BareLoop
 from magenta_midi.live.engine import EngineSettings
 from magenta_midi.live.events import SECOND, Message, is_note_on
 from magenta_midi.live.host import Host, HostError, News
-from magenta_midi.live.meters import Meters, percentiles
+from magenta_midi.live.meters import Meters, by_quarter, percentiles
 from magenta_midi.live.model_process import ModelConfig
 from magenta_midi.live.port_process import PortConfig
 from magenta_midi.live.port_scan import scan
@@ -92,7 +92,6 @@ def replay_wall(
     "mode": mode,
     "seed": seed,
     **run.report(),
-    "horizon_ms": engine.horizon_ns / 1e6,
     "api": found.api,
     "checkpoint": run.checkpoint,
   }
@@ -195,6 +194,7 @@ class _Run:
       if "mode" in status:
         self._replying = status["replying"]
         self._compiles = status["compiles"]
+        self._meters.horizon_ns = round(status["horizon_ms"] * 1e6)
     for report in news.ports:
       self._hear_ports(report)
     self.heard += news.heard
@@ -242,6 +242,9 @@ class _Run:
     received = sum(is_note_on(m.data) for m in self._received)
     return {
       **self._meters.report(),
+      # At the end: it follows the machine.
+      "horizon_ms": self._meters.horizon_ns / 1e6,
+      "compute_ms_by_quarter": by_quarter(self._meters.compute_ms),
       "bare_loop_ms": percentiles(self._bare.late_ms, (50, 99)),
       "notes_in": notes_in,
       "notes_dropped": self._wanted - notes_in,

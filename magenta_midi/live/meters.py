@@ -4,7 +4,7 @@ import numpy as np
 
 from magenta_midi.live.events import SECOND
 
-__all__ = ["Meters", "percentiles"]
+__all__ = ["Meters", "by_quarter", "percentiles"]
 
 # A tick of the in-sync rate, and how old a plan of silence may be
 # (StreamMUSE, RTAS 2026).
@@ -25,17 +25,31 @@ def percentiles(
   }
 
 
+def by_quarter(values_ms: list[float]) -> list[dict[str, float | None]]:
+  """50 and 99 % of each quarter of a run: whether it grew slower."""
+  count = len(values_ms)
+  return [
+    percentiles(values_ms[i * count // 4 : (i + 1) * count // 4], (50, 99))
+    for i in range(4)
+  ]
+
+
 class Meters:
   """Counts and times of one session.
 
   Args:
     horizon_ns: How far ahead nothing is planned any more.
+
+  Attributes:
+    horizon_ns: Likewise, now; it may follow the machine.
   """
 
   def __init__(self, horizon_ns: int):
-    self._horizon_ms = horizon_ns / 1e6
+    self.horizon_ns = horizon_ns
     # From the player's event to its answer lying in the output heap.
     self.compute_ms: list[float] = []
+    # To the earliest time at which that answer could sound.
+    self.reaction_ms: list[float] = []
     # From the decision that a phrase has ended to the plan of its reply, and
     # to its first note: when that comes is the model's choice.
     self.reply_ready_ms: list[float] = []
@@ -52,7 +66,9 @@ class Meters:
 
   def answered(self, heard_ns: tuple[int, ...], now_ns: int) -> None:
     """The answer to these events lies in the heap."""
-    self.compute_ms += [(now_ns - time_ns) / 1e6 for time_ns in heard_ns]
+    for time_ns in heard_ns:
+      self.compute_ms.append((now_ns - time_ns) / 1e6)
+      self.reaction_ms.append((now_ns - time_ns + self.horizon_ns) / 1e6)
 
   def replied(self, decided_ns: int, now_ns: int) -> None:
     """A reply to a phrase that was said to have ended lies in the heap."""
@@ -96,10 +112,9 @@ class Meters:
   def report(self) -> dict[str, object]:
     """The figures that commands print."""
     ticks = self._ticks
-    reaction = [ms + self._horizon_ms for ms in self.compute_ms]
     return {
       "compute_ms": percentiles(self.compute_ms),
-      "reaction_ms": percentiles(reaction),
+      "reaction_ms": percentiles(self.reaction_ms),
       "reply_ready_ms": percentiles(self.reply_ready_ms),
       "first_note_ms": percentiles(self.first_note_ms),
       "jitter_ms": percentiles(self.jitter_ms, (50, 99)),

@@ -78,6 +78,7 @@ class Replay:
     messages: Sequence[Message],
     *,
     actions: Sequence[tuple[int, str]] = (),
+    tail_ns: int = TAIL_NS,
     on_progress: Callable[[float], None] = lambda seconds: None,
   ) -> ReplayResult:
     """Plays the messages in.
@@ -85,9 +86,10 @@ class Replay:
     Args:
       messages: The player's, in order of time.
       actions: Times and names of actions (`hand_over`, `end`, `panic`).
+      tail_ns: How long it goes on after the last message.
       on_progress: Called with the session's time, s.
     """
-    end_ns = (messages[-1].time_ns if messages else 0) + TAIL_NS
+    end_ns = (messages[-1].time_ns if messages else 0) + tail_ns
     waiting = list(messages)[::-1]
     asked = sorted(actions)[::-1]
     now_ns = 0

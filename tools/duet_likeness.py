@@ -194,11 +194,11 @@ def agreement(own: Score, partner: Score) -> tuple[float, float]:
   # What begins together is heard together.
   sounds = (notes["onset_s"] <= at_s + CLOSE_S) & (end_s > at_s)
   apart = notes["key"].astype(int) - own.notes["key"].astype(int)[:, None]
-  clashes = (sounds & np.isin(np.abs(apart) % 12, HARSH)).any(axis=1)
+  clashes = (sounds & np.isin(np.abs(apart) % 12, HARSH)).sum(axis=1) > 0
   beside = sounds.sum(axis=1) > 0
   close = np.any(np.abs(notes["onset_s"] - at_s) <= CLOSE_S, axis=1)
   return (
-    float((~clashes[beside]).mean()) if beside.any() else np.nan,
+    float(1 - clashes[beside].mean()) if beside.any() else np.nan,
     float(close.mean()) if len(close) else np.nan,
   )
 

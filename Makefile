@@ -1,6 +1,7 @@
 # make play    continue a bundled phrase: out/play.mid, out/play.wav, out/play.png
 # make test    lint, types, the import contract, tests
 # make lint    the first three
+# make test-magenta  MusicCoCa through magenta-rt, in an environment of its own
 # make format  rewrite the sources in house style
 # make clean   remove what these made, the virtual environment included
 #
@@ -16,12 +17,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/core.stamp
 DEV := $(VENV)/dev.stamp
+# Of its own: magenta-rt pins what other tools need newer.
+MAGENTA := .venv-magenta
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Its wrapper would ask PyPI for a newer one at each run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: play test lint format clean
+.PHONY: play test test-magenta lint format clean
 .DELETE_ON_ERROR:
 
 play: $(CORE)
@@ -32,6 +35,19 @@ play: $(CORE)
 
 test: lint
 	$(BIN)/python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype $(PYTEST)
+
+# MAGENTA_PYTHON=... takes an environment that has both packages already.
+test-magenta:
+	@set -e; python="$(MAGENTA_PYTHON)"; \
+	  if [ -z "$$python" ]; then \
+	    python=$(MAGENTA)/bin/python; \
+	    [ -x $$python ] || $(PYTHON) -m venv $(MAGENTA); \
+	    $$python -m pip install --quiet --disable-pip-version-check \
+	      --editable '.[dev,magenta]' || { \
+	      echo "Skipped: magenta-rt cannot be installed here." >&2; exit 0; }; \
+	  fi; \
+	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
+	    tests/style/test_music_coca.py tests/style/test_waveform.py $(PYTEST)
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
@@ -44,7 +60,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .hypothesis .ruff_cache
+	rm -rf $(VENV) $(MAGENTA) out build dist *.egg-info .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps, not the environment's own files: pip leaves those half-made when it

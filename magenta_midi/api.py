@@ -1,9 +1,10 @@
 """`MagentaMidi`: the whole line in Python, from a checkpoint to music."""
 
+import functools
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,11 +22,15 @@ from magenta_midi.model.checkpoint import (
   load_checkpoint,
   read_config,
 )
-from magenta_midi.style import DescriptorStyle, Prompt
+from magenta_midi.style import Prompt, StyleModel
+from magenta_midi.style.controls import ControlTargets
+from magenta_midi.style.motion import StyleMotion
+from magenta_midi.style.slots import StyleSlots, allowed_keys
 from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
-from magenta_midi.typing import Float
+from magenta_midi.typing import Float, Int
 
 __all__ = [
+  "DEFAULT_GUIDANCE",
   "DEFAULT_SAMPLING",
   "MagentaMidi",
   "cache_folder",
@@ -39,6 +44,13 @@ DEFAULT_SAMPLING = {
   "note": Sampling(temperature=(1.0, 0.95, 1.0, 1.0)),
   "event": Sampling(),
 }
+
+
+# A style that stays, or one that moves.
+Style: TypeAlias = "Float[np.ndarray, ' d'] | StyleMotion | None"
+
+# Where a style or a control is given and nothing else is said.
+DEFAULT_GUIDANCE = 1.5
 
 
 class MagentaMidi:
@@ -57,7 +69,8 @@ class MagentaMidi:
     self.config = config
     # Where it came from.
     self.checkpoint = checkpoint
-    self.style_model = DescriptorStyle()
+    # Which slots it hears style and controls in.
+    self.slots = StyleSlots(config)
 
   @classmethod
   def load(
@@ -83,13 +96,25 @@ class MagentaMidi:
         f" {tuple(codec.vocabulary.level_sizes)}."
       )
     name = "embedded" if checkpoint is None else str(folder)
-    return cls(Generator(model, codec), config, name)
+    try:
+      return cls(Generator(model, codec), config, name)
+    except ValueError as error:
+      raise CheckpointError(f"{folder}/{error}") from None
+
+  @functools.cached_property
+  def style_model(self) -> StyleModel:
+    """The style model that the checkpoint was trained with, or the default.
+
+    Raises:
+      ValueError: It is not installed; one line says how to get it.
+    """
+    return self.slots.style_model()
 
   def embed_style(self, style: Prompt) -> Float[np.ndarray, " 768"]:
-    """Embeds a text, a score, a MIDI file or a weighted list of these.
+    """Embeds a text, a score, a file or a weighted list of these.
 
     Returns:
-      A unit vector of 768 dimensions.
+      A vector of 768 dimensions, of unit length but for MusicCoCa's.
 
     Raises:
       ValueError: Nothing in it can be understood, or the weights cannot be
@@ -108,17 +133,46 @@ class MagentaMidi:
 
     Until it was, its style slots are masked: a style changes nothing.
     """
-    return self.generator.config.style_vocab_size > 1
+    return self.slots.levels > 0
 
-  def _style_rows(self, style: np.ndarray | None) -> np.ndarray | None:
-    if style is None:
-      return None
-    if np.shape(style) != (768,):
+  @property
+  def hears_controls(self) -> bool:
+    """Whether the checkpoint was trained with control tokens."""
+    return self.slots.controls
+
+  def style_rows(
+    self,
+    style: Float[np.ndarray, " d"] | None = None,
+    controls: ControlTargets | None = None,
+  ) -> Int[np.ndarray, " m"]:
+    """What the model's style slots hold; 0, the mask, where nothing is asked.
+
+    Args:
+      style: From `embed_style`; None: none.
+      controls: Targets; None: none.
+
+    Raises:
+      ValueError: The style is no embedding, or a target is out of range.
+    """
+    if style is not None and np.shape(style) != (768,):
       raise ValueError(
         f"style must be an embedding of shape (768,), got {np.shape(style)}."
         " Make one with embed_style."
       )
-    return self.style_model.tokenize(style) if self.hears_style else None
+    tokens = None
+    if style is not None and self.hears_style:
+      tokens = self.style_model.tokenize(style)
+    return self.slots.rows(tokens, controls)
+
+  def guidance_for(
+    self,
+    style: Style = None,
+    controls: ControlTargets | None = None,
+  ) -> float:
+    """The guidance where none is given: 0 where the model hears nothing."""
+    heard = self.hears_style and style is not None
+    asked = self.hears_controls and controls not in (None, ControlTargets())
+    return DEFAULT_GUIDANCE if heard or asked else 0.0
 
   def init_state(self, context: Score | None = None) -> GenerationState:
     """The state that continues `context`; None: that starts from nothing."""
@@ -130,27 +184,35 @@ class MagentaMidi:
     style: Float[np.ndarray, " d"] | None = None,
     seed: int = 0,
     *,
+    controls: ControlTargets | None = None,
     sampling: Sampling | None = None,
-    guidance: float = 0.0,
+    guidance: float | None = None,
   ) -> tuple[Chunk, GenerationState]:
     """Generates the next 2 s.
 
     Args:
       state: From `init_state` or an earlier call; never changed.
-      style: From `embed_style`; None: none.
+      style: From `embed_style`; None: none. It may be another in each chunk.
       seed: The same seed and state give the same music.
+      controls: What is asked of density, loudness, register and pedal; keys
+        outside the register are not struck. None: nothing.
       sampling: How codes are drawn; None: `default_sampling`.
-      guidance: Weight of the style against its absence; 0 costs nothing.
+      guidance: Weight of style and controls against their absence; 0 costs
+        nothing. None: 1.5 where the model hears something of what is asked,
+        else 0.
 
     Returns:
       The chunk and the state after it.
     """
+    if guidance is None:
+      guidance = self.guidance_for(style, controls)
     return self.generator.generate_chunk(
       state,
-      style=self._style_rows(style),
+      style=self.style_rows(style, controls),
       seed=seed,
       sampling=sampling or self.default_sampling,
       guidance=guidance,
+      keys=None if controls is None else allowed_keys(controls),
     )
 
   def generate(
@@ -158,10 +220,11 @@ class MagentaMidi:
     seconds: float,
     *,
     context: Score | None = None,
-    style: Float[np.ndarray, " d"] | None = None,
+    style: Style = None,
+    controls: ControlTargets | None = None,
     seed: int = 0,
     sampling: Sampling | None = None,
-    guidance: float = 0.0,
+    guidance: float | None = None,
     on_chunk: Any = lambda chunk: None,
   ) -> tuple[Score, GenerationState]:
     """Generates music of a given length.
@@ -169,10 +232,12 @@ class MagentaMidi:
     Args:
       seconds: How much.
       context: What to continue.
-      style: From `embed_style`.
+      style: From `embed_style`, or a `StyleMotion`, followed chunk by chunk
+        from the music's start.
+      controls: Targets; see `generate_chunk`.
       seed: Of all draws.
       sampling: How codes are drawn; None: `default_sampling`.
-      guidance: Weight of the style.
+      guidance: Weight of style and controls; see `generate_chunk`.
       on_chunk: Called with each `Chunk`.
 
     Returns:
@@ -184,8 +249,14 @@ class MagentaMidi:
     first = state = self.init_state(context)
     chunks = []
     while len(chunks) * self.codec.config.chunk_s < seconds:
+      now_s = len(chunks) * self.codec.config.chunk_s
       chunk, state = self.generate_chunk(
-        state, style, seed, sampling=sampling, guidance=guidance
+        state,
+        style.at(now_s) if isinstance(style, StyleMotion) else style,
+        seed,
+        controls=controls,
+        sampling=sampling,
+        guidance=guidance,
       )
       chunks.append(chunk)
       on_chunk(chunk)

@@ -105,9 +105,7 @@ def answer(
   mm: MagentaMidi, score: Score, mode: str, *, seed: int, tail_s: float
 ) -> Score:
   """The model's part beside a stretch."""
-  engine = make_engine(
-    mm.generator, mm.default_sampling, Controls(mode=mode), seed=seed
-  )
+  engine = make_engine(mm, Controls(mode=mode), seed=seed)
   result = Replay(engine, make_performer(), CostTable.load()).run(
     messages_of(score), tail_ns=round(tail_s * SECOND)
   )

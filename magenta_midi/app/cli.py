@@ -14,6 +14,7 @@ COMMANDS = {
   "tokenize": "Turn a MIDI file into tokens and back; report the loss.",
   "generate": "Continue a performance, or play from nothing.",
   "render": "Turn a MIDI file into sound and a piano roll.",
+  "style": "Compare texts and music; rank a folder by a text.",
   "evaluate": "Score held-out music in nats a note.",
   "train": "Train a model on folders of MIDI files.",
   "jam": "Play, and be answered: a live duet over MIDI ports.",

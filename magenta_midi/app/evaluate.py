@@ -42,6 +42,11 @@ __all__ = ["command"]
   is_flag=True,
   help="Remove the context, to see what it is worth.",
 )
+@click.option(
+  "--style-prompted",
+  is_flag=True,
+  help="Score again with style and controls of the music itself given.",
+)
 @checkpoint_option
 @json_option
 def command(
@@ -49,6 +54,7 @@ def command(
   split: str | None,
   adapters: tuple[str, ...],
   no_context: bool,
+  style_prompted: bool,
   checkpoint: Path | None,
   as_json: bool,
 ) -> None:
@@ -61,19 +67,25 @@ def command(
   corpus = _read(paths, split)
   mm = load_model(checkpoint)
   from magenta_midi.train.evaluate import evaluate
+  from magenta_midi.train.style_rows import stored_style
 
-  with progress_bar() as bar:
-    task = bar.add_task("scoring", note="")
-    evaluation = evaluate(
-      mm.generator.model,
-      mm.codec,
-      corpus,
-      context=not no_context,
-      on_window=lambda done, total: bar.update(
-        task, completed=done, total=total
-      ),
-    )
-  figures = evaluation.figures()
+  told = stored_style(mm.config) if style_prompted else None
+
+  def score(style: Any, name: str) -> dict[str, Any]:
+    with progress_bar() as bar:
+      task = bar.add_task(name, note="")
+      return evaluate(
+        mm.generator.model,
+        mm.codec,
+        corpus,
+        context=not no_context,
+        style=style,
+        on_window=lambda done, total: bar.update(
+          task, completed=done, total=total
+        ),
+      ).figures()
+
+  figures = score(None, "scoring")
   low, high = figures["ci95"]
   click.echo(
     f"{figures['nats_per_note']:.3f} nats a note (95 % {low:.3f} to"
@@ -83,6 +95,13 @@ def command(
   parts = [*figures["levels"].items(), ("pedal", figures["pedal"])]
   parts.append(("end", figures["end"]))
   click.echo("  " + "  ".join(f"{name} {value:.3f}" for name, value in parts))
+  if told is not None:
+    prompted = score(told, "with style")
+    figures["style_prompted"] = prompted
+    click.echo(
+      f"  {prompted['nats_per_note']:.3f} with style and controls of the music"
+      " itself"
+    )
   if as_json:
     print_json(figures)
 

@@ -1,7 +1,9 @@
 """`magenta-midi generate`: continue a performance, or play from nothing."""
 
 import dataclasses
+import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,12 @@ import click
 
 from magenta_midi.app.errors import UserError, writable
 from magenta_midi.app.options import (
+  NOTHING_SAID,
   checkpoint_option,
+  control_options,
+  embed_items,
   load_model,
+  parse_controls,
   parse_sampling,
   read_music,
   refuse_adapters,
@@ -53,13 +59,13 @@ LONGEST_S = 24 * 3600
   show_default=True,
   help="The same seed gives the same music.",
 )
+@control_options
 @sampling_options
 @click.option(
   "--guidance",
   type=float,
-  default=0.0,
-  show_default=True,
-  help="Weight of the style against its absence; 0 costs nothing.",
+  help="Weight of style and controls against their absence; 0 switches it off"
+  " [default: 1.5 where a style or a control is given].",
 )
 @click.option(
   "--adapter",
@@ -93,7 +99,11 @@ def command(
   top_k: str | None,
   top_p: str | None,
   min_p: str | None,
-  guidance: float,
+  guidance: float | None,
+  density: float | None,
+  loudness: float | None,
+  register: str | None,
+  pedal: float | None,
   adapters: tuple[str, ...],
   checkpoint: Path | None,
   out: Path,
@@ -114,6 +124,9 @@ def command(
       writable(path)
   given = read_music(context, "--context") if context else None
   items = style_items(prompts)
+  controls = parse_controls(density, loudness, register, pedal)
+  if guidance is not None and not math.isfinite(guidance):
+    raise UserError(f"--guidance must be a finite number, got {guidance}.")
   given_sampling = parse_sampling(
     temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
   )
@@ -125,16 +138,15 @@ def command(
   with log.status("loading the model"):
     mm = load_model(checkpoint)
     sampling = dataclasses.replace(mm.default_sampling, **given_sampling)
-    style = mm.embed_style(items) if items else None
+    style = embed_items(mm.style_model, items, prompts) if items else None
+    guidance = (
+      mm.guidance_for(style, controls) if guidance is None else guidance
+    )
     mm.generator.warm_up(guided=guidance != 0)
     first_note_ms = _first_note_ms(mm, given, seed, sampling)
   ready_s = time.perf_counter() - started
-  if (items or guidance) and not mm.hears_style:
-    log.print(
-      "note: this checkpoint was trained without style; --prompt and"
-      " --guidance do not change its music yet.",
-      soft_wrap=True,
-    )
+  for note in _notes(mm, items, controls):
+    log.print(f"note: {note}", soft_wrap=True)
   chunks: list[Any] = []
   started = time.perf_counter()
   with progress_bar() as bar:
@@ -148,6 +160,7 @@ def command(
       seconds,
       context=given,
       style=style,
+      controls=controls,
       seed=seed,
       sampling=sampling,
       guidance=guidance,
@@ -168,6 +181,7 @@ def command(
     checkpoint=mm.checkpoint,
     device=jax.devices()[0].device_kind,
     ready_s=ready_s,
+    guidance=guidance,
   )
   wrote = ", ".join(str(path) for path in (out, wav, plot) if path)
   click.echo(
@@ -178,6 +192,27 @@ def command(
   click.echo(f"wrote {wrote}")
   if as_json:
     print_json(facts)
+
+
+def _notes(
+  mm: Any, items: list[tuple[Any, float]], controls: Any
+) -> Iterator[str]:
+  """What a user should know of how style and controls are heard."""
+  from magenta_midi.style.model import means_nothing
+
+  if items and not mm.hears_style:
+    yield (
+      "this checkpoint was trained without style; --prompt does not change"
+      " its music."
+    )
+  for item, _ in items:
+    if isinstance(item, str) and means_nothing(
+      mm.style_model, mm.embed_style(item)
+    ):
+      yield f"--prompt {item[:60]!r} {NOTHING_SAID}"
+  if controls is not None and not mm.hears_controls:
+    only = "; of them only --register holds" if controls.register else ""
+    yield f"this checkpoint was trained without controls{only}."
 
 
 def _first_note_ms(mm: Any, given: Any, seed: int, sampling: Any) -> float:

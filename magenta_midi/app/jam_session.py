@@ -74,6 +74,7 @@ class JamSession:
     self._late_ms: deque[float] = deque(maxlen=RECENT)
     self._status: dict[str, Any] = {}
     self._clips: dict[str, int] = {}
+    self._dropped = 0
     self._ports: dict[str, Any] = {}
     self._message, self._warning = "", False
     self._notes_in = self._notes_out = 0
@@ -270,6 +271,9 @@ class JamSession:
     if "late_ns" in report:
       self._late_ms += [late / 1e6 for late in report["late_ns"]]
       self._clips = report["clips"]
+      if report["dropped"] > self._dropped:
+        self._warn("so much came at once that messages of yours were lost")
+      self._dropped = report["dropped"]
     if report.get("ready"):
       self._ports = report
     if "echo" in report:
@@ -399,6 +403,7 @@ class JamSession:
       "jitter_ms": percentiles(list(self._late_ms), (50, 99)),
       "compiles_while_playing": self._status.get("compiles"),
       "clips": self._clips,
+      "messages_dropped": self._dropped,
       "stuck_notes": len(self._own.held_keys),
       "model_restarts": host.restarts if host is not None else 0,
       "session": str(folder) if folder else None,
@@ -429,17 +434,12 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _controls(options: dict[str, Any]) -> Controls:
-  controls = parse_controls(
-    options["settings"], mode=options["mode"], solo=options["solo"]
+  return parse_controls(
+    options["settings"],
+    options["prompts"],
+    mode=options["mode"],
+    solo=options["solo"],
   )
-  for prompt in options["prompts"]:
-    text, colon, weight = prompt.rpartition(":")
-    try:
-      pair = (text, float(weight)) if colon else (prompt, 1.0)
-    except ValueError:
-      pair = (prompt, 1.0)
-    controls = changed(controls, "prompt", pair)
-  return controls
 
 
 def _port_config(options: dict[str, Any]) -> PortConfig:

@@ -1,6 +1,6 @@
 """Options that several commands share, and what they are turned into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +9,33 @@ import click
 from magenta_midi.app.errors import UserError
 
 if TYPE_CHECKING:
+  import numpy as np
+
   from magenta_midi.api import MagentaMidi
   from magenta_midi.midi.score import Score
+  from magenta_midi.style.controls import ControlTargets
+  from magenta_midi.style.model import StyleModel
 
 __all__ = [
+  "NOTHING_SAID",
   "checkpoint_option",
+  "control_options",
+  "embed_items",
   "load_model",
+  "parse_controls",
   "read_music",
   "refuse_adapters",
   "style_items",
 ]
+
+# After a text that its style model takes for no description.
+NOTHING_SAID = (
+  "says nothing about music that the style model understands. Words of tempo,"
+  " loudness, register, mood, form or genre do."
+)
+
+# Characters of a text; more is no description of a style.
+MAX_TEXT = 2000
 
 checkpoint_option = click.option(
   "--checkpoint",
@@ -65,13 +82,26 @@ def refuse_adapters(adapters: tuple[str, ...]) -> None:
     )
 
 
-def style_items(prompts: tuple[str, ...]) -> list[tuple[Any, float]]:
-  """Parses `TEXT or FILE[:WEIGHT]`; a FILE ends in .mid or .midi.
+def style_items(
+  prompts: tuple[str, ...], what: str = "--prompt"
+) -> list[tuple[Any, float]]:
+  """Parses `TEXT or FILE[:WEIGHT]`; a FILE ends as MIDI or audio files do.
+
+  Args:
+    prompts: As given.
+    what: How the user knows them.
+
+  Returns:
+    Texts, scores and paths of audio files, and their weights.
 
   Raises:
-    UserError: A weight is not a positive number, or a file is missing.
+    UserError: A text is empty or too long, a weight is negative or all are
+      0, or a MIDI file is missing or holds no notes.
   """
-  items = []
+  from magenta_midi.midi.files import SUFFIXES
+  from magenta_midi.style.waveform import AUDIO_SUFFIXES
+
+  items: list[tuple[Any, float]] = []
   for prompt in prompts:
     head, colon, tail = prompt.rpartition(":")
     text, weight = prompt, 1.0
@@ -80,15 +110,113 @@ def style_items(prompts: tuple[str, ...]) -> list[tuple[Any, float]]:
         text, weight = head, float(tail)
       except ValueError:
         text = prompt
-      if not 0 < weight < float("inf"):
-        raise UserError(f"--prompt {prompt}: the weight must be above 0.")
-    if text.lower().endswith((".mid", ".midi")):
-      items.append((read_music(Path(text), "--prompt"), weight))
-    elif text.strip():
-      items.append((text, weight))
+    text = text.strip()
+    if not 0 <= weight < float("inf"):
+      raise UserError(
+        f"{what} {prompt[:60]}: the weight must be 0 or more, got {weight:g}."
+        " To move away from a text, write it with 'not'."
+      )
+    if not text:
+      raise UserError(f"{what} is empty. Give a text or a MIDI file.")
+    if len(text) > MAX_TEXT:
+      raise UserError(
+        f"{what} must be at most {MAX_TEXT} characters long, got {len(text)}."
+        " A few words will do."
+      )
+    if text.lower().endswith(SUFFIXES):
+      items.append((read_music(Path(text), what), weight))
+    elif text.lower().endswith(AUDIO_SUFFIXES):
+      items.append((Path(text), weight))
     else:
-      raise UserError("--prompt is empty. Give a text or a MIDI file.")
+      items.append((text, weight))
+  if items and not any(weight for _, weight in items):
+    raise UserError(
+      f"{what}: all weights are 0. Give at least one prompt a weight above 0."
+    )
   return items
+
+
+def embed_items(
+  model: "StyleModel", items: list[tuple[Any, float]], names: Sequence[str]
+) -> "np.ndarray":
+  """Embeds what `style_items` gave.
+
+  Raises:
+    UserError: One cannot be embedded, which is named; or they cancel out.
+  """
+  try:
+    return model.embed(items)
+  except ValueError as error:
+    for (item, _), name in zip(items, names, strict=True):
+      try:
+        model.embed(item)
+      except ValueError as reason:
+        if isinstance(item, Path) and str(item) in str(reason):
+          raise UserError(str(reason)) from None
+        long = isinstance(item, str) and len(name) > 60
+        shown = name[:57] + "..." if long else name
+        raise UserError(f"{shown}: {reason}") from None
+    raise UserError(str(error)) from None
+
+
+def control_options(command: Callable) -> Callable:
+  """Adds --density, --loudness, --register and --pedal."""
+  for option in (
+    click.option(
+      "--pedal",
+      type=float,
+      help="Share of the time with the pedal down, 0-1 [default: not asked].",
+    ),
+    click.option(
+      "--register",
+      type=str,
+      metavar="LOW-HIGH",
+      help="Lowest and highest MIDI key, as 48-72 (60 is middle C); no other is"
+      " struck [default: not asked].",
+    ),
+    click.option(
+      "--loudness",
+      type=float,
+      help="Mean MIDI velocity, 1-127 [default: not asked].",
+    ),
+    click.option(
+      "--density",
+      type=float,
+      help="Notes a second, about 1-20 [default: not asked].",
+    ),
+  ):
+    command = option(command)
+  return command
+
+
+def parse_controls(
+  density: float | None,
+  loudness: float | None,
+  register: str | None,
+  pedal: float | None,
+) -> "ControlTargets | None":
+  """The targets that were given; None: none.
+
+  Raises:
+    UserError: One is out of range.
+  """
+  from magenta_midi.style.controls import ControlTargets, control_rows
+
+  keys = None
+  if register is not None:
+    low, _, high = register.partition("-")
+    try:
+      keys = (float(int(low)), float(int(high)))
+    except ValueError:
+      raise UserError(
+        f"--register {register}: expected two MIDI keys, as 48-72."
+      ) from None
+  targets = ControlTargets(density, loudness, keys, pedal)
+  try:
+    control_rows(targets, 1)
+  except ValueError as error:
+    raise UserError(f"--{error}") from None
+  return None if targets == ControlTargets() else targets
 
 
 def sampling_options(command: Callable) -> Callable:

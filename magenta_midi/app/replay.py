@@ -56,6 +56,13 @@ __all__ = ["command"]
   metavar="NAME=VALUE",
   help="A control, as density=0.5 or injection=harmonic; repeatable.",
 )
+@click.option(
+  "--prompt",
+  "prompts",
+  multiple=True,
+  metavar="TEXT[:WEIGHT]",
+  help="Style, in words; repeatable.",
+)
 @checkpoint_option
 @click.option(
   "--out",
@@ -73,6 +80,7 @@ def command(
   wall: bool,
   seconds: float | None,
   settings: tuple[str, ...],
+  prompts: tuple[str, ...],
   checkpoint: Path | None,
   out: Path,
   as_json: bool,
@@ -101,6 +109,7 @@ def command(
       checkpoint=checkpoint,
       out=out,
       settings=settings,
+      prompts=prompts,
     )
     if as_json:
       print_json(report)
@@ -117,25 +126,30 @@ def command(
     parse_controls,
     session_json,
   )
+  from magenta_midi.live.steering import Steering
   from magenta_midi.midi.atomic import write_atomically
 
   costs = CostTable.load(cost)
-  controls = parse_controls(settings, mode=mode)
+  controls = parse_controls(settings, prompts, mode=mode)
   mm = load_model(checkpoint)
-  engine = make_engine(mm.generator, mm.default_sampling, controls, seed=seed)
+  engine = make_engine(mm, controls, seed=seed)
+  steering = Steering(mm)
   messages = messages_of(music)
   with progress_bar() as progress:
     task = progress.add_task("compiling", total=None, note="")
     engine.warm_up()
+    remarks = (steering.warm_up(), steering.set_controls(controls, 0))
     total = messages[-1].time_ns / 1e9 + 20 if messages else 20.0
     progress.update(task, description="replaying", total=total)
     counter = CompilationCounter()
-    replay = Replay(engine, make_performer(), costs)
+    replay = Replay(engine, make_performer(), costs, steering)
     with counter:
       result = replay.run(
         messages,
         on_progress=lambda at: progress.update(task, completed=at),
       )
+  for remark in filter(None, remarks):
+    console().print(f"note: {remark}", soft_wrap=True, markup=False)
   score = duet_score(result.heard, result.sent)
   score.to_file(out)
   facts: dict[str, Any] = {

@@ -42,6 +42,7 @@ def replay_wall(
   checkpoint: Path | None,
   out: Path,
   settings: Sequence[str],
+  prompts: Sequence[str] = (),
 ) -> dict[str, Any]:
   """Plays a recording into the duet's own ports.
 
@@ -52,6 +53,7 @@ def replay_wall(
     checkpoint: A folder; None: the embedded one.
     out: MIDI file to write, a track for each; its session lies beside it.
     settings: Controls, `NAME=VALUE`.
+    prompts: Style, `TEXT[:WEIGHT]`.
 
   Returns:
     Measured figures.
@@ -65,7 +67,7 @@ def replay_wall(
       f"--wall plays over MIDI ports, and none work here ({found.problem})."
       " Leave --wall out, or see: magenta-midi ports"
     )
-  controls = parse_controls(settings, mode=mode)
+  controls = parse_controls(settings, prompts, mode=mode)
   engine = EngineSettings(seed=seed)
   with tempfile.TemporaryDirectory() as folder:
     journal = Path(folder) / TRACE

@@ -135,6 +135,12 @@ def _shares(text: str) -> dict[str, float]:
   " solo:0.3,tracks:0.25,hands:0.25,turns:0.2.",
 )
 @click.option(
+  "--style",
+  metavar="NAME",
+  help="Tell the model of style and controls: descriptors, midicoca or the"
+  " folder of a MidiCoCa [default: no style].",
+)
+@click.option(
   "--init-from",
   type=click.Path(path_type=Path),
   help="Start from this checkpoint's blocks, of the same widths; embeddings"
@@ -154,6 +160,7 @@ def command(
   seed: int,
   settings: tuple[str, ...],
   partners: str,
+  style: str | None,
   init_from: Path | None,
   as_json: bool,
 ) -> None:
@@ -185,16 +192,25 @@ def command(
     seed=seed,
     init_from=str(init_from) if init_from is not None else None,
     partners=_shares(partners),
+    style=style,
   )
   # Before the files are read: a mistyped option should not wait for them.
-  loop.model_config(config, codec)
   loop.check_settings(config, codec, out)
-  loop.check_init_from(config, codec, out)
+  rows = loop.style_rows(config)
+  loop.model_config(config, codec, rows)
+  loop.check_init_from(config, codec, out, rows)
   corpora, held_out, bad = _read(folders)
   shares = [
     weight if weight is not None else float(corpus.notes)
     for corpus, (_, weight) in zip(corpora, folders, strict=True)
   ]
+  if rows is not None:
+    from magenta_midi.style.facts import read_facts
+
+    rows.facts = [
+      read_facts(folder, corpus.names)
+      for corpus, (folder, _) in zip(corpora, folders, strict=True)
+    ]
   log = console()
   for _, reason in bad:
     log.print(f"left out: {reason}", soft_wrap=True)
@@ -225,6 +241,7 @@ def command(
       shares,
       held_out,
       out,
+      style=rows,
       on_progress=show,
       on_warm_start=lambda taken: log.print(taken.line(), soft_wrap=True),
       session_minutes=session_minutes,

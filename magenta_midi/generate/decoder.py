@@ -37,6 +37,7 @@ class ChunkRequest(NamedTuple):
   earliest_step: Any  # int32 () nothing starts before it
   end_step: Any  # int32 () length of the chunk, steps
   limit: Any  # int32 () most frames to decode, at most max_frames
+  keys: Any  # bool [128] keys that may be struck
   forced: Any  # int32 () END is out of bounds for so many frames (0: none)
   draw: Any  # uint32 [3] seed, index of the chunk, number of the redraw
   sampling: LevelSampling
@@ -121,6 +122,7 @@ def decode_chunk(
         carry.rules,
         earliest_step=request.earliest_step,
         end_step=horizon,
+        keys=request.keys,
         xp=jnp,
       )
       if level == 0:

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from magenta_midi.generate.compiled_store import open_store
 from magenta_midi.generate.frame_draw import draw_frame
+from magenta_midi.generate.kept_function import KeptFunction
 from magenta_midi.generate.noise import timed_gumbel
 from magenta_midi.generate.pace import paced
 from magenta_midi.generate.sampling import LevelSampling, draw_with
@@ -83,6 +85,25 @@ class _Carry(NamedTuple):
   log_p: jax.Array
 
 
+# What varies of each function's arguments.
+
+
+def _width(leaves: Any, x: Any, *rest: Any) -> tuple[int, ...]:
+  """Of a context, as ids or as states."""
+  return (x.ids if isinstance(x, Frames) else x).shape[1:2]
+
+
+def _memory(leaves: Any, state: StreamState, *rest: Any) -> tuple[int, ...]:
+  """Of the context that a stream attends to."""
+  return state.cross_bias.shape[-1:]
+
+
+def _memory_and_group(
+  leaves: Any, state: StreamState, frames: Frames, *rest: Any
+) -> tuple[int, ...]:
+  return (*_memory(leaves, state), *frames.time.shape[1:])
+
+
 class DuetFunctions:
   """Compiled encode, append and plan of one model.
 
@@ -116,24 +137,43 @@ class DuetFunctions:
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     self._leaves, treedef = jax.tree.flatten(params)
 
-    def compiled(run: Callable[..., Any], **jit: Any) -> Callable[..., Any]:
-      def with_model(leaves: list[jax.Array], *args: Any) -> Any:
-        merged = nnx.merge(graph, jax.tree.unflatten(treedef, leaves), rest)
-        return run(merged, *args)
-
-      return jax.jit(with_model, **jit)
-
     layers = model.config.encoder_layers
     slices = max(1, min(slices, layers))
+    store = None
+    # Arrays that are no parameters would become part of what is compiled.
+    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(rest)):
+      shapes = [(leaf.shape, leaf.dtype) for leaf in self._leaves]
+      sizes = (context_sizes, slots, most_events, slices, self.rows)
+      store = open_store(graph, shapes, codec.name, codec.config, sizes)
+
+    def with_model(run: Callable[..., Any]) -> Callable[..., Any]:
+      def merged(leaves: list[jax.Array], *args: Any) -> Any:
+        params = jax.tree.unflatten(treedef, leaves)
+        return run(nnx.merge(graph, params, rest), *args)
+
+      return merged
+
+    def kept(
+      run: Callable[..., Any],
+      name: str,
+      sizes: Callable[..., tuple[int, ...]],
+      donated: int | None = None,
+    ) -> KeptFunction:
+      return KeptFunction(
+        with_model(run), name=name, sizes=sizes, store=store, donated=donated
+      )
+
     bounds = np.linspace(0, layers, slices + 1).astype(int)
     self._slices = [
-      compiled(self._slice_from(int(first), int(stop)))
+      kept(self._slice_from(int(first), int(stop)), f"slice{first}", _width)
       for first, stop in itertools.pairwise(bounds)
     ]
-    self._open = compiled(self._open_stream)
-    self._append = compiled(self._append_frames, donate_argnums=1)
-    self._plan = compiled(self._plan_events, donate_argnums=1)
-    self._log_p = compiled(self._next_log_p)
+    self._open = kept(self._open_stream, "open", _width)
+    self._append = kept(
+      self._append_frames, "append", _memory_and_group, donated=1
+    )
+    self._plan = kept(self._plan_events, "plan", _memory, donated=1)
+    self._log_p = jax.jit(with_model(self._next_log_p))
 
   # Encode.
 

@@ -19,7 +19,7 @@ from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.frames import Frames, join_frames
-from magenta_midi.typing import Int
+from magenta_midi.typing import Bool, Int
 
 __all__ = ["Chunk", "GenerationState", "Generator", "join_chunks"]
 
@@ -168,6 +168,7 @@ class Generator:
     seed: int = 0,
     sampling: Sampling | None = None,
     guidance: float = 0.0,
+    keys: Bool[np.ndarray, "128"] | None = None,
     redraw: int = 0,
     limit: int | None = None,
     forced: int = 0,
@@ -180,10 +181,13 @@ class Generator:
       seed: Of the session's draws.
       sampling: How codes are drawn.
       guidance: Weight of the style against its absence.
+      keys: Those that may be struck; None: all.
       redraw: Another number gives another draw of the same chunk.
       limit: Most frames to decode; None: as many as a chunk may have.
       forced: Decode at least so many frames, wherever they fall (for timing).
     """
+    if keys is not None and not keys.any():
+      raise ValueError("keys must allow at least one key, got none.")
     now = state.now_s - state.origin_s
     codec = self.codec
     context = codec.encode_context(
@@ -210,6 +214,7 @@ class Generator:
       earliest_step=np.int32(0),
       end_step=np.int32(2**30 if forced else codec.config.chunk_steps),
       limit=np.int32(self.chunk_frames if limit is None else limit),
+      keys=np.ones(128, bool) if keys is None else keys,
       forced=np.int32(forced),
       draw=np.array([seed, state.chunk_index, redraw], np.uint32),
       sampling=level_sampling(sampling or Sampling(), levels),
@@ -224,6 +229,7 @@ class Generator:
     seed: int = 0,
     sampling: Sampling | None = None,
     guidance: float = 0.0,
+    keys: Bool[np.ndarray, "128"] | None = None,
   ) -> tuple[Chunk, GenerationState]:
     """Generates the next 2 s.
 
@@ -233,6 +239,7 @@ class Generator:
       seed: The same seed and state give the same chunk.
       sampling: How codes are drawn.
       guidance: Weight of the style against its absence; 0 costs nothing.
+      keys: Those that may be struck; None: all.
 
     Returns:
       The chunk and the state after it.
@@ -249,6 +256,7 @@ class Generator:
         seed=seed,
         sampling=sampling,
         guidance=guidance,
+        keys=keys,
         redraw=redraw,
       )
       pedal_down = bool(request.rules.pedal_down)

@@ -1,5 +1,6 @@
 """What is particular about a keyboard: its touch, its pedal, its latency."""
 
+import bisect
 import dataclasses
 import itertools
 import json
@@ -26,7 +27,10 @@ _BETWEEN_SHARE = 0.1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration:
-  """One keyboard; the defaults fit most.
+  """One keyboard; the defaults fit most, and change nothing.
+
+  What the model hears and a take keeps is as of a keyboard of the default
+  touch; what is passed on to an instrument stays as it was played.
 
   Attributes:
     velocity_low: Of the softest notes, 1 to 127.
@@ -70,6 +74,28 @@ class Calibration:
       raise ValueError(
         f"round_trip_ms must be 0 or more, got {self.round_trip_ms}"
       )
+
+  def usual_velocity(self, velocity: int) -> int:
+    """What a keyboard of the default touch would have sent, 1 to 127.
+
+    Straight between softest, typical and loudest notes; ascending.
+    """
+    default = type(self)()
+    # Later ones count where this keyboard's are equal.
+    points = {
+      1: 1,
+      127: 127,
+      self.velocity_low: default.velocity_low,
+      self.velocity_high: default.velocity_high,
+      self.velocity_typical: default.velocity_typical,
+    }
+    known = sorted(points)
+    above = bisect.bisect_left(known, velocity)
+    if above == len(known) or known[above] == velocity or not above:
+      return points[known[min(above, len(known) - 1)]]
+    low, high = known[above - 1], known[above]
+    share = (velocity - low) / (high - low)
+    return round(points[low] + share * (points[high] - points[low]))
 
   def pedal_is_down(self, value: int) -> bool:
     """Whether controller 64 at a value, 0 to 127, holds the sound."""

@@ -68,11 +68,12 @@ class Range(NamedTuple):
 
 RANGES = {
   "temperature": Range(0.0, 2.0, 0.05, False, "of the sampler"),
-  "guidance": Range(0.0, 8.0, 0.25, False, "weight of the style"),
+  "guidance": Range(0.0, 8.0, 0.25, False, "weight of what is asked"),
   "density": Range(0.25, 4.0, 2**0.25, False, "times the model's own rate"),
   "register_low": Range(LOWEST_KEY, HIGHEST_KEY, 1, True, "MIDI key"),
   "register_high": Range(LOWEST_KEY, HIGHEST_KEY, 1, True, "MIDI key"),
   "loudness": Range(-30, 30, 2, True, "velocity, against the player's own"),
+  "style_s": Range(0.0, 30.0, 1.0, False, "seconds"),
   "mix_ratio": Range(0.0, 1.0, 0.05, False, "share of the model's own notes"),
 }
 
@@ -108,10 +109,13 @@ class Controls(NamedTuple):
   Attributes:
     mode: One of MODES.
     temperature: Of the sampler; 0 always takes the likeliest.
-    guidance: Weight of the style against its absence; 0 is none.
+    guidance: Weight of prompts and of what density, register and loudness
+      ask against nothing being asked; 0 is none. It costs nothing until
+      something is asked.
     density: Factor on the model's own rate of events.
     register: Lowest and highest key that it may play.
     loudness: Velocity offset against the player's own loudness.
+    style_s: How long it takes to go over to other prompts or weights, s.
     injection: How the player's music enters the context, one of INJECTIONS.
     mix_ratio: Share of the model's own notes, for `interleave`.
     prompts: Texts and their weights; a weight of 0 keeps a text at hand.
@@ -123,10 +127,11 @@ class Controls(NamedTuple):
 
   mode: str = "call-response"
   temperature: float = 1.0
-  guidance: float = 0.0
+  guidance: float = 1.5
   density: float = 1.0
   register: tuple[int, int] = (LOWEST_KEY, HIGHEST_KEY)
   loudness: int = 0
+  style_s: float = 4.0
   injection: str = "both"
   mix_ratio: float = 0.3
   prompts: tuple[tuple[str, float], ...] = ()

@@ -44,6 +44,9 @@ PEDAL_NS, IDLE_PEDAL_NS = 5 * SECOND, 3 * SECOND // 2
 # Both at once: fewer own notes than this in so long are brought up to it, by
 # at most such a factor on the model's own rate.
 ENTRANCE_NS, ENTRANCE_NOTES, MOST_ENTRANCE = 3 * SECOND, 5, 4.0
+# Of density and loudness, where the model is asked for them as well: the rest
+# is its own doing, at the next encoder pass.
+STEERED_SHARE = 0.5
 # With bars, a reply that would begin later than this waits for its place.
 LATE_NS = 60 * MS
 
@@ -94,8 +97,8 @@ class EngineSettings:
   refresh_ns: int = 400 * MS
   # How far ahead a plan reaches while there is time.
   lookahead_ns: int = 1500 * MS
-  # A first reply note comes at most so long after the phrase's end.
-  reply_within_ns: int = 450 * MS
+  # A reply begins within so much after the first moment at which it can.
+  reply_within_ns: int = 20 * MS
   # Input that waited longer is not appended but encoded.
   backlog_ns: int = 50 * MS
   # How fast held notes end when the player interrupts.
@@ -132,6 +135,8 @@ class Engine:
     settings: What stays.
     controls: What may change at any time; see `set_controls`.
     sampling: How codes are drawn at temperature 1.
+    steered: Whether the model hears control tokens: density and loudness are
+      asked of it too (`steering`), so less is done to what it says.
   """
 
   def __init__(
@@ -141,10 +146,12 @@ class Engine:
     settings: EngineSettings | None = None,
     controls: Controls | None = None,
     sampling: Sampling | None = None,
+    steered: bool = False,
   ):
     self.settings = settings or EngineSettings()
     self.controls = controls or Controls()
     self._sampling = sampling or Sampling()
+    self._share = STEERED_SHARE if steered else 1.0
     self.planner = Planner(
       generator,
       context_s=self.settings.context_s,
@@ -180,7 +187,6 @@ class Engine:
     before, self.controls = self.controls, controls
     self._set_plan_settings()
     self._pending.clear()
-    self.planner.guided = controls.guidance != 0.0
     if before.mode != controls.mode or controls.muted != before.muted:
       self._stop(now_ns, Release(self.settings.interrupt_ns))
       self._abandon()
@@ -188,6 +194,9 @@ class Engine:
 
   def _set_plan_settings(self) -> None:
     controls = self.controls
+    self._loudness = round(controls.loudness * self._share)
+    # Where nothing is asked, guidance would change nothing and cost a row.
+    self.planner.guided = controls.guidance != 0.0 and self.planner.is_asked
     levels = self.planner.codec.levels
     base = level_sampling(self._sampling, levels)
     low, high = controls.register
@@ -198,7 +207,7 @@ class Engine:
         temperature=(base.temperature * controls.temperature).astype(np.float32)
       ),
       keys,
-      pace=controls.density,
+      pace=controls.density**self._share,
       guidance=controls.guidance,
       seed=self.settings.seed,
     )
@@ -250,6 +259,7 @@ class Engine:
   def set_style(self, rows: list[int] | None) -> None:
     """Rows of the style table from the next refresh on; None: masked."""
     self.planner.set_style(None if rows is None else np.array(rows, np.int32))
+    self._set_plan_settings()
 
   def keyboard_lost(self, now_ns: int) -> None:
     """The player's keyboard vanished: nothing of theirs sounds on."""
@@ -423,7 +433,7 @@ class Engine:
 
   def _decide(self, now_ns: int) -> tuple[PlanSettings, int, bool]:
     """Settings, loudness and whether to rest, both at once."""
-    settings, loudness = self._plan_settings, self.controls.loudness
+    settings, loudness = self._plan_settings, self._loudness
     if self._replying:
       return settings, loudness, False
     decided = self.yielding.decide(now_ns, solo=self.controls.solo)

@@ -50,6 +50,8 @@ KEYS = {
   "{": _Key("register_low", 1, "lowest key an octave up"),
   "]": _Key("register_high", 1, "highest key an octave up"),
   "}": _Key("register_high", -1, "highest key an octave down"),
+  "d": _Key("style_s", -1, "prompts take over sooner"),
+  "D": _Key("style_s", 1, "prompts take over later"),
   "r": _Key("mix_ratio", -1, "mix ratio of interleave down"),
   "R": _Key("mix_ratio", 1, "mix ratio of interleave up"),
   "x": _Key("muted", 0, "mute the model, or let it play again"),

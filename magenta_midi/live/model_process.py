@@ -97,16 +97,12 @@ class _Model:
     from magenta_midi.api import MagentaMidi
     from magenta_midi.live.compilations import CompilationCounter
     from magenta_midi.live.session import make_engine
+    from magenta_midi.live.steering import Steering
     from magenta_midi.live.trace import TracedEngine
 
     config = self.config
     self.mm = MagentaMidi.load(config.checkpoint)
-    engine = make_engine(
-      self.mm.generator,
-      self.mm.default_sampling,
-      config.controls,
-      settings=config.settings,
-    )
+    engine = make_engine(self.mm, config.controls, settings=config.settings)
     done = 0
 
     def progress() -> None:
@@ -117,6 +113,8 @@ class _Model:
       )
 
     engine.warm_up(progress)
+    self.steering = Steering(self.mm)
+    self._tell_problem(self.steering.warm_up())
     self.plain = engine
     self.engine = TracedEngine(engine, self._write)
     if config.journal:
@@ -145,6 +143,7 @@ class _Model:
       sha256=self.mm.config.get("sha256"),
       checkpoint=self.mm.checkpoint,
     )
+    self._steer(self.config.controls, self.now_ns())
     with self.counter:
       while self.running:
         self._hear()
@@ -189,26 +188,22 @@ class _Model:
       self.tell(problem=str(error))
       return
     self.engine.set_controls(controls, now_ns)
-    if controls.prompts and event.name.startswith("prompt"):
-      self._set_style(controls)
+    self._steer(controls, now_ns)
 
-  def _set_style(self, controls: Controls) -> None:
-    weighted = [(text, w) for text, w in controls.prompts if w > 0]
-    if weighted and not self.mm.hears_style:
-      self.tell(
-        problem="this checkpoint was trained without style: prompts change"
-        " nothing"
-      )
-    if not weighted or not self.mm.hears_style:
-      self.engine.set_style(None)
-      return
-    try:
-      embedding = self.mm.embed_style(weighted)
-    except ValueError as error:
-      self.tell(problem=str(error))
-      return
-    rows = self.mm.style_model.tokenize(embedding)
-    self.engine.set_style([int(row) for row in rows])
+  def _steer(self, controls: Controls, now_ns: int) -> None:
+    self._tell_problem(self.steering.set_controls(controls, now_ns))
+    self._set_style(now_ns)
+
+  def _set_style(self, now_ns: int) -> None:
+    """What is asked of the model moves on."""
+    player = self.plain.planner.partner
+    changed, rows = self.steering.changed_rows(player, now_ns)
+    if changed:
+      self.engine.set_style(rows)
+
+  def _tell_problem(self, problem: str | None) -> None:
+    if problem is not None:
+      self.tell(problem=problem)
 
   def _say(self, command: Command) -> None:
     commands = self.rings["commands"]
@@ -227,6 +222,7 @@ class _Model:
     """A few times a second: what others want to know."""
     share = self._busy_ns / max(1, now_ns - self._snapshot_ns)
     self._snapshot_ns, self._busy_ns = now_ns, 0
+    self._set_style(now_ns)
     self._tell_snapshot(now_ns, share)
     self._flush()
     if self.horizon.changed():

@@ -5,7 +5,9 @@ events. It decides nothing about when to play: that is the engine's.
 """
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -149,6 +151,11 @@ class Planner:
         f"style must have {len(self._style)} rows, got {len(rows)}."
       )
     self._style = rows
+
+  @property
+  def is_asked(self) -> bool:
+    """Whether any slot of the style is not masked."""
+    return bool(self._style.any())
 
   def open_stream(
     self, origin_step: int, inject: Injection | None = None
@@ -364,24 +371,39 @@ class Planner:
     self, settings: PlanSettings, on_progress: Callable[[], None] = lambda: None
   ) -> None:
     """Compiles every shape and setting, so that playing never does."""
-    codec = self.codec
-    for guided, functions in self._functions.items():
-      for size in functions.context_sizes:
-        frames = codec.encode_context(Score.empty(), 0.0)
-        context = padded_context(codec, frames, (size,))
-        *_, state = functions.encode(context, self._style)
-        assert state is not None
+    telling = threading.Lock()
+
+    def progress() -> None:
+      with telling:
         on_progress()
-        stream = DuetStream(functions, state, 0, codec.init_rules())
-        for count in (1, 4, 16):
-          codes = np.tile(
-            np.array([[0, 60, 9, codec.config.held]], np.int32), (count, 1)
-          )
-          step = np.zeros(count, np.int32)
-          stream.append(codes, step, np.full(count, 1, np.int32))
-          on_progress()
-        weight = float(guided)
-        stream.plan(
-          settings._replace(guidance=weight), events=2, earliest_step=0
+
+    # Mostly compiling, which lets other threads run.
+    with ThreadPoolExecutor(len(self._functions)) as pool:
+      jobs = [
+        pool.submit(self._warm_up, settings, guided, progress)
+        for guided in self._functions
+      ]
+    for job in jobs:
+      job.result()
+
+  def _warm_up(
+    self, settings: PlanSettings, guided: bool, on_progress: Callable[[], None]
+  ) -> None:
+    codec, functions = self.codec, self._functions[guided]
+    settings = settings._replace(guidance=float(guided))
+    for size in functions.context_sizes:
+      frames = codec.encode_context(Score.empty(), 0.0)
+      context = padded_context(codec, frames, (size,))
+      *_, state = functions.encode(context, self._style)
+      assert state is not None
+      on_progress()
+      stream = DuetStream(functions, state, 0, codec.init_rules())
+      for count in (1, 4, 16):
+        codes = np.tile(
+          np.array([[0, 60, 9, codec.config.held]], np.int32), (count, 1)
         )
+        step = np.zeros(count, np.int32)
+        stream.append(codes, step, np.full(count, 1, np.int32))
         on_progress()
+      stream.plan(settings, events=2, earliest_step=0)
+      on_progress()

@@ -73,7 +73,8 @@ class PortConfig:
     no_input: No keyboard: the application plays in.
     no_output: Nothing is sent to any port.
     t0_ns: `perf_counter_ns` at the session's time 0.
-    calibration: Of the keyboard: its pedal's polarity and half-pedal point.
+    calibration: Of the keyboard: its touch, its pedal's polarity and
+      half-pedal point.
     parent: Process that this one must not outlive.
   """
 
@@ -103,6 +104,9 @@ class _Ports:
     self.performer = Performer(
       limits=Limits(), channel=config.channel, shared=config.shared
     )
+    self._velocities = [
+      config.calibration.usual_velocity(velocity) for velocity in range(128)
+    ]
     self.echo = EchoDetector()
     self.running = True
     self._heartbeat_ns = 0
@@ -202,6 +206,9 @@ class _Ports:
     if is_sustain(raw):
       down = self.config.calibration.pedal_is_down(raw[2])
       data = bytes((raw[0], raw[1], 127 * down))
+      message = message._replace(data=data)
+    elif is_note_on(raw):
+      data = bytes((raw[0], raw[1], self._velocities[raw[2]]))
       message = message._replace(data=data)
     self.performer.hear(message)
     if self.thru is not None and (passed := self.performer.through(raw)):
@@ -326,10 +333,18 @@ class _Ports:
     self.tell(
       late_ns=late[:60],
       clips=dict(self.performer.clips),
+      dropped=self._dropped(),
       ticks=ticks,
     )
     if self.config.parent and os.getppid() != self.config.parent:
       self.running = False
+
+  def _dropped(self) -> int:
+    """Messages of the player that were lost because nobody took them."""
+    waited = sum(port.dropped for _, port in self.inputs)
+    return waited + sum(
+      self.rings[name].dropped for name in ("heard", "to_model", "control")
+    )
 
   def _lift_player(self, now_ns: int) -> None:
     for key in self.performer.player_keys:

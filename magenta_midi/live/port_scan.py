@@ -23,6 +23,8 @@ __all__ = ["APIS", "PortList", "PortWatch", "compiled_apis", "scan"]
 APIS = {"coremidi": 1, "winmm": 4, "alsa": 2, "jack": 3}
 # Chooses one of them, where several work.
 API_VARIABLE = "MAGENTA_MIDI_API"
+# Where no system answers they are asked once more after so long.
+AGAIN_S = 0.3
 
 
 class PortList(NamedTuple):
@@ -196,7 +198,10 @@ def _list_ports(api: str | None) -> PortList:
     names = compiled_apis(rtmidi, api)
   except ValueError as error:
     return PortList((), (), "", str(error))
-  for name in names:
+  for attempt, name in enumerate((*names, *names)):
+    if attempt == len(names):
+      # A busy machine's JACK refuses now and then.
+      time.sleep(AGAIN_S)
     try:
       found = []
       for cls in (rtmidi.MidiIn, rtmidi.MidiOut):

@@ -21,6 +21,10 @@ from magenta_midi.live.ports import Backend, BackendInput, BackendOutput
 
 __all__ = ["PortEvent", "ReconnectingInput", "ReconnectingOutput", "Watch"]
 
+# A busy machine's JACK refuses a scan now and then while all ports live: the
+# system of ports is dead after so many in a row.
+DEAD_SCANS = 3
+
 _P = TypeVar("_P", BackendInput, BackendOutput)
 
 
@@ -77,6 +81,7 @@ class _Reconnecting(Generic[_P]):
     self._open = open_port
     self._watch = watch
     self._seen = watch.count
+    self._refused = 0
     self._port: _P | None = open_port(self._found)
     # The watch may have scanned already, and not do so for a while.
     self._confirm(self._port)
@@ -105,6 +110,9 @@ class _Reconnecting(Generic[_P]):
       return
     self._seen, ports = self._watch.count, self._watch.latest
     if ports is None or ports.hung:
+      return
+    self._refused = 0 if ports.api else self._refused + 1
+    if 0 < self._refused < DEAD_SCANS:
       return
     name = self._present(ports)
     if self._port is not None:

@@ -25,6 +25,7 @@ from magenta_midi.live.events import (
 )
 from magenta_midi.live.meters import Meters
 from magenta_midi.live.performer import Performer
+from magenta_midi.live.steering import STEP_NS, Steering
 from magenta_midi.live.trace import TracedEngine
 
 __all__ = ["Replay", "ReplayResult", "stuck_notes"]
@@ -61,17 +62,28 @@ class Replay:
     engine: Warmed up or not: nothing is timed by a real clock.
     performer: What the engine plays through.
     costs: How long jobs take.
+    steering: What is asked of the model, its controls set; None: nothing.
   """
 
-  def __init__(self, engine: Engine, performer: Performer, costs: CostTable):
+  def __init__(
+    self,
+    engine: Engine,
+    performer: Performer,
+    costs: CostTable,
+    steering: Steering | None = None,
+  ):
     self.trace: list[list[Any]] = []
     self._engine = TracedEngine(engine, self.trace.append)
     self._plain = engine
     self._performer = performer
     self._costs = costs
+    self._steering = steering
+    self._steered_ns = -STEP_NS
     self._meters = Meters(engine.settings.horizon_ns)
     self._sent: list[Message] = []
     self._inbox: list[Message] = []
+    # The ports' side has got so far.
+    self._reached_ns = 0
 
   def run(
     self,
@@ -99,6 +111,7 @@ class Replay:
       self._deliver()
       while asked and asked[-1][0] <= now_ns:
         self._engine.act(asked.pop()[1], now_ns)
+      self._steer(now_ns)
       job = self._engine.next_job(now_ns)
       if job is None:
         wake = min(self._plain.next_wake_ns(now_ns), end_ns)
@@ -132,6 +145,15 @@ class Replay:
       log=log,
     )
 
+  def _steer(self, now_ns: int) -> None:
+    if self._steering is None or now_ns - self._steered_ns < STEP_NS:
+      return
+    self._steered_ns = now_ns
+    player = self._plain.planner.partner
+    changed, rows = self._steering.changed_rows(player, now_ns)
+    if changed:
+      self._engine.set_style(rows)
+
   def _deliver(self) -> None:
     inbox, self._inbox = self._inbox, []
     for message in inbox:
@@ -146,13 +168,15 @@ class Replay:
       heard = waiting[-1].time_ns if waiting else to_ns + 1
       first = min(to_ns + 1 if due is None else due, heard)
       if first > to_ns:
+        self._reached_ns = max(self._reached_ns, to_ns)
         return
       if heard <= first:
         message = waiting.pop()
         self._performer.hear(message)
         self._inbox.append(message)
       else:
-        self._send(first)
+        # A plan that arrives late is played late, not in the past.
+        self._send(max(first, self._reached_ns))
 
   def _send(self, now_ns: int) -> None:
     for message in self._performer.due(now_ns):

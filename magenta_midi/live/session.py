@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magenta_midi.generate.sampling import Sampling
-from magenta_midi.generate.streaming import Generator
 from magenta_midi.live.controls import Controls, changed, from_json, to_json
 from magenta_midi.live.engine import Engine, EngineSettings, Replan
 from magenta_midi.live.events import (
@@ -41,17 +39,19 @@ OWN_CHANNEL = 2
 
 
 def make_engine(
-  generator: Generator,
-  sampling: Sampling,
+  mm: "MagentaMidi",
   controls: Controls,
   *,
   seed: int = 0,
   settings: EngineSettings | None = None,
 ) -> Engine:
-  """An engine with the checkpoint's sampling."""
-  settings = settings or EngineSettings(seed=seed)
+  """An engine with the checkpoint's sampling and controls."""
   return Engine(
-    generator, settings=settings, controls=controls, sampling=sampling
+    mm.generator,
+    settings=settings or EngineSettings(seed=seed),
+    controls=controls,
+    sampling=mm.default_sampling,
+    steered=mm.hears_controls,
   )
 
 
@@ -62,13 +62,24 @@ def make_performer(
   return Performer(limits=Limits(), channel=channel, shared=shared)
 
 
-def parse_controls(settings: Sequence[str], **given: Any) -> Controls:
-  """Controls from `NAME=VALUE`; a register is `48-72`.
+def parse_controls(
+  settings: Sequence[str], prompts: Sequence[str] = (), **given: Any
+) -> Controls:
+  """Controls from `NAME=VALUE`, and prompts from `TEXT[:WEIGHT]`.
+
+  A register is `48-72`.
 
   Raises:
     ValueError: One line says which name or value is wrong.
   """
   controls = Controls()
+  for prompt in prompts:
+    text, colon, weight = prompt.rpartition(":")
+    try:
+      pair = (text, float(weight)) if colon else (prompt, 1.0)
+    except ValueError:
+      pair = (prompt, 1.0)
+    controls = changed(controls, "prompt", pair)
   for name, value in given.items():
     controls = changed(controls, name, value)
   for setting in settings:
@@ -165,8 +176,7 @@ def play_session_again(
   heard, sent = [], []
   for first_id, values, calls in _lives(stored):
     engine = make_engine(
-      mm.generator,
-      mm.default_sampling,
+      mm,
       from_json(values),
       settings=EngineSettings(
         **{**settings, "first_id": first_id}, turns=turns

@@ -15,6 +15,7 @@ from magenta_midi.midi.score import Score
 from magenta_midi.typing import Float, Int
 
 __all__ = [
+  "LONGEST_ACCENT_S",
   "Analysis",
   "Key",
   "analyse",
@@ -34,13 +35,17 @@ __all__ = [
 CHORD_S = 0.03
 
 # A note longer than this is not heard as more important.
-_LONGEST_ACCENT_S = 1.0
+LONGEST_ACCENT_S = 1.0
 
 # How well each pitch class fits a key, from the tonic up, as rated by
 # listeners: Krumhansl and Kessler 1982, Psychological Review 89, 334-368.
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34)
 _PROFILES = np.array([(*_MAJOR, 2.88), (*_MINOR, 3.17)])
+_PROFILES -= _PROFILES.mean(axis=1, keepdims=True)
+_PROFILES /= np.linalg.norm(_PROFILES, axis=1, keepdims=True)
+# Major and minor, by tonic, by pitch class.
+_KEYS = np.stack([np.roll(_PROFILES, tonic, axis=1) for tonic in range(12)], 1)
 
 PITCH_CLASSES = (
   "C",
@@ -205,7 +210,7 @@ def pitch_class_weights(score: Score) -> Float[np.ndarray, " 12"]:
   """Seconds each pitch class sounds, from C up; a note at most 1 s."""
   return np.bincount(
     score.notes["key"] % 12,
-    np.minimum(score.notes["duration_s"], _LONGEST_ACCENT_S),
+    np.minimum(score.notes["duration_s"], LONGEST_ACCENT_S),
     minlength=12,
   )
 
@@ -226,11 +231,7 @@ def key_correlations(
   norm = np.linalg.norm(centred)
   if norm <= 1e-9 * np.abs(weights).sum():
     return np.zeros((2, 12))
-  profiles = _PROFILES - _PROFILES.mean(axis=1, keepdims=True)
-  profiles /= np.linalg.norm(profiles, axis=1, keepdims=True)
-  # Row k: the weights as heard from tonic k.
-  heard = np.stack([np.roll(centred, -tonic) for tonic in range(12)])
-  return profiles @ heard.T / norm
+  return _KEYS @ centred / norm
 
 
 def find_key(score: Score) -> Key:

@@ -132,6 +132,7 @@ def save_checkpoint(
   codec: dict[str, Any],
   storage: Storage = "bfloat16",
   notes: dict[str, Any] | None = None,
+  style: dict[str, Any] | None = None,
 ) -> None:
   """Writes a checkpoint; an old one there is replaced file by file.
 
@@ -141,6 +142,7 @@ def save_checkpoint(
     codec: Name and settings of the codec it was trained with.
     storage: How weights are stored.
     notes: Anything worth knowing later (steps, held-out figures), as JSON.
+    style: What its style slots mean (`style.slots`); None: nothing.
   """
   parameters = _parameters(model)
   shapes = {name: tuple(array.shape) for name, array in parameters.items()}
@@ -156,6 +158,7 @@ def save_checkpoint(
     codec=codec,
     storage=storage,
     notes=notes or {},
+    style=style,
   )
 
 
@@ -168,6 +171,7 @@ def write_checkpoint(
   codec: dict[str, Any],
   storage: str,
   notes: dict[str, Any],
+  style: dict[str, Any] | None = None,
 ) -> None:
   """Writes a checkpoint from arrays that come one by one, as stored.
 
@@ -179,6 +183,7 @@ def write_checkpoint(
     codec: Name and settings of the codec.
     storage: How the weights are stored, in a word.
     notes: Anything worth knowing later, as JSON.
+    style: What its style slots mean; None: nothing.
   """
   new = not folder.exists()
   folder.mkdir(parents=True, exist_ok=True)
@@ -190,6 +195,7 @@ def write_checkpoint(
       format=FORMAT,
       model=dataclasses.asdict(config),
       codec=codec,
+      **({} if style is None else dict(style=style)),
       storage=storage,
       sha256=digest,
       notes=notes,

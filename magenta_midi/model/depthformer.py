@@ -7,7 +7,7 @@ Source: Magenta RealTime, arXiv 2508.04651; the residual depth decoding is
 that of RQ-Transformer, arXiv 2203.01941.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +33,14 @@ PAD = 0
 
 
 class Frames(NamedTuple):
-  """Token ids with the input-only attributes of each frame."""
+  """Token ids with the input-only attributes of each frame.
 
-  ids: jax.Array  # [b, t, l] global ids; PAD everywhere: no frame
-  time: jax.Array  # [b, t] 10 ms steps from the origin
-  part: jax.Array  # [b, t] 0 self, 1 + delay // 20 ms partner
+  int32 arrays of JAX, or of NumPy until they enter a compiled function.
+  """
+
+  ids: Any  # [b, t, l] global ids; PAD everywhere: no frame
+  time: Any  # [b, t] 10 ms steps from the origin
+  part: Any  # [b, t] 0 self, 1 + delay // 20 ms partner
 
 
 class Memory(NamedTuple):

@@ -34,17 +34,24 @@ class StyleModel(Protocol):
     ...
 
   def embed(self, prompt: Prompt) -> Float[np.ndarray, " 768"]:
-    """The prompt as a unit vector, float32.
+    """The prompt as a vector, float32, of unit length.
+
+    MusicCoCa's alone has other lengths: cosines are to divide by them.
 
     Args:
       prompt: Text, a `Score`, the path of a MIDI file (a `Path`, or text
-        that ends in .mid or the like), or a list of (such an item, weight).
+        that ends in .mid or the like), or a list of (such an item, weight);
+        for models that hear audio also a `Waveform` or an audio file.
 
     Raises:
       ValueError: The prompt means nothing to this model, or a file is not
         read; one line says what would work.
     """
     ...
+
+  # A model may also offer `neutral`, the unit vector of a text that says
+  # nothing, and `neutral_cosine`, nearer than which a text says nothing; and
+  # `warm_up()`, after which no prompt compiles anything.
 
   def tokenize(
     self, embedding: Float[np.ndarray, " 768"]
@@ -54,3 +61,21 @@ class StyleModel(Protocol):
     Each level has rows of its own, so that one table serves all of them.
     """
     ...
+
+
+def neutral_similarity(
+  model: StyleModel, embedding: Float[np.ndarray, " 768"]
+) -> float | None:
+  """Cosine with the embedding of a text that says nothing; None: unknown."""
+  neutral = getattr(model, "neutral", None)
+  return None if neutral is None else float(embedding @ neutral)
+
+
+def means_nothing(
+  model: StyleModel, embedding: Float[np.ndarray, " 768"]
+) -> bool:
+  """Whether a text's embedding is that of one that says nothing."""
+  similarity = neutral_similarity(model, embedding)
+  return similarity is not None and similarity > getattr(
+    model, "neutral_cosine", 1.0
+  )

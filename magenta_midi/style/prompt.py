@@ -1,51 +1,63 @@
-"""Style prompts: text, music, files, and weighted lists of them."""
+"""Style prompts: text, music, sound, files, and weighted lists of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from magenta_midi.midi.files import SUFFIXES, read_score
 from magenta_midi.midi.score import Score
+from magenta_midi.style.waveform import AUDIO_SUFFIXES, Waveform, read_waveform
 from magenta_midi.typing import Float
 
-PromptItem: TypeAlias = str | Score | PathLike[str]
+PromptItem: TypeAlias = str | Score | Waveform | PathLike[str]
 # An item or (item, weight) pairs. Pairs are checked when they are read, for
 # a better message than a type checker's.
 Prompt: TypeAlias = PromptItem | Sequence
 
-# Two styles of about equal weight that point opposite ways leave no more.
-_SMALLEST_NORM = 1e-4
+_ITEMS = (str, Score, Waveform, PathLike)
+
+# Two styles of about equal weight that point opposite ways leave no more, as
+# a share of the longer one.
+_SMALLEST_SHARE = 1e-4
 
 
 def embed_prompt(
-  prompt: Prompt, embed_one: Callable[[str | Score], np.ndarray]
+  prompt: Prompt,
+  embed_one: Callable[[Any], np.ndarray],
+  *,
+  hears_audio: bool = False,
+  unit: bool = True,
 ) -> Float[np.ndarray, " n"]:
-  """Embeds a prompt of any kind by a model that embeds text and scores.
+  """Embeds a prompt of any kind by a model that embeds one thing.
 
   Args:
     prompt: See `StyleModel.embed`.
-    embed_one: Text or a score to a vector of unit length.
+    embed_one: Text, a `Score` or, if it hears audio, a `Waveform` to a
+      vector: of unit length, or of any if not `unit`.
+    hears_audio: Whether `embed_one` takes a `Waveform`; else sounds and
+      audio files are refused, unread.
+    unit: Whether the vector of a list is put back to unit length.
 
   Returns:
-    A unit vector: of a list, the weighted mean, its weights made to sum to
-    1, put back to unit length.
+    A vector: of a list, the weighted mean, its weights made to sum to 1.
 
   Raises:
     ValueError: A weight is negative or not finite, all are zero, the list is
-      empty or holds something else, or its items cancel out.
+      empty or holds something else, its items cancel out, or one is audio
+      and is not heard.
   """
-  if isinstance(prompt, (str, Score, PathLike)):
-    return embed_one(_load(prompt))
+  if isinstance(prompt, _ITEMS):
+    return embed_one(_load(prompt, hears_audio))
   if not isinstance(prompt, Sequence):
     raise ValueError(
-      "a style must be text, a Score, a path or a list of (item, weight), "
-      f"got {type(prompt).__name__}."
+      "a style must be text, a Score, a Waveform, a path or a list of "
+      f"(item, weight), got {type(prompt).__name__}."
     )
   pairs = [_pair(entry) for entry in prompt]
   weights = np.array([weight for _, weight in pairs])
@@ -55,15 +67,16 @@ def embed_prompt(
       f"{weights.tolist()}. Give at least one item a positive weight."
     )
   weights /= weights.sum()
-  vectors = np.stack([embed_one(_load(item)) for item, _ in pairs])
+  items = [_load(item, hears_audio) for item, _ in pairs]
+  vectors = np.stack([embed_one(item) for item in items])
   mean = weights @ vectors
   norm = np.linalg.norm(mean)
-  if norm < _SMALLEST_NORM:
+  if norm < _SMALLEST_SHARE * np.linalg.norm(vectors, axis=1).max():
     raise ValueError(
       "the styles of a blend must not cancel out, but these are opposites "
       f"at weights {weights.round(3).tolist()}. Change a weight."
     )
-  return (mean / norm).astype(np.float32)
+  return (mean / norm if unit else mean).astype(np.float32)
 
 
 def _pair(entry: object) -> tuple[PromptItem, float]:
@@ -72,7 +85,7 @@ def _pair(entry: object) -> tuple[PromptItem, float]:
     if isinstance(entry, (tuple, list)) and len(entry) == 2
     else (None, None)
   )
-  if not isinstance(item, (str, Score, PathLike)) or not isinstance(
+  if not isinstance(item, _ITEMS) or not isinstance(
     weight, (int, float, np.number)
   ):
     raise ValueError(
@@ -87,9 +100,21 @@ def _pair(entry: object) -> tuple[PromptItem, float]:
   return item, float(weight)
 
 
-def _load(item: PromptItem) -> str | Score:
+def _load(item: PromptItem, hears_audio: bool) -> str | Score | Waveform:
+  if isinstance(item, Waveform):
+    return item if hears_audio else _refuse("a Waveform")
   if isinstance(item, Score):
     return item
-  if isinstance(item, str) and not item.strip().lower().endswith(SUFFIXES):
+  name = fspath(item).strip() if isinstance(item, str) else fspath(item)
+  if name.lower().endswith(AUDIO_SUFFIXES):
+    return read_waveform(name) if hears_audio else _refuse(name)
+  if isinstance(item, str) and not name.lower().endswith(SUFFIXES):
     return item
-  return read_score(item if isinstance(item, PathLike) else Path(item.strip()))
+  return read_score(Path(name))
+
+
+def _refuse(audio: str) -> Waveform:
+  raise ValueError(
+    f"this model's style is text or MIDI, not audio, got {audio}. Give a MIDI "
+    "file or words; audio needs a checkpoint trained with MusicCoCa."
+  )

@@ -7,11 +7,25 @@ from flax import nnx
 from magenta_midi.generate.streaming import Generator
 from magenta_midi.model.config import preset
 from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.style.controls import (
+  CONTROL_BUCKETS,
+  CONTROL_ROWS,
+  CONTROLS,
+)
+from magenta_midi.style.descriptors import DescriptorStyle
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
 
-__all__ = ["tiny_generator"]
+__all__ = ["STYLE_ENTRY", "tiny_generator", "tiny_styled_generator"]
+
+# What config.json of a checkpoint that hears style and controls says of them.
+STYLE_ENTRY: dict[str, Any] = dict(
+  model=DescriptorStyle.name,
+  levels=DescriptorStyle().levels,
+  rows=DescriptorStyle().table_rows,
+  controls=CONTROL_BUCKETS,
+)
 
 
 def tiny_generator(
@@ -34,3 +48,20 @@ def tiny_generator(
   model = Depthformer(config, rngs=nnx.Rngs(seed))
   model.eval()
   return Generator(model, codec)
+
+
+def tiny_styled_generator(**overrides: Any) -> Generator:
+  """One whose slots are those of STYLE_ENTRY, and whose styles differ.
+
+  Args:
+    **overrides: See `tiny_generator`.
+  """
+  generator = tiny_generator(
+    style_slots=STYLE_ENTRY["levels"] + len(CONTROLS),
+    style_vocab_size=STYLE_ENTRY["rows"] + CONTROL_ROWS,
+    **overrides,
+  )
+  # Drawn rows are small beside the rest of what is attended to.
+  table = generator.model.style_embedder.embedding
+  table[...] = 20 * table[...]
+  return generator

@@ -136,9 +136,13 @@ class Codec(Protocol):
     *,
     earliest_step: Any = 0,
     end_step: Any,
+    keys: Any = None,
     xp=np,
   ) -> Any:
-    """Which codes of `level` may follow, bool `[level_size]`."""
+    """Which codes of `level` may follow, bool `[level_size]`.
+
+    `keys`, bool `[128]`, are those that may be struck; None: all.
+    """
     ...
 
   def advance(self, rules: Any, codes: Any, *, xp=np) -> Rules:

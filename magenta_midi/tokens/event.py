@@ -428,6 +428,7 @@ class EventCodec:
     *,
     earliest_step: Any = 0,
     end_step: Any,
+    keys: Any = None,
     xp=np,
   ) -> Any:
     """Which codes may follow, bool `[size]`; see `event_rules`."""
@@ -437,6 +438,7 @@ class EventCodec:
       self.config,
       earliest_step=earliest_step,
       end_step=end_step,
+      keys=keys,
       xp=xp,
     )
 

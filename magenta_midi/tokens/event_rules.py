@@ -54,6 +54,7 @@ def legal(
   *,
   earliest_step: Any = 0,
   end_step: Any,
+  keys: Any = None,
   xp=np,
 ) -> Any:
   """Which codes may follow.
@@ -64,6 +65,7 @@ def legal(
     earliest_step: Nothing may happen before it (what is committed or past);
       full time shifts may lead up to it.
     end_step: Nor at it or after it (the end of the chunk).
+    keys: bool `[128]`, keys that may be struck, at least one; None: all.
     xp: Array module.
 
   Returns:
@@ -86,6 +88,8 @@ def legal(
   key = _codes(KEYS, rules, xp)
   sounding = rules.sounding
   free = ~sounding & (_ON + key >= place)
+  if keys is not None:
+    free &= keys
   on = here & free & (rules.velocity >= 0)[..., None]
   off = here & ~announced & sounding & (key >= place)
 

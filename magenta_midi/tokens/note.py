@@ -375,6 +375,7 @@ class NoteCodec:
     *,
     earliest_step: Any = 0,
     end_step: Any,
+    keys: Any = None,
     xp=np,
   ) -> Any:
     """Which codes of `level` may follow, bool `[level_size]`; see `rules`."""
@@ -385,6 +386,7 @@ class NoteCodec:
       self.config,
       earliest_step=earliest_step,
       end_step=end_step,
+      keys=keys,
       xp=xp,
     )
 

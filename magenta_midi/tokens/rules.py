@@ -73,6 +73,7 @@ def legal(
   *,
   earliest_step: Any = 0,
   end_step: Any,
+  keys: Any = None,
   xp=np,
 ) -> Any:
   """Which codes of a level may follow.
@@ -84,6 +85,7 @@ def legal(
     config: The codec's settings.
     earliest_step: Nothing may be placed before it (what is committed or past).
     end_step: Nor at it or after it (the end of the chunk).
+    keys: bool `[128]`, keys that may be struck, at least one; None: all.
     xp: Array module.
 
   Returns:
@@ -97,12 +99,20 @@ def legal(
     at = rules.step[..., None] + onset
     fits = (at >= _column(earliest_step, xp)) & (at < _column(end_step, xp))
     # After the highest key nothing is left for this step.
-    fits &= (onset > 0) | (rules.last_key != KEYS - 1)[..., None]
+    last = rules.last_key[..., None]
+    if keys is None:
+      fits &= (onset > 0) | (last != KEYS - 1)
+    else:
+      left = keys & (_codes(KEYS, rules, xp) > last)
+      left = xp.any(left, axis=-1, keepdims=True)
+      fits &= (onset > 0) | (last >= KEYS) | left
     return fits | (onset == config.end)
   if level == KEY:
     key = _codes(KEYS + 2, rules, xp)
     last = rules.last_key[..., None]
     is_key = key < KEYS
+    if keys is not None:
+      is_key &= xp.append(keys, xp.zeros(2, bool))
     # -1 (nothing yet) and pedals (above all keys) bound nothing.
     after_key = (
       (codes[..., ONSET] == 0)[..., None] & (last >= 0) & (last < KEYS)

@@ -14,6 +14,7 @@ import numpy as np
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.partners import SOLO, draw_partners
+from magenta_midi.train.style_rows import StyleRows
 from magenta_midi.train.windows import (
   EXAMPLE_DTYPE,
   Augmentation,
@@ -69,6 +70,7 @@ class BatchStream:
     context_steps: Length of contexts, 10 ms steps.
     seed: Of all draws.
     partners: Share of each mode of `partners.MODES`.
+    style: Says what batches tell of style; None: nothing.
   """
 
   codec: Codec
@@ -82,6 +84,7 @@ class BatchStream:
   partners: Mapping[str, float] = dataclasses.field(
     default_factory=lambda: dict(SOLO)
   )
+  style: StyleRows | None = None
 
   def __post_init__(self) -> None:
     """Starts at the first pool."""
@@ -183,6 +186,8 @@ class BatchStream:
       target_frames=target_frames,
       target_steps=self.target_steps,
     )
+    if self.style is not None:
+      batch = batch._replace(style=self.style.drawn(self.corpora, examples))
     self.cut += len(examples)
     self.capped += int(capped.sum())
     return batch

@@ -20,6 +20,7 @@ from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.batches import bucket_of
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.partners import LONGEST_DELAY_MS, MODES
+from magenta_midi.train.style_rows import StyleRows
 from magenta_midi.train.window_nats import CHUNK_STEPS, window_nats
 from magenta_midi.train.windows import (
   EXAMPLE_DTYPE,
@@ -180,6 +181,7 @@ def evaluate(
   windows: int | None = None,
   context: bool = True,
   players: Players = SOLO,
+  style: StyleRows | None = None,
   on_window: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
   """Scores a corpus.
@@ -191,6 +193,8 @@ def evaluate(
     windows: Score only this many windows, evenly spread; None: all.
     context: False removes the context.
     players: How each piece is split into self, who is scored, and partner.
+    style: Tells the model style and controls of each window's own music; None:
+      they are masked, as in all figures that are compared.
     on_window: Called with (windows done, windows in all).
 
   Returns:
@@ -233,6 +237,8 @@ def evaluate(
         target_steps=CHUNK_STEPS,
         partner=players.heard,
       )
+      if style is not None:
+        batch = batch._replace(style=style.given([corpus], padded))
       if not context:
         batch = batch._replace(context_ids=np.zeros_like(batch.context_ids))
       sums, counts = forward(params, batch, padded["delay_ms"].astype(np.int32))

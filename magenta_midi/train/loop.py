@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from magenta_midi.model.checkpoint import (
 from magenta_midi.model.config import DepthformerConfig, preset
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.dropout import seed_dropout
+from magenta_midi.style.facts import PieceFacts
+from magenta_midi.style.model import MASK_TOKEN
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.batches import BatchStream
@@ -41,6 +43,8 @@ from magenta_midi.train.evaluate import Evaluation, evaluate
 from magenta_midi.train.losses import batch_nats
 from magenta_midi.train.partners import PARTS, SOLO, check_shares
 from magenta_midi.train.plots import plot_losses
+from magenta_midi.train.style_rows import StyleRows, load_style
+from magenta_midi.train.style_table import style_table
 from magenta_midi.train.warm_start import WarmStart, check_widths, warm_start
 from magenta_midi.train.windows import Augmentation, Batch
 
@@ -52,6 +56,7 @@ __all__ = [
   "check_settings",
   "learning_rate",
   "model_config",
+  "style_rows",
   "train",
 ]
 
@@ -101,6 +106,9 @@ class TrainConfig:
   partners: dict[str, float] = dataclasses.field(
     default_factory=lambda: dict(SOLO)
   )
+  # Style model whose tokens, and the controls, the model is told: descriptors,
+  # midicoca or a MidiCoCa's folder; None: no style.
+  style: str | None = None
 
   def __post_init__(self) -> None:
     """Refuses what cannot run."""
@@ -129,8 +137,32 @@ class Progress:
   events_per_s: float
 
 
-def model_config(config: TrainConfig, codec: Codec) -> DepthformerConfig:
+def style_rows(
+  config: TrainConfig, facts: Sequence[Sequence[PieceFacts]] | None = None
+) -> StyleRows | None:
+  """What a run's batches tell of style; None: nothing.
+
+  Args:
+    config: The run's.
+    facts: What is known of each piece of each corpus; None: its name only.
+
+  Raises:
+    ValueError: There is no such style model; OSError if it cannot be read.
+  """
+  if config.style is None:
+    return None
+  return StyleRows(load_style(config.style), facts, seed=config.seed)
+
+
+def model_config(
+  config: TrainConfig, codec: Codec, style: StyleRows | None = None
+) -> DepthformerConfig:
   """The model of a run: bfloat16 on accelerators, float32 on the CPU.
+
+  Args:
+    config: The run's.
+    codec: The run's.
+    style: The run's `style_rows`.
 
   Raises:
     ValueError: The preset or one of its fields is unknown, or codec or model
@@ -146,6 +178,9 @@ def model_config(config: TrainConfig, codec: Codec) -> DepthformerConfig:
         f"the codec {codec.name!r} knows no partner: train it with --partners"
         " solo:1, or --codec note."
       )
+  if style is not None:
+    values["style_slots"] = style.slots
+    values["style_vocab_size"] = style.table_rows
   shape = preset(
     config.preset,
     level_sizes=tuple(codec.vocabulary.level_sizes),
@@ -160,7 +195,12 @@ def model_config(config: TrainConfig, codec: Codec) -> DepthformerConfig:
   return shape
 
 
-def check_init_from(config: TrainConfig, codec: Codec, out: Path) -> None:
+def check_init_from(
+  config: TrainConfig,
+  codec: Codec,
+  out: Path,
+  style: StyleRows | None = None,
+) -> None:
   """Refuses what a new run cannot start from; a continued one needs nothing.
 
   Raises:
@@ -168,7 +208,7 @@ def check_init_from(config: TrainConfig, codec: Codec, out: Path) -> None:
   """
   if config.init_from is not None and not (out / STATE).is_file():
     stored = StoredCheckpoint(Path(config.init_from))
-    check_widths(stored, model_config(config, codec))
+    check_widths(stored, model_config(config, codec, style))
 
 
 def check_settings(config: TrainConfig, codec: Codec, out: Path) -> None:
@@ -180,7 +220,7 @@ def check_settings(config: TrainConfig, codec: Codec, out: Path) -> None:
   if not (out / RUN).is_file() or not (out / STATE).is_file():
     return
   # Older runs do not name every setting.
-  older = dict(init_from=None, codec="note", partners=SOLO)
+  older = dict(init_from=None, codec="note", partners=SOLO, style=None)
   found = json.loads((out / RUN).read_text(encoding="utf-8"))
   changes = _changes(older | found, json.loads(_settings(config, codec)))
   if changes:
@@ -232,11 +272,17 @@ class Trainer:
     codec: Codec,
     corpora: list[Corpus],
     shares: list[float],
+    style: StyleRows | None = None,
   ):
     self.config = config
     self.codec = codec
-    shape = model_config(config, codec)
+    self.style = style_rows(config) if style is None else style
+    shape = model_config(config, codec, self.style)
     self.model = Depthformer(shape, rngs=nnx.Rngs(config.seed))
+    if self.style is not None:
+      table = self.model.style_embedder.embedding
+      rows = style_table(self.style.model, shape.embed_dim, config.seed)
+      table[...] = table[...].at[MASK_TOKEN + 1 :].set(rows)
     self.model.train()
     step_ms = codec.config.step_ms
     target_steps = round(config.target_s * 1000 / step_ms)
@@ -255,6 +301,7 @@ class Trainer:
       context_steps=round(config.context_s * 1000 / step_ms),
       seed=config.seed,
       partners=config.partners,
+      style=self.style,
     )
     self.step = 0
     graph, params, rest = nnx.split(self.model, nnx.Param, ...)
@@ -298,7 +345,8 @@ class Trainer:
 
   def start_from(self, stored: StoredCheckpoint) -> WarmStart:
     """Takes a checkpoint's weights where they fit, before the first step."""
-    taken = warm_start(self.model, stored, self.codec)
+    entry = None if self.style is None else self.style.entry
+    taken = warm_start(self.model, stored, self.codec, entry)
     self.params = nnx.state(self.model, nnx.Param)
     return taken
 
@@ -394,6 +442,7 @@ def train(
   held_out: Corpus | None,
   out: Path,
   *,
+  style: StyleRows | None = None,
   on_progress: Callable[[Progress], None] = lambda progress: None,
   on_warm_start: Callable[[WarmStart], None] = lambda taken: None,
   session_minutes: float | None = None,
@@ -408,6 +457,7 @@ def train(
     shares: Share of examples from each corpus.
     held_out: Pieces scored on the way; None: none.
     out: The run's folder.
+    style: The run's `style_rows`; None: made here.
     on_progress: Called about twice a second.
     on_warm_start: Called with what a new run took from `init_from`.
     session_minutes: Stop (resumably) after this time; None: at the end.
@@ -424,7 +474,7 @@ def train(
   check_settings(config, codec, out)
   if not ((out / RUN).is_file() and state_file.is_file()):
     write_atomically(out / RUN, _settings(config, codec) + "\n")
-  trainer = Trainer(config, codec, corpora, shares)
+  trainer = Trainer(config, codec, corpora, shares, style)
   log = out / "log.jsonl"
   elapsed = 0.0  # minutes of training in earlier sessions
   taken: dict[str, Any] | None = None
@@ -441,6 +491,7 @@ def train(
   recent: list[jax.Array] = []
   events_before, events_at = trainer.stream.cut, started
   evaluation: Evaluation | None = None
+  prompted: Evaluation | None = None
 
   def minutes() -> float:
     return elapsed + (time.monotonic() - started) / 60
@@ -451,31 +502,41 @@ def train(
     assert config.minutes is not None
     return minutes() / config.minutes
 
-  def score() -> Evaluation | None:
+  def score() -> None:
+    """Scores without style, and beside that with it; logs both."""
+    nonlocal evaluation, prompted
     if held_out is None or not len(held_out):
-      return None
-    return evaluate(
-      trainer.current_model(),
-      codec,
-      held_out,
-      windows=config.held_out_windows,
-    )
+      return
+    model = trainer.current_model()
+    windows = config.held_out_windows
+    evaluation = evaluate(model, codec, held_out, windows=windows)
+    if trainer.style is not None:
+      prompted = evaluate(
+        model, codec, held_out, windows=windows, style=trainer.style
+      )
+    _log(log, step=trainer.step, minutes=minutes(), **held_out_figures())
+
+  def held_out_figures() -> dict[str, Any]:
+    figures = dict(held_out=evaluation.figures() if evaluation else {})
+    if prompted is not None:
+      figures["held_out_prompted"] = prompted.figures()
+    return figures
 
   def save(finished: bool) -> None:
     trainer.save(state_file, minutes=minutes(), warm_start=taken)
-    figures = evaluation.figures() if evaluation else {}
     save_checkpoint(
       out / "checkpoint",
       trainer.current_model(),
       codec=dict(name=codec.name, settings=dataclasses.asdict(codec.config)),
       storage=config.storage,
+      style=None if trainer.style is None else trainer.style.entry,
       notes=dict(
         step=trainer.step,
         minutes=round(minutes(), 2),
         finished=finished,
         target_s=config.target_s,
         capped_share=trainer.stream.capped / max(1, trainer.stream.cut),
-        held_out=figures,
+        **held_out_figures(),
         **({} if taken is None else dict(warm_start=taken)),
       ),
     )
@@ -503,15 +564,8 @@ def train(
         examples_per_s=rate,
       )
       if now - last_evaluation > 60 * config.evaluate_every_min:
-        evaluation = score()
+        score()
         last_evaluation = time.monotonic()
-        if evaluation is not None:
-          _log(
-            log,
-            step=trainer.step,
-            minutes=minutes(),
-            held_out=evaluation.figures(),
-          )
       if now - last_save > 60 * config.save_every_min:
         save(finished=False)
         last_save = time.monotonic()
@@ -534,13 +588,6 @@ def train(
         save(finished=False)
         return evaluation
   if trainer.step > first_step or not (out / "checkpoint").exists():
-    evaluation = score()
-    if evaluation is not None:
-      _log(
-        log,
-        step=trainer.step,
-        minutes=minutes(),
-        held_out=evaluation.figures(),
-      )
+    score()
     save(finished=True)
   return evaluation

@@ -25,7 +25,7 @@ def level_logits(
   """Teacher-forced logits of each level over its own columns."""
   context = Frames(batch.context_ids, batch.context_time, batch.context_part)
   inputs = Frames(batch.input_ids, batch.input_time, batch.input_part)
-  return model(context, inputs, batch.targets)
+  return model(context, inputs, batch.targets, batch.style)
 
 
 def level_nats(

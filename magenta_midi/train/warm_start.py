@@ -93,19 +93,24 @@ def check_widths(stored: StoredCheckpoint, config: DepthformerConfig) -> None:
 
 
 def warm_start(
-  model: Depthformer, stored: StoredCheckpoint, codec: Codec
+  model: Depthformer,
+  stored: StoredCheckpoint,
+  codec: Codec,
+  style: dict[str, Any] | None = None,
 ) -> WarmStart:
   """Puts into a model what a checkpoint of the same widths has for it.
 
   Arrays of one name and shape are taken, blocks by the index of their layer;
   embeddings and head only where codec and vocabulary are the same. A depth
   stack of other levels keeps its biases distance by distance; of other parts,
-  the own one is taken.
+  the own one is taken. Of a style table that means something else the mask's
+  row is taken.
 
   Args:
     model: Changed in place.
     stored: The checkpoint.
     codec: The model's.
+    style: What the model's style slots mean, as in config.json; None: nothing.
 
   Raises:
     ValueError: The widths differ.
@@ -124,7 +129,12 @@ def warm_start(
     if info is None or (name.startswith(_VOCABULARY) and not same):
       fresh.append(part)
       continue
-    if info.shape == variable.shape:
+    if name == "style_embedder.embedding" and style != stored.facts.get(
+      "style"
+    ):
+      array = _unmasked(stored.read(name), np.asarray(variable[...]))
+      fresh.append("style rows")
+    elif info.shape == variable.shape:
       array = stored.read(name).astype(np.float32)
     elif name == "part_embedder.embedding":
       array = _partners(stored.read(name), np.asarray(variable[...]))
@@ -161,6 +171,13 @@ def _partners(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:
   table = np.repeat(theirs[:1].astype(np.float32), len(fresh), axis=0)
   late = np.linspace(0, 2, len(fresh) - 1, dtype=np.float32)[:, None]
   table[1:] += 4 * fresh[1:2] + late * fresh[-1:]
+  return table
+
+
+def _unmasked(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+  """Their row of the mask, and beside it rows of drawn values."""
+  table = fresh.copy()
+  table[0] = theirs[0]
   return table
 
 

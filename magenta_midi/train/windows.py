@@ -26,9 +26,11 @@ __all__ = [
   "NO_AUGMENTATION",
   "Augmentation",
   "Batch",
+  "context_frames_of",
   "cut_examples",
   "draw_examples",
   "frame_counts",
+  "gather",
 ]
 
 EXAMPLE_DTYPE = np.dtype(
@@ -84,6 +86,7 @@ class Batch(NamedTuple):
   weights: Any  # [b, t, l] True where a level is predicted
   context_part: Any  # [b, s] 0 self, else the partner by delay
   input_part: Any  # [b, t] the same
+  style: Any = None  # [b, m] rows of the style table; None: masked
 
 
 def draw_examples(
@@ -121,14 +124,14 @@ def draw_examples(
   return examples
 
 
-def _gather(
+def gather(
   codec: Codec,
-  examples: np.ndarray,
+  examples: Shaped[np.ndarray, " n"],
   corpora: list[Corpus],
   before_steps: int,
   after_steps: int,
 ) -> Events:
-  """Events with `-context - before_steps <= step < after_steps`."""
+  """Augmented events, `-context - before_steps <= step < after_steps`."""
   step_ms = codec.config.step_ms
   count = len(examples)
   low = np.zeros(count, np.int64)
@@ -205,7 +208,7 @@ def _sides(
   partner: bool,
 ) -> tuple[Side, Side]:
   longest = codec.config.longest_steps
-  events = _gather(codec, examples, corpora, longest, target_steps)
+  events = gather(codec, examples, corpora, longest, target_steps)
   if not partner:
     events.valid[events.part == 1] = False
     events.pedal_at_start[:, 1] = False
@@ -241,6 +244,26 @@ def frame_counts(
   )
 
 
+def context_frames_of(
+  codec: Codec, context: Side, delay_ms: Int[np.ndarray, " b"], width: int
+) -> tuple[
+  Int[np.ndarray, "b s l"], Int[np.ndarray, "b s"], Int[np.ndarray, "b s"]
+]:
+  """Ids, times and part ids of contexts, padded; the newest frames are kept."""
+  count, levels = len(delay_ms), codec.vocabulary.levels
+  ids = np.full((count, width, levels), PAD, np.int32)
+  time = np.zeros((count, width), np.int32)
+  part = np.zeros((count, width), np.int32)
+  held = np.bincount(context.row, minlength=count)
+  place = context.place - np.maximum(0, held - width)[context.row]
+  kept = place >= 0
+  at = (context.row[kept], place[kept])
+  ids[at] = codec.vocabulary.to_ids(context.codes[kept])
+  time[at] = context.step[kept]
+  part[at] = part_ids(context.part[kept], delay_ms[at[0]])
+  return ids, time, part
+
+
 def cut_examples(
   codec: Codec,
   corpora: list[Corpus],
@@ -271,16 +294,9 @@ def cut_examples(
   vocabulary = codec.vocabulary
   delay_ms = examples["delay_ms"].astype(np.int32)
 
-  context_ids = np.full((count, context_frames, levels), PAD, np.int32)
-  context_time = np.zeros((count, context_frames), np.int32)
-  held = np.bincount(context.row, minlength=count)
-  place = context.place - np.maximum(0, held - context_frames)[context.row]
-  kept = place >= 0
-  at = (context.row[kept], place[kept])
-  context_ids[at] = vocabulary.to_ids(context.codes[kept])
-  context_time[at] = context.step[kept]
-  context_part = np.zeros((count, context_frames), np.int32)
-  context_part[at] = part_ids(context.part[kept], delay_ms[at[0]])
+  context_ids, context_time, context_part = context_frames_of(
+    codec, context, delay_ms, context_frames
+  )
 
   input_ids = np.full((count, target_frames, levels), PAD, np.int32)
   input_time = np.zeros((count, target_frames), np.int32)

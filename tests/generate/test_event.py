@@ -127,15 +127,8 @@ def test_joined_chunks_are_what_the_history_holds(generator, long_play):
 class NeverLifts(EventCodec):
   """What a model that never lets go of a key would play."""
 
-  def legal(self, level, codes, rules, *, earliest_step=0, end_step, xp=np):
-    found = super().legal(
-      level,
-      codes,
-      rules,
-      earliest_step=earliest_step,
-      end_step=end_step,
-      xp=xp,
-    )
+  def legal(self, level, codes, rules, *, xp=np, **limits):
+    found = super().legal(level, codes, rules, xp=xp, **limits)
     code = xp.arange(CONFIG.size)
     return found & ((code < CONFIG.note_off) | (code >= CONFIG.velocity))
 

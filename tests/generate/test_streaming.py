@@ -176,6 +176,29 @@ def test_no_guidance_is_the_plain_decoder_and_weights_matter(generator, phrase):
   assert (forced(style=style, guidance=4.0) != plain).any()
 
 
+def test_only_the_keys_that_may_be_are_struck(generator, phrase):
+  state = generator.init_state(phrase)
+  keys = (np.arange(128) >= 48) & (np.arange(128) <= 60)
+
+  # Few at a time: forced beyond the horizon, nothing is legal.
+  def struck(**settings):
+    key = np.zeros(0, np.int32)
+    for seed in range(8):
+      request = generator.request(
+        state, seed=seed, limit=5, forced=5, **settings
+      )
+      key = np.append(key, np.asarray(generator.decode(request).codes)[:5, 1])
+    return key[key < 128]
+
+  within = struck(keys=keys)
+  assert len(within) > 20
+  assert within.min() >= 48 and within.max() <= 60
+  np.testing.assert_array_equal(struck(), struck(keys=np.ones(128, bool)))
+  assert struck().max() > 60
+  with pytest.raises(ValueError, match="at least one key, got none"):
+    generator.request(state, keys=np.zeros(128, bool))
+
+
 def test_greedy_ignores_the_seed(generator, phrase):
   state = generator.init_state(phrase)
   greedy = Sampling(temperature=0.0)

@@ -22,6 +22,26 @@ def notes(velocities):
 TOUCH = notes(range(20, 101, 4))
 
 
+def test_the_usual_touch_is_left_alone():
+  same = Calibration()
+  assert [same.usual_velocity(v) for v in range(1, 128)] == [*range(1, 128)]
+
+
+@given(st.lists(st.integers(1, 127), min_size=3, max_size=3).map(sorted))
+def test_every_touch_becomes_the_usual_one(touch):
+  low, typical, high = touch
+  found = Calibration(
+    velocity_low=low, velocity_typical=typical, velocity_high=high
+  )
+  heard = [found.usual_velocity(velocity) for velocity in range(1, 128)]
+  assert heard == sorted(heard)
+  assert set(heard) <= set(range(1, 128))
+  assert found.usual_velocity(typical) == 64
+  if low < typical < high:
+    assert found.usual_velocity(low) == 20
+    assert found.usual_velocity(high) == 110
+
+
 def pedal(*values, start_ns=10 * SECOND, step_ns=SECOND // 20):
   return [
     (start_ns + i * step_ns, control_change(1, 64, value))

@@ -114,6 +114,7 @@ def osc():
     ("/loudness", (-5,), Change("loudness", -5)),
     ("/loudness", (-5.0,), Change("loudness", -5)),
     ("/injection", ("harmonic",), Change("injection", "harmonic")),
+    ("/style_s", (8.0,), Change("style_s", 8.0)),
     ("/mix_ratio", (0.5,), Change("mix_ratio", 0.5)),
     ("/prompt", ("slow  jazz", 2.0), Change("prompt", ("slow jazz", 2.0))),
     ("/clear_prompts", (), Change("prompts", ())),

@@ -5,6 +5,7 @@ import pytest
 from magenta_midi.live.port_scan import PortList
 from magenta_midi.live.ports import Backend, InputPort, OutputPort
 from magenta_midi.live.reconnecting import (
+  DEAD_SCANS,
   PortEvent,
   ReconnectingInput,
   ReconnectingOutput,
@@ -91,12 +92,38 @@ def test_a_scan_that_hangs_says_nothing():
   assert backend.opened_outputs["Fake Synth"].confirmed == 1
 
 
+def test_a_busy_system_of_ports_may_refuse_now_and_then():
+  class Busy:
+    count = 0
+    latest = PortList((), (), "", "no MIDI system answers")
+
+  backend, watch = FakeBackend(), Busy()
+  ports = [
+    ReconnectingInput(backend, "piano", watch),
+    ReconnectingInput(backend, None, watch),
+    ReconnectingOutput(backend, None, watch, virtual="duet"),
+  ]
+  for refused in (True, True, False, True, True, False):
+    watch.count += 1
+    watch.latest = Busy.latest
+    if not refused:
+      watch.latest = PortList(("Fake Piano",), ("Fake Synth",), "fake")
+    assert all(port.alive and not port.take_events() for port in ports)
+  # Their first ones are open still: nobody has to connect again.
+  assert backend.opened_outputs["duet"].alive
+  # Output waits until the system is seen to live again.
+  assert backend.opened_outputs["duet"].confirmed == 3
+
+
 def test_the_system_of_ports_dies_and_is_back():
   backend = FakeBackend()
   named = ReconnectingInput(backend, "piano", backend)
   virtual = ReconnectingOutput(backend, None, backend, virtual="duet")
   assert virtual.name == "duet"
   backend.stop()
+  for _ in range(DEAD_SCANS - 1):
+    assert not named.take_events() and not virtual.take_events()
+    backend.scan()
   assert [e.kind for e in named.take_events()] == ["lost"]
   assert [e.kind for e in virtual.take_events()] == ["lost"]
   assert not virtual.send(NOTE)

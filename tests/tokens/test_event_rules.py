@@ -225,3 +225,26 @@ def test_the_state_keeps_its_types_and_takes_batches():
     )
     for a, b in zip(CODEC.advance(one, codes[row]), after, strict=True):
       np.testing.assert_array_equal(a, b[row])
+
+
+@given(st.data(), st.sets(st.integers(0, 127), min_size=1))
+def test_keys_that_may_not_be_struck_never_follow(data, wanted):
+  keys = np.isin(np.arange(128), list(wanted))
+  rules = CODEC.init_rules()
+  for _ in range(40):
+    free = CODEC.legal(0, NO_CODES, rules, end_step=400)
+    found = CODEC.legal(0, NO_CODES, rules, end_step=400, keys=keys)
+    assert found.any() and not (found & ~free).any()
+    on = slice(CONFIG.note_on, CONFIG.note_off)
+    assert not (found[on] & ~keys).any()
+    # Keys that are down may come up, whatever may be struck.
+    off = slice(CONFIG.note_off, CONFIG.velocity)
+    np.testing.assert_array_equal(found[off], free[off])
+    every = CODEC.legal(
+      0, NO_CODES, rules, end_step=400, keys=np.ones(128, bool)
+    )
+    np.testing.assert_array_equal(every, free)
+    code = data.draw(st.sampled_from(np.flatnonzero(found).tolist()))
+    if code == CONFIG.end:
+      break
+    rules = CODEC.advance(rules, np.array([code], np.int32))

@@ -219,3 +219,41 @@ def test_rules_take_batches():
         end_step=end[row],
       )
       np.testing.assert_array_equal(batched[row], one)
+
+
+def keys_allowed(*wanted):
+  return np.isin(np.arange(128), wanted)
+
+
+@given(
+  st.integers(-1, 129),
+  st.integers(0, 3),
+  st.sets(st.integers(0, 127), min_size=1),
+)
+def test_keys_that_may_not_be_struck_never_follow(last_key, onset, wanted):
+  keys = keys_allowed(*wanted)
+  rules = rules_at(5, last_key)
+  found = CODEC.legal(
+    0, np.full(4, -1, np.int32), rules, end_step=400, keys=keys
+  )
+  if not found[onset]:
+    # Only where nothing is left of this step.
+    assert onset == 0 and max(wanted) <= last_key < 128
+    return
+  codes = np.array([onset, -1, -1, -1], np.int32)
+  legal = CODEC.legal(1, codes, rules, end_step=400, keys=keys)
+  assert set(np.flatnonzero(legal[:128])) <= wanted
+  assert legal[:128].any()
+  free = CODEC.legal(1, codes, rules, end_step=400)
+  np.testing.assert_array_equal(legal[:128], free[:128] & keys)
+  np.testing.assert_array_equal(legal[128:], free[128:])
+
+
+@given(st.integers(-1, 129), st.integers(0, 3), st.integers(0, 1))
+def test_all_keys_are_no_limit(last_key, onset, level):
+  rules, keys = rules_at(5, last_key), np.ones(128, bool)
+  codes = np.array([onset, -1, -1, -1], np.int32)
+  np.testing.assert_array_equal(
+    CODEC.legal(level, codes, rules, end_step=400, keys=keys),
+    CODEC.legal(level, codes, rules, end_step=400),
+  )

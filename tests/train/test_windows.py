@@ -168,7 +168,8 @@ def test_rows_of_a_batch_do_not_touch_each_other():
     together, _ = cut_examples(codec, [corpus], rows, **shape)
     for index in range(len(rows)):
       alone, _ = cut_examples(codec, [corpus], rows[index : index + 1], **shape)
-      for many, one in zip(together, alone, strict=True):
+      assert together.style is None
+      for many, one in zip(together[:-1], alone[:-1], strict=True):
         np.testing.assert_array_equal(many[index], one[0])
 
 

@@ -1,0 +1,315 @@
+"""What a listener might call a piece of music, many ways.
+
+A caption says something of what is known of a piece and of what is measured
+in it: a level ("slow") only where the measure is clearly so, a mood where
+several levels go together. Which, in what words and in what order is drawn
+at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from random import Random
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from magenta_midi.midi.analysis import PITCH_CLASSES, Key
+from magenta_midi.midi.description import Description
+from magenta_midi.style.attributes import ATTRIBUTES, levels_of
+from magenta_midi.style.facts import PieceFacts
+from magenta_midi.style.phrases import Level, Mood, load_phrases, plain_text
+from magenta_midi.style.sentences import Part, in_frame, roughen, sentence
+
+__all__ = ["ATTRIBUTES", "caption", "nonsense", "pairs"]
+
+# What a caption may speak of: how often beside others, and how it is said:
+# a function of a Random and these arguments.
+_Facet: TypeAlias = tuple[float, Callable[..., Part], tuple[Any, ...]]
+
+# How often a level is named beside others. The five scored attributes are
+# what most prompts say; plain rhythm is what most music has.
+_WEIGHTS = {
+  "speed": 4.0,
+  "loudness": 4.0,
+  "density": 4.0,
+  "register": 4.0,
+  "mode": 4.0,
+  "swing low": 0.15,
+  "swing high": 1.5,
+  "syncopation low": 0.2,
+  "accompaniment": 0.5,
+  "stride": 1.5,
+}
+_MOOD_WEIGHT = 1.2
+# How often a caption is a level's bare words, as prompts are.
+_ALONE = 0.35
+# How often a level is said with one of its many other words.
+_MORE = 0.5
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# Letters of other scripts, and how long their words are.
+_SCRIPTS = (
+  ("абвгдежзийклмнопрстуфхцчшщыьэюя", 7),
+  ("αβγδεζηθικλμνξοπρστυφχψω", 7),
+  ("אבגדהוזחטיכלמנסעפצקרשת", 5),
+  ("ابتثجحخدذرزسشصضطظعغفقكلمنهوي", 6),
+  ("अआइईउऊएकखगघचछजझटठडढणतथदधन", 5),
+  ("".join(map(chr, range(0x3042, 0x3090))), 6),
+  ("".join(map(chr, range(0x4E00, 0x9F00, 7))), 3),
+  ("".join(map(chr, range(0xAC00, 0xD700, 11))), 3),
+)
+
+
+def caption(
+  facts: PieceFacts, description: Description, rng: np.random.Generator
+) -> str:
+  """Something true of a piece, in lower case, mostly 1 to 12 words.
+
+  Args:
+    facts: What is known of the whole piece.
+    description: What is measured in the part of it that is heard.
+    rng: Of what is said and how.
+  """
+  draw = _fast_draws(rng)
+  if draw.random() < _ALONE:
+    scored = _scored_levels(description)
+    if scored:
+      return roughen(draw, _say_level(draw, *draw.choice(scored)).text)
+  known = _known_facets(facts)
+  kind = draw.random()
+  if known and kind < 0.15:
+    facets = known
+  elif kind < 0.6:
+    facets = _measured_facets(facts, description)
+  else:
+    facets = known + _measured_facets(facts, description)
+  count = draw.choices((1, 2, 3, 4, 5), (34, 28, 20, 12, 6))[0]
+  # Without replacement, by weight: Efraimidis and Spirakis 2006, Information
+  # Processing Letters 97, 181-185.
+  chosen = sorted(
+    [(draw.random() ** (1 / weight), say, of) for weight, say, of in facets],
+    key=itemgetter(0),
+  )
+  said: list[Part] = []
+  for _, say, of in chosen[-count:]:
+    part = say(draw, *of)
+    if all(part.text != other.text for other in said):
+      said.append(part)
+  if not said:
+    return draw.choice(load_phrases().nouns)
+  return roughen(draw, sentence(draw, said))
+
+
+def pairs(attribute: str, held_out: bool) -> list[tuple[str, str]]:
+  """Opposite captions of one attribute: (low, high); low mode is minor.
+
+  Args:
+    attribute: One of speed, loudness, density, register, mode.
+    held_out: In words and sentences that `caption` never uses, or in those
+      it does.
+
+  Returns:
+    Pairs of bare words, then the same in sentences.
+
+  Raises:
+    ValueError: No words of the attribute are held out.
+  """
+  phrases = load_phrases()
+  if attribute not in phrases.scored:
+    raise ValueError(
+      f"attribute must be one of {', '.join(phrases.scored)}, got"
+      f" {attribute!r}."
+    )
+  low, high = (phrases.attributes[attribute][side] for side in ("low", "high"))
+  if held_out:
+    words = list(zip(low.held_out, high.held_out, strict=False))
+    frames = phrases.held_out_frames
+  else:
+    words = list(zip(low.adjectives, high.adjectives, strict=False))
+    frames = tuple(frame for frame in phrases.frames if frame != "{}")
+  framed = []
+  for index, pair in enumerate(words):
+    for step in range(3):
+      frame = frames[(3 * index + step) % len(frames)]
+      framed.append((in_frame(frame, pair[0]), in_frame(frame, pair[1])))
+  return words + framed
+
+
+def nonsense(rng: np.random.Generator) -> str:
+  """A text that says nothing of music: letters, other words, other scripts."""
+  draw = _fast_draws(rng)
+  kind, count = draw.random(), 1 + min(11, int(draw.expovariate(0.5)))
+  if kind < 0.5:
+    return " ".join(draw.choices(load_phrases().nonsense, k=count))
+  if kind < 0.58:
+    numbers = (draw.randrange(10 ** draw.randint(1, 6)) for _ in range(count))
+    return " ".join(map(str, numbers))
+  if kind < 0.85:
+    letters, shortest, longest = _LETTERS, 2, 10
+  else:
+    (letters, longest), shortest = draw.choice(_SCRIPTS), 1
+  return " ".join(
+    "".join(draw.choices(letters, k=draw.randint(shortest, longest)))
+    for _ in range(count)
+  )
+
+
+def _fast_draws(rng: np.random.Generator) -> Random:
+  """Draws that follow from `rng`.
+
+  A caption takes some fifty; Python's take a tenth of NumPy's time each.
+  """
+  return Random(int(rng.integers(1 << 62)))
+
+
+def _known_facets(facts: PieceFacts) -> list[_Facet]:
+  """All that is known."""
+  phrases = load_phrases()
+  found: list[_Facet] = []
+  # In Latin letters only.
+  if facts.composer and facts.composer[0] < "\u0250":
+    found.append((4.0, _say_composer, (facts.composer,)))
+  for form in facts.forms:
+    found.append((5.0, _say_form, (phrases.forms[form].words,)))
+  if facts.period:
+    found.append((2.0, _say_kind, (phrases.periods[facts.period],)))
+  if facts.genre:
+    found.append((2.0, _say_kind, (phrases.genres[facts.genre],)))
+  return found
+
+
+def _measured_facets(
+  facts: PieceFacts, description: Description
+) -> list[_Facet]:
+  """All that is clear; a few moods depend on the genre too."""
+  phrases, levels = load_phrases(), levels_of(description)
+  found: list[_Facet] = []
+  true = {f"genre {facts.genre}"}
+  for name, (level, far) in levels.items():
+    words = phrases.attributes[name]
+    if level == "middle":
+      if level in words:
+        found.append((0.4, _say_middle, (words,)))
+      continue
+    full_name = f"{name} {level}"
+    true.add(full_name)
+    if level in words:
+      weight = _WEIGHTS.get(full_name) or _WEIGHTS.get(name, 1.0)
+      found.append((weight, _say_level, (words, level, far)))
+  for mood in phrases.moods:
+    if mood.needs <= true:
+      found.append((_MOOD_WEIGHT, _say_mood, (mood,)))
+  analysis = description.analysis
+  if analysis.key_clarity > 0.8 and abs(analysis.mode) > 0.05:
+    found.append((0.6, _say_key, (description.key,)))
+  if description.tempo_bpm == description.tempo_bpm:
+    found.append((0.2, _say_tempo, (description.tempo_bpm,)))
+  return found
+
+
+def _scored_levels(
+  description: Description,
+) -> list[tuple[Mapping[str, Level], str, bool]]:
+  """What `_say_level` takes, for each scored attribute that is clear."""
+  phrases = load_phrases()
+  return [
+    (phrases.attributes[name], level, far)
+    for name, (level, far) in levels_of(description).items()
+    if level != "middle" and phrases.attributes[name]["high"].held_out
+  ]
+
+
+def _say_composer(draw: Random, composer: str) -> Part:
+  surname = composer.rsplit(" ", 1)[-1]
+  kind = draw.random()
+  name = composer if kind < 0.15 else surname
+  if kind > 0.9:
+    name = surname.split("-")[0]
+  if draw.random() < 0.7:
+    name = plain_text(name)
+  kind = draw.random()
+  if kind < 0.6:
+    return Part("by", name)
+  if kind < 0.75:
+    return Part("phrase", f"like {name}")
+  if kind < 0.9:
+    return Part("phrase", f"in the style of {name}")
+  return Part("adjective", f"{name} style")
+
+
+def _say_form(draw: Random, words: Sequence[str]) -> Part:
+  return Part("noun", _plain_or_any(draw, words, 0.5))
+
+
+def _say_kind(draw: Random, words: Sequence[str]) -> Part:
+  return Part("kind", _plain_or_any(draw, words, 0.4))
+
+
+def _say_middle(draw: Random, words: Mapping[str, Level]) -> Part:
+  if draw.random() < 0.4:
+    side = words[draw.choice(("low", "high"))]
+    return Part("phrase", f"not too {draw.choice(side.adjectives[:4])}")
+  level = words["middle"]
+  return _any_of(draw, adjective=level.adjectives, phrase=level.phrases)
+
+
+def _say_level(
+  draw: Random, words: Mapping[str, Level], level: str, far: bool
+) -> Part:
+  said, phrases = words[level], load_phrases()
+  if said.more and draw.random() < _MORE:
+    word = draw.choice(said.more)
+    return Part("phrase" if word.endswith("ly") else "adjective", word)
+  kind = draw.random()
+  if kind < 0.06:
+    opposite = words.get("low" if level == "high" else "high")
+    if opposite is not None:
+      word = draw.choice(opposite.adjectives[:5])
+      return Part("phrase", f"{draw.choice(phrases.negations)} {word}")
+  if far and kind < 0.3 and said.extreme:
+    return Part("phrase", draw.choice(said.extreme))
+  if kind > 0.68:
+    return Part("phrase", draw.choice(said.phrases))
+  text = _plain_or_any(draw, said.adjectives, 0.35)
+  if far and kind > 0.45:
+    text = f"{draw.choice(phrases.strong)} {text}"
+  elif not far and kind > 0.58:
+    text = f"{draw.choice(phrases.mild)} {text}"
+  return Part("adjective", text)
+
+
+def _say_mood(draw: Random, mood: Mood) -> Part:
+  return _any_of(
+    draw, adjective=mood.adjectives, phrase=mood.phrases, noun=mood.nouns
+  )
+
+
+def _say_key(draw: Random, key: Key) -> Part:
+  name = PITCH_CLASSES[key.tonic].lower()
+  if len(name) == 2 and draw.random() < 0.7:
+    name = f"{name[0]} {'sharp' if name[1] == '#' else 'flat'}"
+  form = draw.choice(("in {}", "in {}", "{}", "in the key of {}"))
+  mode = "minor" if key.minor else "major"
+  return Part("phrase", form.format(f"{name} {mode}"))
+
+
+def _say_tempo(draw: Random, bpm: float) -> Part:
+  form = draw.choice(("{} bpm", "around {} bpm", "tempo {}", "about {} bpm"))
+  return Part("phrase", form.format(5 * round(bpm / 5)))
+
+
+def _plain_or_any(draw: Random, words: Sequence[str], plain: float) -> str:
+  """The first word, which is the plain one, or any of them."""
+  return words[0] if draw.random() < plain else draw.choice(words)
+
+
+def _any_of(draw: Random, **words: Sequence[str]) -> Part:
+  """Any word of lists by role."""
+  at = draw.randrange(sum(map(len, words.values())))
+  for role, texts in words.items():
+    if at < len(texts):
+      return Part(role, texts[at])
+    at -= len(texts)
+  raise AssertionError("at is below the number of texts")

@@ -1,0 +1,197 @@
+"""Folders of MIDI files by style; what was embedded once is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from magenta_midi.midi.assembly import score_from_bytes
+from magenta_midi.midi.files import MAX_BYTES, SUFFIXES
+from magenta_midi.midi.score import Score
+from magenta_midi.style.model import EMBEDDING_DIM, StyleModel
+from magenta_midi.typing import Float
+
+__all__ = ["EmbeddingCache", "Library", "embed_library", "midi_files"]
+
+
+class Library(NamedTuple):
+  """Embedded files.
+
+  Attributes:
+    paths: Of those that were read.
+    vectors: float32 `[n, 768]`, their embeddings.
+    refused: Path and reason of the others.
+    cached: How many were known from before.
+  """
+
+  paths: tuple[Path, ...]
+  vectors: Float[np.ndarray, "n 768"]
+  refused: tuple[tuple[Path, str], ...]
+  cached: int
+
+  def ranked(
+    self, query: Float[np.ndarray, " 768"]
+  ) -> list[tuple[Path, float]]:
+    """Path and cosine with a query, the nearest first."""
+    norms = np.linalg.norm(self.vectors, axis=1) * np.linalg.norm(query)
+    cosines = self.vectors @ query / np.maximum(norms, 1e-12)
+    order = np.argsort(-cosines, kind="stable")
+    return [(self.paths[place], float(cosines[place])) for place in order]
+
+
+class EmbeddingCache:
+  """Embeddings by a file's content, in one small database; a context manager.
+
+  What cannot be read or written is as if it were not there: a cache is no
+  reason to fail.
+
+  Args:
+    path: The database; None: nothing is kept.
+    model: Says which embeddings are whose; see `model_key`.
+  """
+
+  def __init__(self, path: Path | None, model: str):
+    self._model = model
+    self._database = None if path is None else _opened(path)
+
+  def __enter__(self) -> EmbeddingCache:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    if self._database is not None:
+      self._database.close()
+
+  def get(self, content: str) -> np.ndarray | None:
+    """The embedding of a content by its hash, or None."""
+    if self._database is None:
+      return None
+    try:
+      row = self._database.execute(
+        "SELECT vector FROM embeddings WHERE model = ? AND content = ?",
+        (self._model, content),
+      ).fetchone()
+    except sqlite3.Error:
+      return None
+    vector = None if row is None else np.frombuffer(row[0], np.float32)
+    return vector if vector is not None and len(vector) else None
+
+  def put(self, content: str, vector: np.ndarray) -> None:
+    """Keeps an embedding."""
+    if self._database is None:
+      return
+    try:
+      with self._database:
+        self._database.execute(
+          "INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)",
+          (self._model, content, vector.astype(np.float32).tobytes()),
+        )
+    except sqlite3.Error:
+      self._database = None
+
+
+def _opened(path: Path) -> sqlite3.Connection | None:
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(path, timeout=5.0)
+    # A crash of the machine may lose what can be computed again.
+    database.execute("PRAGMA synchronous = OFF")
+    database.execute(
+      "CREATE TABLE IF NOT EXISTS embeddings (model TEXT, content TEXT,"
+      " vector BLOB, PRIMARY KEY (model, content)) WITHOUT ROWID"
+    )
+  except (OSError, sqlite3.Error):
+    return None
+  return database
+
+
+def model_key(model: StyleModel) -> str:
+  """The same for models that embed music alike.
+
+  It is their name and what they say of 40 s of known music.
+  """
+  step = np.arange(160)
+  probe = Score.from_arrays(
+    onset_s=0.25 * step,
+    duration_s=0.2 + 0.1 * (step % 5),
+    key=40 + step * 7 % 45,
+    velocity=40 + step * 11 % 60,
+    pedal=[(1.0, True), (9.0, False), (15.0, True), (30.0, False)],
+  )
+  vector = np.round(model.embed(probe).astype(np.float64), 3) + 0.0
+  digest = hashlib.sha256(vector.astype(np.float32).tobytes()).hexdigest()
+  return f"{model.name}-{digest[:16]}"
+
+
+def midi_files(folder: Path) -> list[Path]:
+  """The MIDI files in a folder and the folders inside it, sorted.
+
+  Raises:
+    ValueError: There is no such folder, or no MIDI file in it.
+  """
+  if not folder.is_dir():
+    raise ValueError(f"{folder}: no such folder. Give one with MIDI files.")
+  paths = [
+    path
+    for path in sorted(folder.rglob("*"))
+    if path.suffix.lower() in SUFFIXES and path.is_file()
+  ]
+  if not paths:
+    raise ValueError(
+      f"{folder}: holds no MIDI files ({', '.join(SUFFIXES)}). Give a folder"
+      " with music."
+    )
+  return paths
+
+
+def embed_library(
+  model: StyleModel,
+  paths: Iterable[Path],
+  cache: EmbeddingCache,
+  *,
+  on_file: Callable[[Path], None] = lambda path: None,
+) -> Library:
+  """Embeds files, or takes them from the cache.
+
+  Args:
+    model: Of which style is meant.
+    paths: Of MIDI files.
+    cache: For this model.
+    on_file: Called after each.
+  """
+  found: list[tuple[Path, np.ndarray]] = []
+  refused: list[tuple[Path, str]] = []
+  cached = 0
+  for path in paths:
+    try:
+      if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES // 2**20} MiB")
+      data = path.read_bytes()
+      content = hashlib.sha256(data).hexdigest()
+      vector = cache.get(content)
+      cached += vector is not None
+      if vector is None:
+        vector = model.embed(_music(data))
+        cache.put(content, vector)
+      found.append((path, vector))
+    except (OSError, ValueError) as error:
+      reason = getattr(error, "strerror", None) or str(error)
+      refused.append((path, " ".join(reason.split())))
+    on_file(path)
+  vectors = np.zeros((len(found), EMBEDDING_DIM), np.float32)
+  for place, (_, vector) in enumerate(found):
+    vectors[place] = vector
+  return Library(
+    tuple(path for path, _ in found), vectors, tuple(refused), cached
+  )
+
+
+def _music(data: bytes) -> Score:
+  score = score_from_bytes(data)
+  if not len(score):
+    raise ValueError("holds no notes")
+  return score

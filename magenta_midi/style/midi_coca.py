@@ -1,0 +1,343 @@
+"""MidiCoCa: text and MIDI in one space, small enough to come along.
+
+A text tower and a MIDI tower, trained together so that music lies near what
+is said of it, and a residual quantiser of their space. It does for MIDI what
+MusicCoCa does for sound, with the same interface.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import ml_dtypes
+import numpy as np
+from flax import nnx
+
+from magenta_midi.midi.score import Score
+from magenta_midi.model.depthformer import Frames
+from magenta_midi.model.weights_file import (
+  ArrayInfo,
+  CheckpointError,
+  WeightsFile,
+  write_weights,
+)
+from magenta_midi.style.model import EMBEDDING_DIM
+from magenta_midi.style.prompt import Prompt, embed_prompt
+from magenta_midi.style.quantiser import Quantiser
+from magenta_midi.style.towers import MidiTower, TextTower, TowerConfig
+from magenta_midi.style.words import MAX_WORDS, TextInputs, Words
+from magenta_midi.tokens.codec import get_codec
+from magenta_midi.typing import Float, Int
+
+__all__ = [
+  "WEIGHTS",
+  "MidiCoCa",
+  "MidiCoCaConfig",
+  "Towers",
+  "parameter_names",
+]
+
+FORMAT = 1
+CONFIG, WEIGHTS, WORDS = "config.json", "weights.safetensors", "words.txt"
+WINDOW_S = 10.0
+# Windows overlap by half; of a long piece so many, evenly spread.
+_HOP_S = 5.0
+_MOST_WINDOWS = 48
+# Frames of a window; of more, the newest.
+SIZES = (96, 256)
+_LEAST_ONSETS = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MidiCoCaConfig:
+  """Shapes of a MidiCoCa."""
+
+  midi: TowerConfig = dataclasses.field(
+    default_factory=lambda: TowerConfig(
+      width=256, heads=4, mlp_dim=683, layers=3
+    )
+  )
+  text: TowerConfig = dataclasses.field(
+    default_factory=lambda: TowerConfig(
+      width=192, heads=3, mlp_dim=512, layers=2
+    )
+  )
+  vocab_size: int
+  vector_width: int = 100
+
+  @classmethod
+  def from_dict(cls, values: dict[str, Any]) -> MidiCoCaConfig:
+    """From parsed JSON."""
+    midi, text = (TowerConfig(**values[name]) for name in ("midi", "text"))
+    return cls(**{**values, "midi": midi, "text": text})
+
+
+class Towers(nnx.Module):
+  """Both towers."""
+
+  def __init__(self, config: MidiCoCaConfig, *, rngs: nnx.Rngs):
+    self.midi = MidiTower(config.midi, config.vocab_size, rngs=rngs)
+    self.text = TextTower(config.text, config.vector_width, rngs=rngs)
+
+
+class MidiCoCa:
+  """A `StyleModel` of learned towers; see `load` and `embedded`."""
+
+  name: ClassVar[str] = "midicoca"
+
+  def __init__(
+    self,
+    config: MidiCoCaConfig,
+    towers: Towers,
+    words: Words,
+    quantiser: Quantiser,
+    neutral: np.ndarray,
+    facts: dict[str, Any] | None = None,
+  ):
+    self.config = config
+    self.words = words
+    self.quantiser = quantiser
+    # What a text that says nothing about music comes to: a unit vector.
+    self.neutral = neutral
+    # Figures and settings of its training.
+    self.facts = facts or {}
+    self._codec = get_codec("note")
+    graph, params, rest = nnx.split(towers, nnx.Param, ...)
+    self._leaves, treedef = jax.tree.flatten(params)
+
+    def towers_of(leaves: list[jax.Array]) -> Towers:
+      return nnx.merge(graph, jax.tree.unflatten(treedef, leaves), rest)
+
+    self._text = jax.jit(lambda leaves, inputs: towers_of(leaves).text(*inputs))
+    self._midi = jax.jit(lambda leaves, frames: towers_of(leaves).midi(frames))
+
+  # Files -------------------------------------------------------------------
+
+  @classmethod
+  def embedded(cls) -> MidiCoCa:
+    """The one that comes with the package.
+
+    Raises:
+      CheckpointError: It is absent or damaged.
+    """
+    return cls.load(Path(__file__).parent / "embedded")
+
+  @classmethod
+  def load(cls, folder: Path) -> MidiCoCa:
+    """Reads what `save` wrote.
+
+    Raises:
+      CheckpointError: It is absent, damaged or of another format.
+    """
+    try:
+      stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+      config = MidiCoCaConfig.from_dict(stored["shapes"])
+      file = WeightsFile(folder / WEIGHTS)
+      file.check(stored["sha256"])
+      towers = nnx.eval_shape(lambda: Towers(config, rngs=nnx.Rngs(0)))
+      graph, params, rest = nnx.split(towers, nnx.Param, ...)
+      flat = {
+        name: _stored_array(file, name) for name in parameter_names(params)
+      }
+      leaves, treedef = jax.tree.flatten(params)
+      arrays = [
+        jax.numpy.asarray(flat[name]) for name in parameter_names(params)
+      ]
+      for leaf, array in zip(leaves, arrays, strict=True):
+        if leaf.shape != array.shape:
+          raise ValueError(f"an array is {array.shape}, expected {leaf.shape}")
+      towers = nnx.merge(graph, jax.tree.unflatten(treedef, arrays), rest)
+      quantiser = Quantiser(
+        *(
+          _stored_array(file, f"quantiser.{name}") for name in Quantiser._fields
+        )
+      )
+      words = Words.load(folder / WORDS, file.read("words"))
+      neutral = _stored_array(file, "neutral")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+      if isinstance(error, CheckpointError):
+        raise
+      raise CheckpointError(
+        f"{folder}: holds no MidiCoCa that can be read"
+        f" ({type(error).__name__}: {error}). Copy it again."
+      ) from None
+    facts = stored.get("facts", {})
+    return cls(config, towers, words, quantiser, neutral, facts)
+
+  def save(self, folder: Path) -> None:
+    """Writes a folder: config, weights in bfloat16, words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, np.ndarray] = {
+      name: np.asarray(leaf).astype(ml_dtypes.bfloat16)
+      for name, leaf in zip(self._parameter_names, self._leaves, strict=True)
+    }
+    for name, value in self.quantiser._asdict().items():
+      arrays[f"quantiser.{name}"] = value.astype(ml_dtypes.bfloat16)
+    arrays["neutral"] = self.neutral.astype(np.float32)
+    arrays["words"] = self.words.vectors
+    infos = {
+      name: ArrayInfo(array.shape, array.dtype)
+      for name, array in arrays.items()
+    }
+    sha256 = write_weights(folder / f".{WEIGHTS}.part", infos, arrays.items())
+    (folder / f".{WEIGHTS}.part").replace(folder / WEIGHTS)
+    (folder / WORDS).write_text("\n".join(self.words.words), encoding="utf-8")
+    stored = dict(
+      format=FORMAT,
+      sha256=sha256,
+      shapes=dataclasses.asdict(self.config),
+      facts=self.facts,
+    )
+    text = json.dumps(stored, indent=1) + "\n"
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+
+  @cached_property
+  def _parameter_names(self) -> list[str]:
+    towers = nnx.eval_shape(lambda: Towers(self.config, rngs=nnx.Rngs(0)))
+    return parameter_names(nnx.state(towers, nnx.Param))
+
+  # StyleModel --------------------------------------------------------------
+
+  @property
+  def levels(self) -> int:
+    """Tokens of an embedding."""
+    return self.quantiser.levels
+
+  @property
+  def table_rows(self) -> int:
+    """The mask's row and those of each level."""
+    return 1 + self.levels * self.quantiser.size
+
+  # Cosine with `neutral` above which a text is said to mean nothing.
+  neutral_cosine: ClassVar[float] = 0.9
+
+  def embed(self, prompt: Prompt) -> Float[np.ndarray, " 768"]:
+    """The prompt as a unit vector; see `StyleModel.embed`.
+
+    Raises:
+      ValueError: A text has no word or is too long, a score has fewer than
+        two onsets, a weight is refused, or a file is not read.
+    """
+    return embed_prompt(prompt, self._embed_one)
+
+  def _embed_one(self, item: str | Score) -> np.ndarray:
+    if isinstance(item, Score):
+      return self.embed_score(item)
+    return self.embed_texts([item])[0]
+
+  def embed_texts(
+    self, texts: Sequence[str], *, width: int = MAX_WORDS
+  ) -> Float[np.ndarray, "n 768"]:
+    """Texts as unit vectors.
+
+    Raises:
+      ValueError: A text is empty, too long or without a word.
+    """
+    inputs = self.words.inputs(texts, width=width)
+    return np.array(self._text(self._leaves, TextInputs(*inputs)))
+
+  def embed_score(self, score: Score) -> Float[np.ndarray, " 768"]:
+    """The mean over windows of 10 s, put back to unit length.
+
+    Raises:
+      ValueError: There are fewer than two onsets.
+    """
+    score = score.merged()
+    onset_s = score.notes["onset_s"]
+    if len(np.unique(onset_s)) < _LEAST_ONSETS:
+      raise ValueError(
+        "a style needs music with 2 onsets or more, got"
+        f" {len(np.unique(onset_s))}. Give a longer piece."
+      )
+    first, last = float(onset_s[0]), float(onset_s[-1])
+    ends = np.arange(first + WINDOW_S, last + _HOP_S, _HOP_S)
+    ends = ends if len(ends) else np.array([first + WINDOW_S])
+    if len(ends) > _MOST_WINDOWS:
+      spread = np.linspace(0, len(ends) - 1, _MOST_WINDOWS)
+      ends = ends[np.rint(spread).astype(int)]
+    vectors = [
+      self.embed_batch_frames(frames)[0]
+      for end_s in ends
+      if (frames := self._frames(score, float(end_s))) is not None
+    ]
+    mean = np.mean(vectors, axis=0)
+    return (mean / np.linalg.norm(mean)).astype(np.float32)
+
+  def _frames(self, score: Score, end_s: float) -> Frames | None:
+    """The 10 s before `end_s`; None where they are empty."""
+    codec = self._codec
+    steps_per_s = codec.config.steps_per_s
+    end_s = round(end_s * steps_per_s) / steps_per_s
+    found = codec.encode_context(
+      score, end_s, context_s=WINDOW_S, max_frames=SIZES[-1]
+    )
+    count = len(found.step)
+    if not count:
+      return None
+    size = next(size for size in SIZES if size >= count)
+    ids = np.zeros((1, size, codec.levels), np.int32)
+    time = np.zeros((1, size), np.int32)
+    ids[0, :count] = codec.vocabulary.to_ids(found.codes)
+    time[0, :count] = found.step
+    return Frames(ids, time, np.zeros_like(time))
+
+  def embed_batch_frames(self, frames: Frames) -> Float[np.ndarray, "n 768"]:
+    """Windows that are already tokens: `[n, s, l]`, times up to 0."""
+    return np.array(self._midi(self._leaves, frames))
+
+  def tokenize(
+    self, embedding: Float[np.ndarray, " 768"]
+  ) -> Int[np.ndarray, " l"]:
+    """The embedding as rows of the style table."""
+    if embedding.shape != (EMBEDDING_DIM,) or not np.isfinite(embedding).all():
+      raise ValueError(
+        f"an embedding must be {EMBEDDING_DIM} finite numbers, got shape "
+        f"{embedding.shape}. Use what embed returns."
+      )
+    return self.tokenize_batch(embedding[None])[0]
+
+  def tokenize_batch(
+    self, embeddings: Float[np.ndarray, "n 768"]
+  ) -> Int[np.ndarray, "n l"]:
+    """Embeddings as rows of the style table; level by level its own."""
+    first = 1 + self.quantiser.size * np.arange(self.levels, dtype=np.int32)
+    return first + self.quantiser.encode(embeddings)
+
+  def reconstruct(
+    self, tokens: Int[np.ndarray, " l"]
+  ) -> Float[np.ndarray, " 768"]:
+    """The unit vector that tokens stand for."""
+    return self.quantiser.decode((tokens[None] - 1) % self.quantiser.size)[0]
+
+  def warm_up(self) -> None:
+    """Compiles what embedding a prompt needs, so that playing never does."""
+    self.embed_texts(["piano"])
+    levels = self._codec.levels
+    for size in SIZES:
+      time = np.zeros((1, size), np.int32)
+      ids = np.ones((1, size, levels), np.int32)
+      self.embed_batch_frames(Frames(ids, time, time))
+
+
+def parameter_names(state: nnx.State) -> list[str]:
+  """Dotted names of the leaves, in their order."""
+  paths = jax.tree_util.tree_flatten_with_path(state)[0]
+  return [
+    ".".join(
+      str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", ""))))
+      for key in path
+    ).removesuffix(".value")
+    for path, _ in paths
+  ]
+
+
+def _stored_array(file: WeightsFile, name: str) -> np.ndarray:
+  if name not in file.infos:
+    raise ValueError(f"{name} is missing")
+  return file.read(name).astype(np.float32)

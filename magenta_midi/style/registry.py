@@ -1,0 +1,45 @@
+"""Style models by the name that a checkpoint has for them."""
+
+from __future__ import annotations
+
+from magenta_midi.style.descriptors import DescriptorStyle
+from magenta_midi.style.midi_coca import MidiCoCa
+from magenta_midi.style.model import StyleModel
+from magenta_midi.style.music_coca import LEVELS, MusicCoCa
+
+__all__ = ["STYLE_MODELS", "style_model_named"]
+
+STYLE_MODELS = (MidiCoCa.name, MusicCoCa.name, DescriptorStyle.name)
+
+
+def style_model_named(
+  name: str | None = None,
+  *,
+  levels: int | None = None,
+) -> StyleModel:
+  """The style model that a checkpoint was trained with.
+
+  Args:
+    name: One of STYLE_MODELS: the entry `model` of the checkpoint's `style`;
+      None: the one for checkpoints trained without style.
+    levels: Tokens that the checkpoint reads, its entry `levels`; None: all.
+
+  Raises:
+    ValueError: There is no such model, or it has not so many levels.
+  """
+  name = DescriptorStyle.name if name is None else name
+  if name == MusicCoCa.name:
+    return MusicCoCa(LEVELS if levels is None else levels)
+  if name not in STYLE_MODELS:
+    raise ValueError(
+      f"the style model must be one of {', '.join(STYLE_MODELS)}, got "
+      f"{name!r}. Look at `style` in the checkpoint's config.json."
+    )
+  embedded = name == MidiCoCa.name
+  model = MidiCoCa.embedded() if embedded else DescriptorStyle()
+  if levels not in (None, model.levels):
+    raise ValueError(
+      f"the style model {name} has {model.levels} levels, but {levels} are "
+      "asked for. Look at `style` in the checkpoint's config.json."
+    )
+  return model

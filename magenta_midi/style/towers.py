@@ -1,0 +1,231 @@
+"""The two towers of MidiCoCa: music and text, to one space.
+
+Both are stacks of the Depthformer's encoder layers, pooled by attention with
+one learned query.
+
+Source: CoCa, arXiv 2205.01917; MuLan, arXiv 2208.12415, for music and text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from magenta_midi.midi.analysis import LONGEST_ACCENT_S, key_correlations
+from magenta_midi.model.config import DepthformerConfig
+from magenta_midi.model.depthformer import PAD, EncoderLayer, Frames
+from magenta_midi.model.layers import (
+  Attention,
+  Dense,
+  Norm,
+  mask_to_bias,
+  sinusoid,
+  time_features,
+)
+from magenta_midi.style.model import EMBEDDING_DIM
+from magenta_midi.style.words import GRAM_ROWS
+from magenta_midi.tokens.events import DURATION, KEY
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.vocabulary import RESERVED
+from magenta_midi.typing import Bool, Float, Int
+
+__all__ = ["MidiTower", "TextTower", "TowerConfig", "unit"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TowerConfig:
+  """Widths and depths of one tower."""
+
+  width: int
+  heads: int
+  head_dim: int = 64
+  mlp_dim: int
+  layers: int
+  dropout_rate: float = 0.0
+
+  def _layer(self, rngs: nnx.Rngs) -> EncoderLayer:
+    config = DepthformerConfig(
+      vocab_size=1,
+      levels=1,
+      embed_dim=self.width,
+      num_heads=self.heads,
+      head_dim=self.head_dim,
+      mlp_dim=self.mlp_dim,
+      encoder_layers=self.layers,
+      temporal_layers=1,  # none is built
+      depth_layers=0,
+      dropout_rate=self.dropout_rate,
+    )
+    return EncoderLayer(config, rngs=rngs, dtype=jnp.dtype(jnp.float32))
+
+  def stack(self, rngs: nnx.Rngs) -> nnx.List:
+    """The tower's layers."""
+    return nnx.List(self._layer(rngs) for _ in range(self.layers))
+
+
+def unit(x: Float[jax.Array, "... d"]) -> Float[jax.Array, "... d"]:
+  """Vectors of length 1."""
+  norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
+  return x / norm
+
+
+class _Pool(nnx.Module):
+  """One learned query attends to all positions; projected to 768."""
+
+  def __init__(self, config: TowerConfig, *, rngs: nnx.Rngs):
+    dtype = jnp.dtype(jnp.float32)
+    self.query = nnx.Param(
+      jax.random.normal(rngs.params(), (1, 1, config.width))
+    )
+    self.attention = Attention(
+      config.width, config.heads, config.head_dim, rngs=rngs, dtype=dtype
+    )
+    self.norm = Norm(config.width, dtype=dtype)
+    self.projection = Dense(config.width, EMBEDDING_DIM, rngs=rngs, dtype=dtype)
+
+  def __call__(
+    self, x: Float[jax.Array, "b s d"], mask: Bool[jax.Array, "b s"]
+  ) -> Float[jax.Array, "b e"]:
+    query = jnp.broadcast_to(self.query[...], (x.shape[0], 1, x.shape[-1]))
+    bias = mask_to_bias(mask[:, None, :], x.dtype)
+    pooled = self.attention(query, x, bias)[:, 0]
+    return unit(self.projection(self.norm(pooled)))
+
+
+def _key_profiles() -> np.ndarray:
+  """`[12, 24]`: pitch classes to how well each key fits, but for scale."""
+  found = [key_correlations(row).ravel() for row in np.eye(12)]
+  return np.array(found, np.float32) * np.float32(11 / 12) ** 0.5
+
+
+class Harmony(nnx.Module):
+  """How well each key fits a window, as one more position of the tower.
+
+  Major or minor is heard from any tonic, which attention learns slowly from
+  notes (`docs/decisions.md`); this says it.
+  """
+
+  def __init__(self, width: int, *, rngs: nnx.Rngs):
+    self.projection = Dense(
+      24 + 3, width, rngs=rngs, dtype=jnp.dtype(jnp.float32)
+    )
+
+  def __call__(self, ids: Int[jax.Array, "b s l"]) -> Float[jax.Array, "b 1 d"]:
+    codec = NoteCodec()
+    sizes = np.array(codec.vocabulary.level_sizes)
+    first = RESERVED + np.cumsum(sizes) - sizes
+    key = ids[..., KEY] - int(first[KEY])
+    table = np.minimum(codec.config.duration_table_s, LONGEST_ACCENT_S)
+    # HELD, the last code, is at least as long.
+    table = np.append(table, LONGEST_ACCENT_S).astype(np.float32)
+    code = jnp.clip(
+      ids[..., DURATION] - int(first[DURATION]), 0, len(table) - 1
+    )
+    is_note = (key >= 0) & (key < 128)
+    weight = jnp.where(is_note, jnp.asarray(table)[code], 0.0)
+    classes = jax.nn.one_hot(key % 12, 12) * weight[..., None]
+    total = jnp.sum(classes, axis=1)
+    centred = total - jnp.mean(total, axis=-1, keepdims=True)
+    fits = unit(centred) @ _key_profiles()
+    major, minor = (jnp.max(fits[:, i : i + 12], axis=1) for i in (0, 12))
+    # A clear mode differs by 0.1 to 0.3.
+    said = jnp.stack([major, minor, 5.0 * (major - minor)], axis=1)
+    return self.projection(jnp.concatenate([fits, said], axis=1))[:, None]
+
+
+class MidiTower(nnx.Module):
+  """Frames of 10 s of music to a unit vector.
+
+  Its inputs are those of the Depthformer's encoder, so that it can start from
+  one, and a position for the harmony (`docs/decisions.md`).
+
+  Args:
+    config: Shapes.
+    vocab_size: Rows of the token table.
+    rngs: Stream `params`, and `dropout` in training.
+  """
+
+  def __init__(self, config: TowerConfig, vocab_size: int, *, rngs: nnx.Rngs):
+    dtype = jnp.dtype(jnp.float32)
+    self.config = config
+    self.token_embedder = nnx.Embed(
+      vocab_size,
+      config.width,
+      rngs=rngs,
+      embedding_init=nnx.initializers.normal(1.0),
+    )
+    self.time_projection = Dense(
+      config.width, config.width, rngs=rngs, dtype=dtype
+    )
+    self.harmony = Harmony(config.width, rngs=rngs)
+    self.layers = config.stack(rngs)
+    self.norm = Norm(config.width, dtype=dtype)
+    self.pool = _Pool(config, rngs=rngs)
+
+  def states(
+    self, ids: Int[jax.Array, "b s l"], time: Int[jax.Array, "b s"]
+  ) -> tuple[Float[jax.Array, "b p d"], Bool[jax.Array, "b p"]]:
+    """The last layer's output, the harmony's first; which hold something."""
+    mask = jnp.any(ids > PAD, axis=-1)
+    x = jnp.sum(self.token_embedder(ids), axis=-2)
+    x = x + self.time_projection(time_features(time, self.config.width))
+    x = jnp.concatenate([self.harmony(ids), x], axis=1)
+    mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
+    return _through(self.layers, self.norm, x, mask), mask
+
+  def __call__(self, frames: Frames) -> Float[jax.Array, "b e"]:
+    """Unit vectors; who plays makes no difference."""
+    return self.pool(*self.states(frames.ids, frames.time))
+
+
+class TextTower(nnx.Module):
+  """Words to a unit vector; arguments are those of `TextInputs`."""
+
+  def __init__(self, config: TowerConfig, vector_width: int, *, rngs: nnx.Rngs):
+    dtype = jnp.dtype(jnp.float32)
+    self.config = config
+    self.word_projection = Dense(
+      vector_width, config.width, rngs=rngs, dtype=dtype
+    )
+    self.gram_embedder = nnx.Embed(
+      GRAM_ROWS,
+      config.width,
+      rngs=rngs,
+      embedding_init=nnx.initializers.normal(1.0),
+    )
+    self.layers = config.stack(rngs)
+    self.norm = Norm(config.width, dtype=dtype)
+    self.pool = _Pool(config, rngs=rngs)
+
+  def __call__(
+    self, vectors: Any, known: Any, grams: Any, mask: Any
+  ) -> Float[jax.Array, "b e"]:
+    """Unit vectors of texts.
+
+    Args:
+      vectors: float32 `[b, s, v]`.
+      known: `[b, s]` True where the vector is the word's.
+      grams: int32 `[b, s, g]`.
+      mask: `[b, s]` True where there is a word.
+    """
+    pieces = jnp.where((grams > 0)[..., None], self.gram_embedder(grams), 0.0)
+    count = jnp.sum(grams > 0, axis=-1, keepdims=True)
+    pieces = jnp.sum(pieces, axis=-2) / jnp.sqrt(jnp.maximum(count, 1))
+    words = jnp.where(known[..., None], self.word_projection(vectors), 0.0)
+    x = words + pieces + 0.3 * sinusoid(mask.shape[1], self.config.width)[None]
+    return self.pool(_through(self.layers, self.norm, x, mask), mask)
+
+
+def _through(
+  layers: nnx.List, norm: Norm, x: jax.Array, mask: jax.Array
+) -> jax.Array:
+  keep = mask[..., None].astype(x.dtype)
+  bias = mask_to_bias(mask[:, None, :] & mask[:, :, None], x.dtype)
+  for layer in layers:
+    x = layer(x, bias, keep)
+  return keep * norm(x)

@@ -1,0 +1,149 @@
+"""What words mean: a table of word vectors, and letters where it ends.
+
+A word that the table holds is its vector; every word is also the set of its
+three- and four-letter pieces, hashed, so that misspellings, compounds and
+words of no table still come to something.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from magenta_midi.typing import Bool, Float, Int
+
+__all__ = ["GRAM_ROWS", "MAX_TEXT", "MAX_WORDS", "TextInputs", "Words"]
+
+MAX_TEXT = 2000  # characters; more is no description of a style
+MAX_WORDS = 48
+# Rows of the letter pieces' table; row 0 is none.
+GRAM_ROWS = 4096
+_MAX_GRAMS = 16
+# A longer run of letters is cut: no word, or a script without spaces.
+_LONGEST_WORD = 20
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?", re.UNICODE)
+
+
+class TextInputs(NamedTuple):
+  """Texts as a tower reads them."""
+
+  vectors: Float[np.ndarray, "n s v"]  # 0 where the word is not known
+  known: Bool[np.ndarray, "n s"]
+  grams: Int[np.ndarray, "n s g"]  # rows of the letter pieces' table
+  mask: Bool[np.ndarray, "n s"]  # True where there is a word
+
+
+def split_words(text: str) -> list[str]:
+  """The words of a text: lower case, without accents and punctuation.
+
+  Raises:
+    ValueError: It is empty, too long or without a letter or digit.
+  """
+  if len(text) > MAX_TEXT:
+    raise ValueError(
+      f"a style text must have at most {MAX_TEXT} characters, got"
+      f" {len(text)}. A few words will do."
+    )
+  plain = unicodedata.normalize("NFKD", text).lower().replace("\u2019", "'")
+  plain = "".join(c for c in plain if not unicodedata.combining(c))
+  words = [
+    word[start : start + _LONGEST_WORD]
+    for word in _WORD.findall(plain)
+    for start in range(0, len(word), _LONGEST_WORD)
+  ]
+  if not words:
+    shown = " ".join(text.split())[:60]
+    raise ValueError(
+      f"a style text must have a word, got {shown!r}. Write what the music is"
+      " like: slow gentle waltz."
+    )
+  return words
+
+
+def _gram_rows(word: str) -> list[int]:
+  """Rows of a word's letter pieces, at most `_MAX_GRAMS`."""
+  marked = f"<{word}>"
+  pieces = [
+    marked[start : start + length]
+    for length in (3, 4)
+    for start in range(len(marked) - length + 1)
+  ] or [marked]
+  if len(pieces) > _MAX_GRAMS:
+    step = len(pieces) / _MAX_GRAMS
+    pieces = [pieces[int(i * step)] for i in range(_MAX_GRAMS)]
+  return [1 + _hash(piece) % (GRAM_ROWS - 1) for piece in pieces]
+
+
+def _hash(text: str) -> int:
+  """FNV-1a, 32 bits: the same on every machine."""
+  value = 0x811C9DC5
+  for byte in text.encode():
+    value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+  return value
+
+
+class Words:
+  """A vocabulary with its vectors.
+
+  Args:
+    words: In the order of the vectors.
+    vectors: int8 `[w, v]`, each row up to a scale of its own.
+  """
+
+  def __init__(self, words: Sequence[str], vectors: np.ndarray):
+    if len(words) != len(vectors):
+      raise ValueError(
+        f"{len(words)} words do not go with {len(vectors)} vectors."
+      )
+    self.words = tuple(words)
+    self.vectors = vectors
+    self._rows: dict[str, list[int]] = {}
+
+  @cached_property
+  def _index(self) -> dict[str, int]:
+    return {word: row for row, word in enumerate(self.words)}
+
+  @property
+  def width(self) -> int:
+    """Dimensions of a vector."""
+    return self.vectors.shape[1]
+
+  @classmethod
+  def load(cls, words: Path, vectors: np.ndarray) -> Words:
+    """Words from a file of one a line, with vectors read elsewhere."""
+    return cls(words.read_text(encoding="utf-8").split("\n"), vectors)
+
+  def inputs(
+    self, texts: Sequence[str], *, width: int = MAX_WORDS
+  ) -> TextInputs:
+    """Texts as arrays; of a longer one the first `width` words.
+
+    Raises:
+      ValueError: A text is empty, too long or without a word.
+    """
+    count = len(texts)
+    vectors = np.zeros((count, width, self.width), np.float32)
+    known = np.zeros((count, width), bool)
+    grams = np.zeros((count, width, _MAX_GRAMS), np.int32)
+    mask = np.zeros((count, width), bool)
+    for row, text in enumerate(texts):
+      for at, word in enumerate(split_words(text)[:width]):
+        mask[row, at] = True
+        found = self._index.get(word, self._index.get(word.removesuffix("'s")))
+        if found is not None:
+          vector = self.vectors[found].astype(np.float32)
+          vectors[row, at] = vector / max(1.0, float(np.linalg.norm(vector)))
+          known[row, at] = True
+        if word not in self._rows:
+          self._rows[word] = _gram_rows(word)
+        rows = self._rows[word]
+        grams[row, at, : len(rows)] = rows
+    # So that a vector's entries are about 1, as other inputs are.
+    return TextInputs(vectors * self.width**0.5, known, grams, mask)

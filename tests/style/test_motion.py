@@ -1,0 +1,99 @@
+"""Styles that move: on the arc, evenly, from wherever they are."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+from magenta_midi.style.motion import StyleMotion, between
+
+
+def unit(seed, width=8):
+  vector = np.random.default_rng(seed).standard_normal(width)
+  return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def angle(a, b):
+  a, b = a.astype(np.float64), b.astype(np.float64)
+  return 2 * np.arctan2(np.linalg.norm(a - b), np.linalg.norm(a + b))
+
+
+def close(found, expected):
+  """Whether two styles are one; None is none."""
+  return found is not None and np.allclose(found, expected, atol=1e-6)
+
+
+seeds = st.integers(0, 2**31)
+
+
+@given(seeds, seeds, st.floats(0, 1))
+def test_the_way_is_an_arc_at_even_speed(first, second, share):
+  a, b = unit(first), unit(second)
+  point = between(a, b, share)
+  assert point.dtype == np.float32
+  assert np.linalg.norm(point) == pytest.approx(1, abs=1e-5)
+  whole = angle(a, b)
+  assert angle(a, point) == pytest.approx(share * whole, abs=1e-3)
+  assert angle(point, b) == pytest.approx((1 - share) * whole, abs=1e-3)
+
+
+@given(seeds, st.floats(0.05, 0.95))
+def test_a_blend_whose_weights_move_stays_on_it(seed, share):
+  vectors = np.stack([unit(seed + i) for i in range(3)])
+
+  def blend(weights):
+    mean = np.asarray(weights) @ vectors
+    return mean / np.linalg.norm(mean)
+
+  start, end = np.array([0.7, 0.2, 0.1]), np.array([0.1, 0.3, 0.6])
+  there = blend((1 - share) * start + share * end)
+  a, b = blend(start), blend(end)
+  nearest = max(
+    there @ between(a, b, float(s)) for s in np.linspace(0, 1, 2001)
+  )
+  assert nearest == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_opposites_have_a_way_too(share):
+  a = unit(1)
+  point = between(a, -a, share)
+  assert np.linalg.norm(point) == pytest.approx(1, abs=1e-5)
+  assert angle(a, point) == pytest.approx(share * np.pi, abs=1e-2)
+
+
+def test_lengths_move_too():
+  a, b = 2 * unit(1), 4 * unit(2)
+  assert np.linalg.norm(between(a, b, 0.5)) == pytest.approx(3, rel=1e-5)
+  np.testing.assert_allclose(between(a, b, 1.0), b, atol=1e-5)
+
+
+def test_it_leaves_and_arrives_in_time():
+  a, b = unit(1), unit(2)
+  motion = StyleMotion(start=a, end=b, start_s=10.0, seconds=4.0)
+  assert close(motion.at(9.0), a)
+  assert close(motion.at(12.0), between(a, b, 0.5))
+  assert motion.at(14.0) is b
+  assert motion.end_s == 14.0
+
+
+def test_it_turns_where_it_is():
+  a, b, c = unit(1), unit(2), unit(3)
+  motion = StyleMotion(start=a, end=b, start_s=0.0, seconds=4.0)
+  turned = motion.turned(c, 1.0, 2.0)
+  assert close(turned.at(1.0), motion.at(1.0))
+  assert turned.at(3.0) is c
+
+
+def test_no_style_is_no_vector_to_move_from():
+  a = unit(1)
+  motion = StyleMotion(start=None, end=None)
+  assert motion.at(5.0) is None
+  begun = motion.turned(a, 1.0, 4.0)
+  assert begun.at(1.0) is a
+  assert begun.turned(None, 2.0, 4.0).at(2.0) is None
+
+
+def test_at_once():
+  a, b = unit(1), unit(2)
+  assert StyleMotion(start=a, end=b, start_s=1.0, seconds=0.0).at(1.0) is b

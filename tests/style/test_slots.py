@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from magenta_midi.style.controls import ControlTargets, control_rows
+from magenta_midi.style.slots import StyleSlots, allowed_keys
+from magenta_midi.testing import STYLE_ENTRY
+
+TOKENS = np.array([5, 300, 600, 800, 1100, 1400], np.int32)
+ASKED = ControlTargets(density=4.0, register=(48.0, 72.0))
+
+
+def slots(count=10, **style):
+  config = {"model": {"style_slots": count}}
+  return StyleSlots(config | ({"style": STYLE_ENTRY | style} if style else {}))
+
+
+def test_each_part_has_its_slots_and_what_is_absent_is_the_mask():
+  both = slots(model="descriptors")
+  asked = control_rows(ASKED, STYLE_ENTRY["rows"]).tolist()
+  assert both.rows(TOKENS, ASKED).tolist() == [*TOKENS, *asked]
+  assert both.rows(TOKENS).tolist() == [*TOKENS, 0, 0, 0, 0]
+  assert both.rows(None, ASKED).tolist() == [0] * 6 + asked
+  assert both.rows().tolist() == [0] * 10
+  assert both.rows().dtype == np.int32
+  assert both.style_model().name == "descriptors"
+
+
+def test_a_checkpoint_without_style_hears_nothing():
+  none = slots(6)
+  assert (none.model, none.levels, none.controls) == (None, 0, False)
+  assert none.rows(TOKENS, ASKED).tolist() == [0] * 6
+
+
+def test_style_without_controls_and_the_other_way():
+  style = slots(6, controls=None)
+  assert style.rows(TOKENS, ASKED).tolist() == TOKENS.tolist()
+  controls = slots(4, levels=0, rows=1, model=None)
+  assert controls.rows(TOKENS, ASKED).tolist() == (
+    control_rows(ASKED, 1).tolist()
+  )
+
+
+def test_deeper_tokens_than_are_read_are_left_out():
+  shallow = slots(8, levels=4)
+  assert shallow.rows(TOKENS)[:4].tolist() == TOKENS[:4].tolist()
+  with pytest.raises(ValueError, match="reads 4 style tokens, got 3"):
+    shallow.rows(TOKENS[:3])
+
+
+@pytest.mark.parametrize(
+  ("count", "style", "message"),
+  [
+    (6, {"levels": 6}, "need 10 style slots, but its model has 6"),
+    (10, {"controls": {"density": [1]}}, "other buckets"),
+  ],
+)
+def test_what_does_not_fit_is_refused(count, style, message):
+  with pytest.raises(ValueError, match=message):
+    slots(count, **style)
+
+
+def test_a_register_allows_its_keys():
+  allowed = allowed_keys(ASKED)
+  assert allowed is not None
+  assert np.flatnonzero(allowed).tolist() == list(range(48, 73))
+  assert allowed_keys(ControlTargets(register=60.0)) is None
+  assert allowed_keys(ControlTargets(density=3.0)) is None

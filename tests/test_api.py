@@ -1,0 +1,140 @@
+"""Style and controls through the Python interface."""
+
+import json
+
+import numpy as np
+import pytest
+
+from magenta_midi.api import DEFAULT_GUIDANCE, MagentaMidi
+from magenta_midi.live.compilations import CompilationCounter
+from magenta_midi.midi.score import Score
+from magenta_midi.model.checkpoint import CheckpointError, save_checkpoint
+from magenta_midi.style import StyleMotion
+from magenta_midi.style.controls import ControlTargets
+from magenta_midi.testing import (
+  STYLE_ENTRY,
+  tiny_generator,
+  tiny_styled_generator,
+)
+
+PHRASE = Score.from_arrays(
+  onset_s=np.arange(20) * 0.4,
+  duration_s=np.full(20, 0.6),
+  key=60 + np.arange(20) % 12,
+  velocity=np.full(20, 70),
+)
+ASKED = ControlTargets(density=4.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("styled")
+  model = tiny_styled_generator().model
+  save_checkpoint(folder, model, codec={"name": "note"}, style=STYLE_ENTRY)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def styled(folder):
+  return MagentaMidi.load(folder)
+
+
+@pytest.fixture(scope="module")
+def plain():
+  config = {"model": {"style_slots": 2}}
+  return MagentaMidi(tiny_generator(), config, "tiny")
+
+
+def logits(mm, **asked):
+  """What a first frame's likeliest codes have, given style and controls."""
+  rows = mm.style_rows(**asked)
+  state = mm.init_state(PHRASE)
+  request = mm.generator.request(state, style=rows, limit=1, forced=1)
+  return float(np.asarray(mm.generator.decode(request).log_p)[0, 0])
+
+
+def test_style_and_controls_are_heard_apart_and_together(styled):
+  style = styled.embed_style("slow sparse ballad")
+  assert styled.hears_style and styled.hears_controls
+  assert styled.style_model.name == STYLE_ENTRY["model"]
+  assert not styled.style_rows().any()
+  both = styled.style_rows(style, ASKED)
+  np.testing.assert_array_equal(both[:6], styled.style_model.tokenize(style))
+  found = [
+    logits(styled),
+    logits(styled, style=style),
+    logits(styled, controls=ASKED),
+    logits(styled, style=style, controls=ASKED),
+  ]
+  assert len(set(found)) == 4
+
+
+def test_guidance_is_given_where_something_is_heard(styled, plain):
+  style = styled.embed_style("slow")
+  assert styled.guidance_for() == 0.0
+  assert styled.guidance_for(None, ControlTargets()) == 0.0
+  assert styled.guidance_for(style) == DEFAULT_GUIDANCE
+  assert styled.guidance_for(None, ASKED) == DEFAULT_GUIDANCE
+  assert plain.guidance_for(style, ASKED) == 0.0
+
+
+def test_a_checkpoint_without_style_plays_the_same_whatever_is_asked(plain):
+  style = np.eye(1, 768, dtype=np.float32)[0]
+  assert not (plain.hears_style or plain.hears_controls)
+  music, _ = plain.generate(4.0, context=PHRASE, seed=3)
+  again, _ = plain.generate(
+    4.0, context=PHRASE, seed=3, style=style, controls=ASKED
+  )
+  assert music.notes.tolist() == again.notes.tolist()
+
+
+def test_a_style_may_move_and_compiles_nothing(styled):
+  slow, fast = map(styled.embed_style, ("slow", "fast loud"))
+  motion = StyleMotion(start=slow, end=fast, start_s=0.0, seconds=4.0)
+  styled.generator.warm_up(guided=True)
+  heard = []
+  request = styled.generator.request
+
+  def noting(state, **settings):
+    heard.append(settings["style"].tolist())
+    return request(state, **settings)
+
+  styled.generator.request = noting
+  try:
+    with CompilationCounter() as counter:
+      styled.generate(8.0, style=motion, controls=ASKED, seed=1)
+      styled.generate(2.0, style=fast, seed=1)
+      styled.generate(2.0, controls=ASKED, seed=1)
+  finally:
+    styled.generator.request = request
+  assert counter.count == 0
+  chunks = list(dict.fromkeys(map(tuple, heard)))
+  expected = [styled.style_rows(motion.at(t), ASKED) for t in (0.0, 2.0, 4.0)]
+  assert chunks[:3] == [tuple(rows.tolist()) for rows in expected]
+
+
+def test_a_register_holds_with_any_checkpoint(styled, plain):
+  within = ControlTargets(register=(48.0, 60.0))
+  for mm in (styled, plain):
+    state = mm.init_state(PHRASE)
+    for seed in range(3):
+      chunk, state = mm.generate_chunk(state, seed=seed, controls=within)
+      key = chunk.score.notes["key"]
+      assert ((key >= 48) & (key <= 60)).all()
+
+
+def test_no_embedding(styled):
+  with pytest.raises(ValueError, match=r"shape \(768,\), got \(6,\)"):
+    styled.generate(2.0, style=np.zeros(6, np.float32))
+  with pytest.raises(ValueError, match=r"pedal must be in 0\.\.1, got 2"):
+    styled.generate(2.0, controls=ControlTargets(pedal=2.0))
+
+
+def test_a_checkpoint_whose_style_does_not_fit_is_refused(folder, tmp_path):
+  for path in folder.iterdir():
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+  config = json.loads((folder / "config.json").read_text())
+  config["style"]["levels"] = 5
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  with pytest.raises(CheckpointError, match=r"need 9 style slots"):
+    MagentaMidi.load(tmp_path)

@@ -48,7 +48,7 @@ CLIPS = 200
 @click.option(
   "--continue-from",
   type=click.Path(exists=True, path_type=Path),
-  help="A MidiCoCa's folder: its MIDI tower goes on, the text starts anew.",
+  help="A MidiCoCa's folder, to go on with.",
 )
 @click.option("--learning-rate", default=0.01, show_default=True)
 @click.option("--seed", default=0, show_default=True)

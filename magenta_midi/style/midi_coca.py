@@ -126,7 +126,14 @@ class MidiCoCa:
     Raises:
       CheckpointError: It is absent or damaged.
     """
-    return cls.load(Path(__file__).parent / "embedded")
+    folder = Path(__file__).parent / "embedded"
+    if not folder.exists():
+      raise CheckpointError(
+        "MidiCoCa's weights do not come with this version. Train it with"
+        " tools/train_midicoca.py and give its folder; descriptors works"
+        " without weights."
+      )
+    return cls.load(folder)
 
   @classmethod
   def load(cls, folder: Path) -> MidiCoCa:

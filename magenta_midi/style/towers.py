@@ -37,6 +37,10 @@ from magenta_midi.typing import Bool, Float, Int
 __all__ = ["MidiTower", "TextTower", "TowerConfig", "unit"]
 
 
+# Numbers of `harmony`.
+HARMONY = 24 + 3
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TowerConfig:
   """Widths and depths of one tower."""
@@ -94,7 +98,7 @@ class _Pool(nnx.Module):
     query = jnp.broadcast_to(self.query[...], (x.shape[0], 1, x.shape[-1]))
     bias = mask_to_bias(mask[:, None, :], x.dtype)
     pooled = self.attention(query, x, bias)[:, 0]
-    return unit(self.projection(self.norm(pooled)))
+    return self.projection(self.norm(pooled))
 
 
 def _key_profiles() -> np.ndarray:
@@ -103,46 +107,38 @@ def _key_profiles() -> np.ndarray:
   return np.array(found, np.float32) * np.float32(11 / 12) ** 0.5
 
 
-class Harmony(nnx.Module):
-  """How well each key fits a window, as one more position of the tower.
+def harmony(ids: Int[jax.Array, "b s l"]) -> Float[jax.Array, "b h"]:
+  """How well each key fits a window, and how clearly it is major or minor.
 
-  Major or minor is heard from any tonic, which attention learns slowly from
-  notes (`docs/decisions.md`); this says it.
+  Of duration-weighted pitch classes, as `midi.analysis` has them: 24
+  correlations, the best major's, the best minor's and five times the
+  difference (a clear mode differs by 0.1 to 0.3).
   """
-
-  def __init__(self, width: int, *, rngs: nnx.Rngs):
-    self.projection = Dense(
-      24 + 3, width, rngs=rngs, dtype=jnp.dtype(jnp.float32)
-    )
-
-  def __call__(self, ids: Int[jax.Array, "b s l"]) -> Float[jax.Array, "b 1 d"]:
-    codec = NoteCodec()
-    sizes = np.array(codec.vocabulary.level_sizes)
-    first = RESERVED + np.cumsum(sizes) - sizes
-    key = ids[..., KEY] - int(first[KEY])
-    table = np.minimum(codec.config.duration_table_s, LONGEST_ACCENT_S)
-    # HELD, the last code, is at least as long.
-    table = np.append(table, LONGEST_ACCENT_S).astype(np.float32)
-    code = jnp.clip(
-      ids[..., DURATION] - int(first[DURATION]), 0, len(table) - 1
-    )
-    is_note = (key >= 0) & (key < 128)
-    weight = jnp.where(is_note, jnp.asarray(table)[code], 0.0)
-    classes = jax.nn.one_hot(key % 12, 12) * weight[..., None]
-    total = jnp.sum(classes, axis=1)
-    centred = total - jnp.mean(total, axis=-1, keepdims=True)
-    fits = unit(centred) @ _key_profiles()
-    major, minor = (jnp.max(fits[:, i : i + 12], axis=1) for i in (0, 12))
-    # A clear mode differs by 0.1 to 0.3.
-    said = jnp.stack([major, minor, 5.0 * (major - minor)], axis=1)
-    return self.projection(jnp.concatenate([fits, said], axis=1))[:, None]
+  codec = NoteCodec()
+  sizes = np.array(codec.vocabulary.level_sizes)
+  first = RESERVED + np.cumsum(sizes) - sizes
+  key = ids[..., KEY] - int(first[KEY])
+  table = np.minimum(codec.config.duration_table_s, LONGEST_ACCENT_S)
+  # HELD, the last code, is at least as long.
+  table = np.append(table, LONGEST_ACCENT_S).astype(np.float32)
+  code = jnp.clip(ids[..., DURATION] - int(first[DURATION]), 0, len(table) - 1)
+  is_note = (key >= 0) & (key < 128)
+  weight = jnp.where(is_note, jnp.asarray(table)[code], 0.0)
+  classes = jax.nn.one_hot(key % 12, 12) * weight[..., None]
+  total = jnp.sum(classes, axis=1)
+  centred = total - jnp.mean(total, axis=-1, keepdims=True)
+  fits = unit(centred) @ _key_profiles()
+  major, minor = (jnp.max(fits[:, i : i + 12], axis=1) for i in (0, 12))
+  mode = jnp.stack([major, minor, 5.0 * (major - minor)], axis=1)
+  return jnp.concatenate([fits, mode], axis=1)
 
 
 class MidiTower(nnx.Module):
   """Frames of 10 s of music to a unit vector.
 
   Its inputs are those of the Depthformer's encoder, so that it can start from
-  one, and a position for the harmony (`docs/decisions.md`).
+  one. Major or minor is heard from any tonic, which attention did not learn
+  from notes (`docs/decisions.md`): the harmony is added to what is pooled.
 
   Args:
     config: Shapes.
@@ -162,25 +158,36 @@ class MidiTower(nnx.Module):
     self.time_projection = Dense(
       config.width, config.width, rngs=rngs, dtype=dtype
     )
-    self.harmony = Harmony(config.width, rngs=rngs)
+    self.harmony_projection = Dense(
+      HARMONY, EMBEDDING_DIM, rngs=rngs, dtype=dtype
+    )
     self.layers = config.stack(rngs)
     self.norm = Norm(config.width, dtype=dtype)
     self.pool = _Pool(config, rngs=rngs)
 
   def states(
     self, ids: Int[jax.Array, "b s l"], time: Int[jax.Array, "b s"]
-  ) -> tuple[Float[jax.Array, "b p d"], Bool[jax.Array, "b p"]]:
-    """The last layer's output, the harmony's first; which hold something."""
+  ) -> tuple[Float[jax.Array, "b s d"], Bool[jax.Array, "b s"]]:
+    """The last layer's output, and which positions hold a frame."""
     mask = jnp.any(ids > PAD, axis=-1)
     x = jnp.sum(self.token_embedder(ids), axis=-2)
     x = x + self.time_projection(time_features(time, self.config.width))
-    x = jnp.concatenate([self.harmony(ids), x], axis=1)
-    mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
     return _through(self.layers, self.norm, x, mask), mask
+
+  def pooled(
+    self,
+    ids: Int[jax.Array, "b s l"],
+    states: Float[jax.Array, "b s d"],
+    mask: Bool[jax.Array, "b s"],
+  ) -> Float[jax.Array, "b e"]:
+    """Unit vectors of what `states` gave."""
+    heard = self.harmony_projection(harmony(ids))
+    return unit(self.pool(states, mask) + heard)
 
   def __call__(self, frames: Frames) -> Float[jax.Array, "b e"]:
     """Unit vectors; who plays makes no difference."""
-    return self.pool(*self.states(frames.ids, frames.time))
+    states, mask = self.states(frames.ids, frames.time)
+    return self.pooled(frames.ids, states, mask)
 
 
 class TextTower(nnx.Module):
@@ -218,7 +225,7 @@ class TextTower(nnx.Module):
     pieces = jnp.sum(pieces, axis=-2) / jnp.sqrt(jnp.maximum(count, 1))
     words = jnp.where(known[..., None], self.word_projection(vectors), 0.0)
     x = words + pieces + 0.3 * sinusoid(mask.shape[1], self.config.width)[None]
-    return self.pool(_through(self.layers, self.norm, x, mask), mask)
+    return unit(self.pool(_through(self.layers, self.norm, x, mask), mask))
 
 
 def _through(

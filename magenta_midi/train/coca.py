@@ -131,7 +131,7 @@ def coca_losses(trainee: CocaTrainee, batch: CocaBatch) -> CocaLosses:
   music, caption, start = [], jnp.float32(0.0), 0
   for frames in batch.groups:
     states, mask = towers.midi.states(frames.ids, frames.time)
-    music.append(towers.midi.pool(states, mask))
+    music.append(towers.midi.pooled(frames.ids, states, mask))
     stop = start + frames.ids.shape[0]
     words = batch.words[start:stop]
     caption += trainee.captioner.nats(words, states, mask)

@@ -85,7 +85,7 @@ class CocaTrainer:
     config: Settings.
     stream: Batches.
     start: A Depthformer whose encoder the MIDI tower starts from.
-    earlier: A MidiCoCa's folder; its MIDI tower is gone on with.
+    earlier: A MidiCoCa's folder; its towers are gone on with.
   """
 
   def __init__(
@@ -110,7 +110,7 @@ class CocaTrainer:
     if start is not None:
       _take_encoder(self.trainee, start)
     if earlier is not None:
-      take_midi_tower(self.trainee, earlier)
+      take_towers(self.trainee, earlier)
     self.step, self.minutes = 0, 0.0
     graph, params, rest = nnx.split(self.trainee, nnx.Param, ...)
     self.params = params
@@ -209,8 +209,8 @@ def _take_encoder(trainee: CocaTrainee, start: Depthformer) -> None:
     nnx.update(own, nnx.state(other, nnx.Param))
 
 
-def take_midi_tower(trainee: CocaTrainee, folder: Path) -> list[str]:
-  """Takes an earlier MidiCoCa's MIDI tower; the text tower starts anew.
+def take_towers(trainee: CocaTrainee, folder: Path) -> list[str]:
+  """Takes an earlier MidiCoCa's arrays where they are still the same.
 
   Returns:
     The arrays that it did not have.
@@ -221,9 +221,8 @@ def take_midi_tower(trainee: CocaTrainee, folder: Path) -> list[str]:
   leaves, treedef = jax.tree.flatten(params)
   fresh = []
   for index, name in enumerate(names):
-    if not name.startswith("midi."):
-      continue
-    if name in file.infos:
+    info = file.infos.get(name)
+    if info is not None and info.shape == leaves[index].shape:
       leaves[index] = jnp.asarray(file.read(name).astype(np.float32))
     else:
       fresh.append(name)

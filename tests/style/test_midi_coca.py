@@ -143,7 +143,7 @@ def test_warm_up_leaves_nothing_to_compile():
   model.warm_up()
   compiled = []
 
-  def listen(event: str, duration: float, **_: str | int) -> None:
+  def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
     if "backend_compile" in event:
       compiled.append(event)
 

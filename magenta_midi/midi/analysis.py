@@ -178,7 +178,8 @@ def polyphony(score: Score) -> float:
   earlier_s = np.maximum.accumulate(end_s)[:-1]
   covered_from_s = np.maximum(onset_s, np.append(-np.inf, earlier_s))
   covered_s = np.maximum(end_s - covered_from_s, 0.0).sum()
-  return float(notes["duration_s"].sum() / covered_s)
+  # Notes can be too short to reach beyond their onsets, as floats go.
+  return float(notes["duration_s"].sum() / covered_s) if covered_s else 1.0
 
 
 def articulation(score: Score) -> float:

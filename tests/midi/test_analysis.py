@@ -188,3 +188,13 @@ def test_too_little_music():
   assert notes_per_s(Score.empty()) == polyphony(Score.empty()) == 0.0
   assert pedal_share(Score.empty()) == 0.0
   assert articulation(line([60])) == evenness(line([60])) == 1.0
+
+
+def test_polyphony_of_notes_too_short_to_end_later():
+  score = Score.from_arrays(
+    onset_s=[1e6, 1e6 + 1],
+    duration_s=[1e-12, 1e-12],
+    key=[60, 64],
+    velocity=[70, 70],
+  )
+  assert polyphony(score) == 1.0

@@ -4,8 +4,9 @@
 
 VECTORS.txt has a word and its numbers a line, the most frequent first, as
 GloVe's files do (the embedded model uses the 100 dimensions trained on 6
-billion words). Keeps the most frequent words and, of the rest, those whose
-vectors lie nearest to words of music; rows become int8.
+billion words). Keeps the most frequent words, those that captions are made of
+in training and, of the rest, those whose vectors lie nearest to these and to
+words of music; rows become int8.
 """
 
 from pathlib import Path
@@ -13,6 +14,9 @@ from pathlib import Path
 import click
 import numpy as np
 from safetensors.numpy import save_file
+
+from magenta_midi.style.phrases import load_phrases
+from magenta_midi.style.words import split_words
 
 # What the rest is measured by: the language of scores and programme notes.
 MUSIC = (
@@ -72,12 +76,35 @@ MUSIC = (
 )
 
 
+def caption_words() -> list[str]:
+  """What training says of levels and moods; nothing that is held out."""
+  phrases = load_phrases()
+  texts = [
+    text
+    for levels in phrases.attributes.values()
+    for level in levels.values()
+    for kind in (level.adjectives, level.phrases, level.extreme, level.more)
+    for text in kind
+  ]
+  texts += [text for mood in phrases.moods for text in mood.adjectives]
+  said = {word for text in texts for word in split_words(text)}
+  return sorted(said - phrases.held_out_words)
+
+
 @click.command()
 @click.argument("vectors", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--frequent", default=36_000, show_default=True)
-@click.option("--musical", default=6_000, show_default=True)
-def main(vectors: Path, out: Path, frequent: int, musical: int) -> None:
+@click.option("--frequent", default=18_000, show_default=True)
+@click.option("--musical", default=20_000, show_default=True)
+@click.option(
+  "--rarest",
+  default=90_000,
+  show_default=True,
+  help="Beyond this place the vectors are noise.",
+)
+def main(
+  vectors: Path, out: Path, frequent: int, musical: int, rarest: int
+) -> None:
   """Reads, chooses, writes."""
   words, rows = [], []
   with open(vectors, encoding="utf-8") as file:
@@ -89,11 +116,13 @@ def main(vectors: Path, out: Path, frequent: int, musical: int) -> None:
   table = np.stack(rows)
   index = {word: row for row, word in enumerate(words)}
   length = np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-6)
-  alike = (table / length) @ np.stack(
-    [table[index[word]] / length[index[word]] for word in MUSIC]
-  ).T
+  asked = [word for word in (*MUSIC, *caption_words()) if word in index]
+  anchors = [index[word] for word in dict.fromkeys(asked)]
+  alike = (table / length) @ (table[anchors] / length[anchors]).T
   # Near several of them, not one alone.
-  nearness = np.sort(alike, axis=1)[:, -4:].mean(axis=1)
+  nearness = np.partition(alike, -4, axis=1)[:, -4:].mean(axis=1)
+  nearness[rarest:] = -np.inf
+  nearness[anchors] = np.inf
   rest = frequent + np.argsort(-nearness[frequent:])[:musical]
   kept = np.append(np.arange(frequent), np.sort(rest))
   scale = np.abs(table[kept]).max(axis=1, keepdims=True)

@@ -22,7 +22,7 @@ from magenta_midi.style.facts import PieceFacts
 from magenta_midi.style.phrases import Level, Mood, load_phrases, plain_text
 from magenta_midi.style.sentences import Part, in_frame, roughen, sentence
 
-__all__ = ["ATTRIBUTES", "caption", "nonsense", "pairs"]
+__all__ = ["ATTRIBUTES", "caption", "nonsense", "opposites", "pairs"]
 
 # What a caption may speak of: how often beside others, and how it is said:
 # a function of a Random and these arguments.
@@ -100,6 +100,26 @@ def caption(
   if not said:
     return draw.choice(load_phrases().nouns)
   return roughen(draw, sentence(draw, said))
+
+
+def opposites(
+  description: Description, rng: np.random.Generator
+) -> tuple[str, str] | None:
+  """A true caption of one scored attribute, and one of its other level.
+
+  None where no scored attribute is clear.
+  """
+  draw = _fast_draws(rng)
+  scored = _scored_levels(description)
+  if not scored:
+    return None
+  words, level, far = draw.choice(scored)
+  other = "low" if level == "high" else "high"
+  said = [_say_level(draw, words, side, far).text for side in (level, other)]
+  if draw.random() < 0.3:
+    frame = draw.choice(load_phrases().frames)
+    said = [in_frame(frame, text) for text in said]
+  return said[0], said[1]
 
 
 def pairs(attribute: str, held_out: bool) -> list[tuple[str, str]]:

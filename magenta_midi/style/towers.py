@@ -208,9 +208,12 @@ class TextTower(nnx.Module):
     self.layers = config.stack(rngs)
     self.norm = Norm(config.width, dtype=dtype)
     self.pool = _Pool(config, rngs=rngs)
+    self.meaning_projection = Dense(
+      vector_width, EMBEDDING_DIM, rngs=rngs, dtype=dtype
+    )
 
   def __call__(
-    self, vectors: Any, known: Any, grams: Any, mask: Any
+    self, vectors: Any, known: Any, grams: Any, mask: Any, deep: Any = None
   ) -> Float[jax.Array, "b e"]:
     """Unit vectors of texts.
 
@@ -219,13 +222,21 @@ class TextTower(nnx.Module):
       known: `[b, s]` True where the vector is the word's.
       grams: int32 `[b, s, g]`.
       mask: `[b, s]` True where there is a word.
+      deep: float32 `[b]` 0 where only the words' mean meaning is to count,
+        which training asks for at random; None: 1.
     """
     pieces = jnp.where((grams > 0)[..., None], self.gram_embedder(grams), 0.0)
     count = jnp.sum(grams > 0, axis=-1, keepdims=True)
     pieces = jnp.sum(pieces, axis=-2) / jnp.sqrt(jnp.maximum(count, 1))
     words = jnp.where(known[..., None], self.word_projection(vectors), 0.0)
     x = words + pieces + 0.3 * sinusoid(mask.shape[1], self.config.width)[None]
-    return unit(self.pool(_through(self.layers, self.norm, x, mask), mask))
+    said = self.pool(_through(self.layers, self.norm, x, mask), mask)
+    if deep is not None:
+      said = said * deep[:, None]
+    count = jnp.sum(known, axis=1, keepdims=True)
+    meaning = jnp.sum(jnp.where(known[..., None], vectors, 0.0), axis=1)
+    meaning = meaning / jnp.maximum(count, 1)
+    return unit(said + self.meaning_projection(meaning))
 
 
 def _through(

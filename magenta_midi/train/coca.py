@@ -1,7 +1,8 @@
 """What MidiCoCa is trained to do: match, say and measure.
 
 A window of music and its captions are pulled together against the rest of the
-batch (contrastive, with a learned temperature), a small decoder that reads
+batch (contrastive, with a learned temperature) and against the opposite of
+what is true of it, a small decoder that reads
 the MIDI tower's states says the caption, and a linear read-out of the pooled
 vector gives what was measured. Decoder and read-out are used in training only.
 
@@ -21,7 +22,7 @@ from magenta_midi.model.depthformer import DecoderLayer, Frames
 from magenta_midi.model.layers import Dense, Norm, mask_to_bias, sinusoid
 from magenta_midi.style.midi_coca import MidiCoCaConfig, Towers
 from magenta_midi.style.model import EMBEDDING_DIM
-from magenta_midi.typing import Float
+from magenta_midi.typing import Bool, Float
 
 __all__ = ["CocaBatch", "CocaLosses", "CocaTrainee", "coca_losses", "match"]
 
@@ -33,8 +34,8 @@ _FIRST_TEMPERATURE, _LEAST_TEMPERATURE = 0.07, 0.01
 class CocaBatch(NamedTuple):
   """Windows in groups of like size, and texts.
 
-  Texts come window after window, so many captions each; after them the texts
-  that mean nothing.
+  Texts come window after window, so many captions each; then the texts that
+  mean nothing; then two of each window, a true one and its opposite.
   """
 
   groups: tuple[Frames, ...]  # [b_i, s_i, ...]
@@ -42,6 +43,8 @@ class CocaBatch(NamedTuple):
   known: Any  # bool [n, w]
   grams: Any  # int32 [n, w, g]
   mask: Any  # bool [n, w]
+  deep: Any  # float32 [n] 0 where only the words' mean meaning counts
+  opposed: Any  # bool [b] True where the last texts say something of a window
   words: Any  # int32 [b, w] each window's first caption, PAD_WORD at the end
   measured: Any  # float32 [b, m] standardised
 
@@ -53,6 +56,7 @@ class CocaLosses(NamedTuple):
   caption: jax.Array
   measure: jax.Array
   neutral: jax.Array
+  opposite: jax.Array
   hits: jax.Array
 
 
@@ -137,13 +141,18 @@ def coca_losses(trainee: CocaTrainee, batch: CocaBatch) -> CocaLosses:
     caption += trainee.captioner.nats(words, states, mask)
     start = stop
   m = jnp.concatenate(music)
-  t = towers.text(batch.vectors, batch.known, batch.grams, batch.mask)
-  contrastive, neutral, hits = match(m, t, trainee.log_temperature[...])
+  t = towers.text(
+    batch.vectors, batch.known, batch.grams, batch.mask, batch.deep
+  )
+  contrastive, neutral, opposite, hits = match(
+    m, t, batch.opposed, trainee.log_temperature[...]
+  )
   return CocaLosses(
     contrastive=contrastive,
     caption=caption / jnp.sum(batch.words != PAD_WORD),
     measure=_squares(trainee.read_out(m) * 8.0, batch.measured),
     neutral=neutral,
+    opposite=opposite,
     hits=hits,
   )
 
@@ -151,19 +160,24 @@ def coca_losses(trainee: CocaTrainee, batch: CocaBatch) -> CocaLosses:
 def match(
   m: Float[jax.Array, "b d"],
   t: Float[jax.Array, "n d"],
+  opposed: Bool[Any, " b"],
   log_temperature: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Music against captions: contrastive loss, that of nonsense, and hits.
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """Music against captions: contrastive loss, nonsense's, opposites', hits.
 
   Args:
     m: Windows.
     t: So many captions a window, window after window; then at least one text
-      that means nothing, and not as many as there are windows.
+      that means nothing, and not as many as there are windows; then a true
+      text and its opposite of each window.
+    opposed: True where a window has such texts.
     log_temperature: Of the softmax.
   """
   count = m.shape[0]
-  captions = (t.shape[0] - 1) // count
-  said, nothing = t[: captions * count], t[captions * count :]
+  captions = (t.shape[0] - 2 * count - 1) // count
+  said, nothing, sides = jnp.split(
+    t, [captions * count, t.shape[0] - 2 * count]
+  )
   temperature = jnp.maximum(jnp.exp(log_temperature), _LEAST_TEMPERATURE)
   # [b, c, b]: each caption against all windows.
   logits = said.reshape(count, captions, -1) @ m.T / temperature
@@ -173,7 +187,10 @@ def match(
   hits = jnp.mean(jnp.argmax(logits, axis=2) == own[:, None])
   middle = jax.lax.stop_gradient(_middle(m))
   contrastive = (jnp.mean(of_text) + jnp.mean(of_music)) / 2
-  return contrastive, jnp.mean(1.0 - nothing @ middle), hits
+  alike = jnp.einsum("bd,bsd->bs", m, sides.reshape(count, 2, -1))
+  wrong = jax.nn.softplus((alike[:, 1] - alike[:, 0]) / temperature)
+  opposite = jnp.sum(wrong * opposed) / jnp.maximum(jnp.sum(opposed), 1)
+  return contrastive, jnp.mean(1.0 - nothing @ middle), opposite, hits
 
 
 def _middle(m: Float[jax.Array, "b d"]) -> Float[jax.Array, " d"]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from magenta_midi.midi.description import Description, describe
 from magenta_midi.model.depthformer import Frames
-from magenta_midi.style.captions import caption, nonsense
+from magenta_midi.style.captions import caption, nonsense, opposites
 from magenta_midi.style.facts import PieceFacts
 from magenta_midi.style.words import TextInputs, Words, split_words
 from magenta_midi.tokens.codec import Codec
@@ -23,7 +23,7 @@ from magenta_midi.train.windows import (
   Augmentation,
   draw_examples,
 )
-from magenta_midi.typing import Float
+from magenta_midi.typing import Bool, Float
 
 __all__ = ["CocaSizes", "CocaStream", "Window", "draw_windows", "measures_of"]
 
@@ -37,6 +37,9 @@ _LEAST_NOTES = 6
 # Of the words that the table of vectors knows, so many are read by their
 # letters alone, and of so many the letters are left out.
 _NO_VECTOR, _NO_LETTERS = 0.1, 0.8
+# Of the texts, so many count by the mean of their words' vectors alone: what a
+# word is near to, the towers' depth forgets.
+_SHALLOW = 0.3
 # Added to vectors whose entries are about 1: words near a known one mean
 # about the same.
 _NOISE = 0.4
@@ -56,7 +59,7 @@ class CocaSizes:
   first: int = 1024
   # Windows that the text tower goes on with alone, and how many at a time.
   bank: int = 8000
-  texts: int = 384
+  texts: int = 320
 
 
 class Window(NamedTuple):
@@ -67,6 +70,15 @@ class Window(NamedTuple):
   frames: int  # how many are music
   facts: PieceFacts
   description: Description
+
+
+class TextBatch(NamedTuple):
+  """Texts alone, a caption a window."""
+
+  rows: np.ndarray  # which windows
+  inputs: TextInputs
+  deep: np.ndarray
+  opposed: np.ndarray
 
 
 def measures_of(description: Description) -> Float[np.ndarray, " m"]:
@@ -247,13 +259,27 @@ class CocaStream:
       ][:TEXT_WIDTH]
       words[row, : len(said)] = said
     texts += [nonsense(rng) for _ in range(self.sizes.nonsense)]
+    sides, opposed = self._opposites(windows, rng)
     measured = np.array([measures_of(w.description) for w in windows])
     return CocaBatch(
       groups,
-      *self._noisy(texts, rng),
+      *self._noisy(texts + sides, rng),
+      self._deep(len(texts) + len(sides), rng),
+      opposed,
       words,
       ((measured - self.mean) / self.scale).clip(-3, 3).astype(np.float32),
     )
+
+  def _opposites(
+    self, windows: list[Window], rng: np.random.Generator
+  ) -> tuple[list[str], Bool[np.ndarray, " b"]]:
+    """A true text and its opposite of each window; which have such texts."""
+    found = [opposites(window.description, rng) for window in windows]
+    texts = [text for pair in found for text in pair or ("piano", "piano")]
+    return texts, np.array([pair is not None for pair in found])
+
+  def _deep(self, count: int, rng: np.random.Generator) -> np.ndarray:
+    return (rng.uniform(size=count) > _SHALLOW).astype(np.float32)
 
   def _noisy(self, texts: list[str], rng: np.random.Generator) -> TextInputs:
     """Texts as the tower reads them in training."""
@@ -276,14 +302,14 @@ class CocaStream:
       windows += self._draw(rng, 512)
     return windows[: self.sizes.bank]
 
-  def text_batch(
-    self, windows: list[Window], step: int
-  ) -> tuple[np.ndarray, TextInputs]:
-    """Which windows, and a caption of each; then texts that mean nothing."""
+  def text_batch(self, windows: list[Window], step: int) -> TextBatch:
+    """Texts of windows, drawn at random, as `CocaBatch` orders them."""
     rng = np.random.default_rng((self.seed, 4, step))
     rows = rng.choice(len(windows), self.sizes.texts, replace=False)
-    texts = [
-      caption(windows[row].facts, windows[row].description, rng) for row in rows
-    ]
+    chosen = [windows[row] for row in rows]
+    texts = [caption(w.facts, w.description, rng) for w in chosen]
     texts += [nonsense(rng) for _ in range(self.sizes.nonsense)]
-    return rows, self._noisy(texts, rng)
+    sides, opposed = self._opposites(chosen, rng)
+    texts += sides
+    inputs = self._noisy(texts, rng)
+    return TextBatch(rows, inputs, self._deep(len(texts), rng), opposed)

@@ -35,7 +35,6 @@ from magenta_midi.style.midi_coca import (
   parameter_names,
 )
 from magenta_midi.style.quantiser import Quantiser, level_cosines
-from magenta_midi.style.words import TextInputs
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.coca import (
   CocaBatch,
@@ -46,6 +45,7 @@ from magenta_midi.train.coca import (
 from magenta_midi.train.coca_data import (
   VOCABULARY,
   CocaStream,
+  TextBatch,
   Window,
 )
 
@@ -55,7 +55,7 @@ STATE, LOG, OUT = "state.safetensors", "log.jsonl", "midicoca"
 # Frames that windows are padded to, to be embedded.
 _SIZES = (96, 160, 256)
 # Weights of the loss's parts, in the order of `CocaLosses`.
-_WEIGHTS = (1.0, 0.3, 0.5, 0.5)
+_WEIGHTS = (1.0, 0.3, 0.5, 0.5, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class CocaTrainer:
 
     def loss(params: nnx.State, batch: CocaBatch) -> tuple:
       parts = coca_losses(nnx.merge(graph, params, rest), batch)
-      total = sum(w * x for w, x in zip(_WEIGHTS, parts[:4], strict=True))
+      total = sum(w * x for w, x in zip(_WEIGHTS, parts[:5], strict=True))
       return total, jnp.stack(parts)
 
     def update(
@@ -352,20 +352,21 @@ def train_text(
   )
   state = optimizer.init(params)
 
-  def loss(params: nnx.State, music: jax.Array, inputs: TextInputs) -> tuple:
-    texts = nnx.merge(graph, params, rest)(*inputs)
-    contrastive, neutral, hits = match(music, texts, log_temperature)
-    parts = jnp.stack([contrastive, neutral, hits])
-    return contrastive + _WEIGHTS[3] * neutral, parts
+  def loss(params: nnx.State, music: jax.Array, batch: TextBatch) -> tuple:
+    texts = nnx.merge(graph, params, rest)(*batch.inputs, batch.deep)
+    parts = match(music, texts, batch.opposed, log_temperature)
+    contrastive, neutral, opposite, _ = parts
+    total = contrastive + _WEIGHTS[3] * neutral + _WEIGHTS[4] * opposite
+    return total, jnp.stack(parts)
 
   def update(
     params: nnx.State,
     state: Any,
     music: jax.Array,
-    inputs: TextInputs,
+    batch: TextBatch,
     rate: jax.Array,
   ) -> tuple:
-    grads, parts = jax.grad(loss, has_aux=True)(params, music, inputs)
+    grads, parts = jax.grad(loss, has_aux=True)(params, music, batch)
     updates, state = optimizer.update(grads, state, params)
     params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
     return params, state, parts
@@ -381,9 +382,9 @@ def train_text(
   while (done := fraction()) < 1.0:
     cosine = 0.5 * (1 + math.cos(math.pi * done))
     rate = config.learning_rate * min(1.0, (step + 1) / 20) * cosine
-    rows, inputs = trainer.stream.text_batch(windows, step)
+    batch = trainer.stream.text_batch(windows, step)
     params, state, parts = step_of(
-      params, state, music[rows], inputs, jnp.float32(rate)
+      params, state, music[batch.rows], batch, jnp.float32(rate)
     )
     step += 1
     if step % 10 == 0:

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from magenta_midi.midi.analysis import Analysis, Key
 from magenta_midi.midi.description import Description, describe
 from magenta_midi.style.attributes import levels_of
-from magenta_midi.style.captions import ATTRIBUTES, caption, nonsense, pairs
+from magenta_midi.style.captions import (
+  ATTRIBUTES,
+  caption,
+  nonsense,
+  opposites,
+  pairs,
+)
 from magenta_midi.style.facts import PieceFacts, piece_facts
 from magenta_midi.style.phrases import load_phrases
 from magenta_midi.style.words import split_words
@@ -272,3 +278,22 @@ def test_nonsense_has_words_but_none_of_music(rng):
     assert not words & music and not words & PHRASES.held_out_words
   assert len(set(texts)) > 1000
   assert 0.05 < np.mean([not text.isascii() for text in texts]) < 0.3
+
+
+@given(st.integers(0, 2**32))
+def test_opposites_name_both_levels_of_what_is_clear(seed):
+  rng = np.random.default_rng(seed)
+  assert opposites(_description(), rng) is None
+  true, false = opposites(_description(notes_per_s=20.0), rng)
+  said, untrue = set(split_words(true)), set(split_words(false))
+  dense, sparse = (PHRASES.attributes["density"][x] for x in ("high", "low"))
+
+  def words(level) -> set[str]:
+    kinds = (level.adjectives, level.phrases, level.extreme, level.more)
+    return {w for kind in kinds for text in kind for w in split_words(text)}
+
+  # A level may also be said as "not" its opposite.
+  assert said & words(dense) or said & words(sparse)
+  assert untrue & words(sparse) or untrue & words(dense)
+  assert not (said | untrue) & PHRASES.held_out_words
+  assert true != false

@@ -128,7 +128,7 @@ def test_a_seed_gives_the_same_batches(corpus, stream):
   np.testing.assert_array_equal(first.groups[0].ids, again.groups[0].ids)
   np.testing.assert_array_equal(first.vectors, again.vectors)
   assert [g.ids.shape[:2] for g in first.groups] == [(6, 64), (6, 128)]
-  assert len(first.vectors) == 2 * 12 + 4
+  assert len(first.vectors) == 2 * 12 + 4 + 2 * 12
   assert np.isfinite(first.measured[:, 0]).all()
 
 
@@ -140,14 +140,22 @@ def test_a_perfect_match_is_the_least_loss(count, captions, seed):
   said = np.repeat(m, captions, axis=0)
   middle = m.mean(axis=0) / np.linalg.norm(m.mean(axis=0))
 
-  def matched(said: np.ndarray) -> tuple:
-    texts = jnp.asarray(np.concatenate([said, middle[None]]))
-    return match(jnp.asarray(m), texts, jnp.float32(-2.5))
+  opposed = rng.uniform(size=count) < 0.5
 
-  loss, neutral, hits = matched(said)
-  worse, _, missed = matched(np.roll(said, captions, axis=0))
+  def matched(said: np.ndarray, true: float) -> tuple:
+    # Each window's own direction beside its opposite, or the other way round.
+    sides = np.stack([true * m, -true * m], axis=1).reshape(2 * count, -1)
+    texts = jnp.asarray(np.concatenate([said, middle[None], sides]))
+    return match(jnp.asarray(m), texts, jnp.asarray(opposed), jnp.float32(-2.5))
+
+  loss, neutral, opposite, hits = matched(said, 1.0)
+  worse, _, wrong, missed = matched(np.roll(said, captions, axis=0), -1.0)
   assert loss < worse and hits == 1 and missed == 0
   assert abs(neutral) < 1e-5
+  if opposed.any():
+    assert opposite < 1e-6 and wrong > 1
+  else:
+    assert opposite == wrong == 0
 
 
 def test_facts_of_a_name():

@@ -2,6 +2,8 @@
 # make test    lint, types, the import contract, tests
 # make lint    the first three
 # make test-magenta  MusicCoCa through magenta-rt, in an environment of its own
+# make test-beam     prepare --beam on its local runner, likewise
+# make test-seqio    the seqio tasks, likewise
 # make format  rewrite the sources in house style
 # make clean   remove what these made, the virtual environment included
 #
@@ -19,12 +21,16 @@ CORE := $(VENV)/core.stamp
 DEV := $(VENV)/dev.stamp
 # Of its own: magenta-rt pins what other tools need newer.
 MAGENTA := .venv-magenta
+# Of its own: Apache Beam pins much, protobuf and pyarrow among it.
+BEAM := .venv-beam
+# Of its own: seqio brings TensorFlow.
+SEQIO := .venv-seqio
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Its wrapper would ask PyPI for a newer one at each run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: play test test-magenta lint format clean
+.PHONY: play test test-magenta test-beam test-seqio lint format clean
 .DELETE_ON_ERROR:
 
 play: $(CORE)
@@ -49,6 +55,32 @@ test-magenta:
 	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
 	    tests/style/test_music_coca.py tests/style/test_waveform.py $(PYTEST)
 
+# BEAM_PYTHON=... takes an environment that has both packages already.
+test-beam:
+	@set -e; python="$(BEAM_PYTHON)"; \
+	  if [ -z "$$python" ]; then \
+	    python=$(BEAM)/bin/python; \
+	    [ -x $$python ] || $(PYTHON) -m venv $(BEAM); \
+	    $$python -m pip install --quiet --disable-pip-version-check \
+	      --editable '.[dev,beam]' || { \
+	      echo "Skipped: apache-beam cannot be installed here." >&2; exit 0; }; \
+	  fi; \
+	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
+	    tests/train/test_prepare_beam.py $(PYTEST)
+
+# SEQIO_PYTHON=... takes an environment that has both packages already.
+test-seqio:
+	@set -e; python="$(SEQIO_PYTHON)"; \
+	  if [ -z "$$python" ]; then \
+	    python=$(SEQIO)/bin/python; \
+	    [ -x $$python ] || $(PYTHON) -m venv $(SEQIO); \
+	    $$python -m pip install --quiet --disable-pip-version-check \
+	      --editable '.[dev,seqio]' || { \
+	      echo "Skipped: seqio cannot be installed here." >&2; exit 0; }; \
+	  fi; \
+	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
+	    tests/train/test_seqio.py $(PYTEST)
+
 lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -60,7 +92,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(MAGENTA) out build dist *.egg-info .hypothesis .ruff_cache
+	rm -rf $(VENV) $(MAGENTA) $(BEAM) $(SEQIO) out build dist *.egg-info .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps, not the environment's own files: pip leaves those half-made when it

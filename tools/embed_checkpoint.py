@@ -47,6 +47,7 @@ def main(checkpoint: Path, storage: str, out: Path) -> None:
     model,
     codec=config["codec"],
     storage="int8" if storage == "int8" else "bfloat16",
+    style=config.get("style"),
     notes=notes,
   )
   megabytes = (out / "weights.safetensors").stat().st_size / 1e6

@@ -16,6 +16,7 @@ COMMANDS = {
   "render": "Turn a MIDI file into sound and a piano roll.",
   "style": "Compare texts and music; rank a folder by a text.",
   "evaluate": "Score held-out music in nats a note.",
+  "prepare": "Pack a corpus into shards, once, for train and evaluate.",
   "train": "Train a model on folders of MIDI files.",
   "jam": "Play, and be answered: a live duet over MIDI ports.",
   "replay": "Play a recording into the duet on a virtual clock.",

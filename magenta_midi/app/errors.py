@@ -19,7 +19,14 @@ __all__ = [
 
 
 # Package -> the extra that brings it.
-EXTRAS = {"optax": "train"}
+EXTRAS = {
+  "apache_beam": "beam",
+  "gin": "train",
+  "grain": "train",
+  "optax": "train",
+  "orbax": "train",
+  "tensorboardX": "train",
+}
 
 
 # Functions of JAX in which an interrupt goes astray.

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from magenta_midi.app.errors import UserError
+from magenta_midi.app.gin_options import GinDefaultsCommand, run_as_module
 from magenta_midi.app.options import (
   checkpoint_option,
   load_model,
@@ -21,7 +22,7 @@ from magenta_midi.app.output import (
 __all__ = ["command"]
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=GinDefaultsCommand)
 @click.argument(
   "paths",
   metavar="PATH...",
@@ -32,7 +33,7 @@ __all__ = ["command"]
 @click.option(
   "--split",
   help="Only files of this split, by the list DIR.csv beside the folder DIR"
-  " [default: all files].",
+  " or as DIR was prepared [default: all files].",
 )
 @click.option(
   "--adapter", "adapters", multiple=True, metavar="NAME", help="An adapter."
@@ -109,29 +110,41 @@ def command(
 def _read(paths: tuple[Path, ...], split: str | None) -> Any:
   """Reads and packs the files; bad ones are listed and left out."""
   from magenta_midi.midi.files import MidiFileError, read_score
-  from magenta_midi.train.corpus import midi_files, pack_scores, split_of
+  from magenta_midi.train.corpus import (
+    join_corpora,
+    midi_files,
+    pack_scores,
+    read_corpus,
+  )
+  from magenta_midi.train.prepared import is_prepared, prepared_splits
 
-  named, bad = [], []
+  corpora, bad = [], []
   for path in paths:
     if not path.exists():
       raise UserError(f"{path}: no such file or folder.")
+    prepared = path.is_dir() and is_prepared(path)
+    if split is not None or prepared:
+      splits = (split,) if split is not None else prepared_splits(path)
+      read, failed = read_corpus(path, splits)
+      corpora += read.values()
+      bad += [reason for _, reason in failed]
+      continue
     files = midi_files(path)
     if not files and path.is_dir():
       raise UserError(f"{path}: holds no MIDI file (.mid, .midi, .kar, .rmi).")
-    if split is not None:
-      of = split_of(path)
-      files = [file for file in files if of(file) == split]
+    named = []
     for file in files:
       try:
         named.append((str(file), read_score(file)))
       except MidiFileError as error:
         bad.append(str(error))
+    corpora.append(pack_scores(named))
   log = console()
   for reason in bad:
     log.print(f"left out: {reason}", soft_wrap=True)
-  corpus = pack_scores(named)
-  if not len(corpus):
-    if len(bad) == 1 and not named:
+  corpus = join_corpora([corpus for corpus in corpora if len(corpus)])
+  if corpus is None:
+    if len(bad) == 1 and len(paths) == 1 and paths[0].is_file():
       raise UserError(bad[0])
     raise UserError(
       f"{', '.join(map(str, paths))}: no music to score"
@@ -139,3 +152,7 @@ def _read(paths: tuple[Path, ...], split: str | None) -> Any:
       + "."
     )
   return corpus
+
+
+if __name__ == "__main__":
+  run_as_module("evaluate")

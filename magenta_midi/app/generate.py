@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from magenta_midi.app.errors import UserError, writable
+from magenta_midi.app.gin_options import GinDefaultsCommand, run_as_module
 from magenta_midi.app.options import (
   NOTHING_SAID,
   checkpoint_option,
@@ -36,7 +37,7 @@ __all__ = ["command"]
 LONGEST_S = 24 * 3600
 
 
-@click.command("generate")
+@click.command("generate", cls=GinDefaultsCommand)
 @click.option(
   "--seconds", type=float, required=True, help="Music to generate, seconds."
 )
@@ -245,3 +246,7 @@ def _write(
     from magenta_midi.midi.piano_roll import plot_piano_roll
 
     plot_piano_roll(score, plot, given_until_s=given_until_s)
+
+
+if __name__ == "__main__":
+  run_as_module("generate")

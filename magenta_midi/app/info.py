@@ -42,11 +42,10 @@ def command(checkpoint: Path | None, as_json: bool) -> None:
   try:
     stored = StoredCheckpoint(folder)
     config = stored.facts
-    weights = folder / "weights.safetensors"
     facts |= dict(
       parameters=stored.parameters,
       arrays=len(stored.infos),
-      megabytes=round(weights.stat().st_size / 1e6, 1),
+      megabytes=round(stored.path.stat().st_size / 1e6, 1),
       storage=config.get("storage"),
       codec=config["codec"],
       model=config["model"],

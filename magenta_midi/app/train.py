@@ -9,6 +9,12 @@ from typing import Any
 import click
 
 from magenta_midi.app.errors import UserError
+from magenta_midi.app.gin_options import (
+  GinCommand,
+  gin_source,
+  given_options,
+  run_as_module,
+)
 from magenta_midi.app.output import (
   console,
   json_option,
@@ -46,6 +52,22 @@ def _setting(text: str) -> tuple[str, Any]:
     return name, value
 
 
+def _run_settings(values: dict[str, Any]) -> dict[str, Any]:
+  """Takes the fields of TrainConfig that no option has out of `values`."""
+  import typing
+
+  from magenta_midi.app.gin_values import conform
+  from magenta_midi.train.run_settings import TrainConfig
+
+  hints = typing.get_type_hints(TrainConfig)
+  found = {}
+  for name in values.keys() & hints.keys():
+    if name in _OPTIONS:
+      raise UserError(f"--set {name}: give {_OPTIONS[name]} instead.")
+    found[name] = conform(hints[name], values.pop(name), f"--set {name}")
+  return found
+
+
 def _shares(text: str) -> dict[str, float]:
   """Splits `MODE:SHARE,...`; a mode alone has a share of 1."""
   shares = {}
@@ -60,12 +82,33 @@ def _shares(text: str) -> dict[str, float]:
   return shares
 
 
-@click.command("train")
+# Parameters of the command that are called otherwise than what they give: a
+# field of TrainConfig, the codec, the mixture of folders.
+_OPTIONS = dict(
+  model="--set with a field of the model",
+  preset="--preset",
+  minutes="--minutes",
+  steps="--steps",
+  learning_rate="--learning-rate",
+  target_s="--target-seconds",
+  seed="--seed",
+  init_from="--init-from",
+  partners="--partners",
+  style="--style",
+)
+_PARAMETERS = dict(
+  codec="codec_name",
+  mixture="data",
+  model="settings",
+  target_s="target_seconds",
+)
+
+
+@click.command("train", cls=GinCommand)
 @click.option(
   "--data",
   "data",
   multiple=True,
-  required=True,
   metavar="DIR[:WEIGHT]",
   help="Folder of MIDI files; repeatable. WEIGHT is its share of the examples"
   " (default: its number of notes). DIR.csv beside it (columns path, split)"
@@ -104,9 +147,8 @@ def _shares(text: str) -> dict[str, float]:
 @click.option(
   "--learning-rate",
   type=float,
-  default=0.015,
-  show_default=True,
-  help="Peak, relative to the size of each array.",
+  help="Peak [default: by optimizer; 0.015 for adam_relative, relative to the"
+  " size of each array].",
 )
 @click.option(
   "--target-seconds",
@@ -123,7 +165,8 @@ def _shares(text: str) -> dict[str, float]:
   "settings",
   multiple=True,
   metavar="FIELD=VALUE",
-  help="Overrides a field of the model's preset, e.g. encoder_layers=6.",
+  help="Overrides a field of the model's preset (encoder_layers=6) or of the"
+  " run (optimizer=adamw, ema_decay=0.999); docs/training.md lists these.",
 )
 @click.option(
   "--partners",
@@ -155,7 +198,7 @@ def command(
   steps: int | None,
   out: Path,
   session_minutes: float | None,
-  learning_rate: float,
+  learning_rate: float | None,
   target_seconds: float,
   seed: int,
   settings: tuple[str, ...],
@@ -167,33 +210,57 @@ def command(
   """Train a model on folders of MIDI files.
 
   OUT receives checkpoint/ (for generate and evaluate --checkpoint), loss.png,
-  log.jsonl and the state from which the same command continues.
+  log.jsonl, samples/, tensorboard/ and the state from which the same command
+  continues.
   """
   from magenta_midi.api import keep_compiled_functions
 
-  if minutes is None and steps is None:
-    minutes = 60.0
-  folders = [_weighted(text) for text in data]
   keep_compiled_functions()
   import magenta_midi.train.loop as loop
   from magenta_midi.model.checkpoint import read_config
   from magenta_midi.tokens.codec import get_codec
   from magenta_midi.train.allocator import keep_memory
+  from magenta_midi.train.sharding import join_hosts
 
   keep_memory()
-  codec = get_codec(codec_name)
-  config = loop.TrainConfig(
+  join_hosts()
+  model = dict(map(_setting, settings))
+  run_settings = _run_settings(model)
+  fields: dict[str, Any] = dict(
     preset=preset,
-    model=dict(map(_setting, settings)),
-    minutes=minutes,
+    model=model,
+    minutes=60.0 if minutes is None and steps is None else minutes,
     steps=steps,
-    learning_rate=learning_rate,
+    learning_rate=learning_rate or 0.0,
     target_s=target_seconds,
     seed=seed,
     init_from=str(init_from) if init_from is not None else None,
     partners=_shares(partners),
     style=style,
+    **run_settings,
   )
+  run, source = None, gin_source()
+  if source is None:
+    if not data:
+      raise click.MissingParameter(
+        param_hint="'--data' (or '--gin_file')", param_type="option"
+      )
+    config = loop.TrainConfig(**fields)
+  else:
+    from magenta_midi.app.gin_train import gin_train_run
+
+    fields |= dict(codec=codec_name, mixture=list(data), out=str(out))
+    by_set = dict.fromkeys(run_settings, "settings")
+    given = given_options({f: (_PARAMETERS | by_set).get(f, f) for f in fields})
+    if not model:
+      given.pop("model", None)
+    run = gin_train_run(
+      source,
+      {field: (option, fields[field]) for field, option in given.items()},
+    )
+    config, codec_name, data, out = run.config, run.codec, run.mixture, run.out
+  folders = [_weighted(text) for text in data]
+  codec = get_codec(codec_name)
   # Before the files are read: a mistyped option should not wait for them.
   loop.check_settings(config, codec, out)
   rows = loop.style_rows(config)
@@ -211,6 +278,10 @@ def command(
       read_facts(folder, corpus.names)
       for corpus, (folder, _) in zip(corpora, folders, strict=True)
     ]
+  if run is not None:
+    from magenta_midi.app.gin_train import save_gin_config
+
+    save_gin_config(run)
   log = console()
   for _, reason in bad:
     log.print(f"left out: {reason}", soft_wrap=True)
@@ -231,7 +302,8 @@ def command(
       bar.update(
         task,
         completed=progress.fraction,
-        note=f"step {progress.step}, {progress.nats:.2f} nats an event{held}",
+        note=f"step {progress.step}, {progress.nats:.2f} nats an event{held},"
+        f" {progress.notes_per_s:,.0f} notes/s",
       )
 
     evaluation = loop.train(
@@ -309,3 +381,7 @@ def _read(folders: list[tuple[Path, float | None]]) -> tuple:
       if len(read["valid"]):
         held_out.append(read["valid"])
   return corpora, join_corpora(held_out), bad
+
+
+if __name__ == "__main__":
+  run_as_module("train")

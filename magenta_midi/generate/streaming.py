@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import nnx
 
 from magenta_midi.generate.decoder import (
   ChunkRequest,
@@ -129,6 +130,14 @@ class Generator:
       )
     decode, leaves = self._decoders[guided]
     return decode(leaves, request)
+
+  def take_weights(self, model: Depthformer) -> None:
+    """Plays on with another model's weights; of its shape, nothing compiles."""
+    self.model = model
+    leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+    for guided, (decode, _) in self._decoders.items():
+      self._decoders[guided] = (decode, leaves)
+    self._duets.clear()
 
   def duet_functions(self, *, guided: bool, slots: int) -> DuetFunctions:
     """Compiled functions for streams of two players, made once."""

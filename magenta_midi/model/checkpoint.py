@@ -176,7 +176,8 @@ def write_checkpoint(
   """Writes a checkpoint from arrays that come one by one, as stored.
 
   Args:
-    folder: Made if absent; what is there stays until all is written.
+    folder: Made if absent; what is there stays whole until all is written,
+      whenever the process ends.
     config: The model's.
     infos: Every array, in the order in which `arrays` yields them.
     arrays: Dotted names and values.
@@ -189,6 +190,7 @@ def write_checkpoint(
   folder.mkdir(parents=True, exist_ok=True)
   weights, described = folder / WEIGHTS, folder / CONFIG
   temporary = folder / f".{WEIGHTS}.{os.getpid()}"
+  staged, text = temporary, ""
   try:
     digest = write_weights(temporary, infos, arrays)
     facts = dict(
@@ -201,16 +203,32 @@ def write_checkpoint(
       notes=notes,
     )
     text = json.dumps(facts, indent=2) + "\n"
-    # An end between two of these leaves weights without a config, never
-    # beside that of others.
-    described.unlink(missing_ok=True)
-    os.replace(temporary, weights)
+    # The config decides: whichever is there, its weights lie under the name
+    # that bears its digest, or under the usual one.
+    staged = folder / _staged(digest)
+    os.replace(temporary, staged)
     write_atomically(described, text)
+    os.replace(staged, weights)
+    for left in (*folder.glob(_staged("*")), *folder.glob(f".{WEIGHTS}.*")):
+      left.unlink(missing_ok=True)
   except BaseException:
     temporary.unlink(missing_ok=True)
+    if not described.is_file() or described.read_text("utf-8") != text:
+      staged.unlink(missing_ok=True)
     if new and not any(folder.iterdir()):
       folder.rmdir()
     raise
+
+
+def _staged(digest: str) -> str:
+  """The weights' name from when they are whole until they have the usual."""
+  return f"weights.{digest[:12]}.safetensors"
+
+
+def _weights_path(folder: Path, digest: str) -> Path:
+  """Where the weights lie that a config with this digest means."""
+  staged = folder / _staged(digest)
+  return staged if digest and staged.is_file() else folder / WEIGHTS
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -316,9 +334,11 @@ class StoredCheckpoint:
       self.config = DepthformerConfig.from_dict(self.facts["model"])
     except ValueError as error:
       raise CheckpointError(f"{folder}/{CONFIG}: {error}") from None
-    self._weights = WeightsFile(folder / WEIGHTS)
     # Absent where the checkpoint is not from `write_checkpoint`.
     self._sha256: str = self.facts.get("sha256", "")
+    # The file of weights.
+    self.path = _weights_path(folder, self._sha256)
+    self._weights = WeightsFile(self.path)
     # Every parameter, without the scales of int8 columns.
     self.infos = {
       name: info

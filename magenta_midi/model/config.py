@@ -60,6 +60,9 @@ class DepthformerConfig:
   style_slots: int = 0
   # Rows of the style table; row 0 is the mask ("no style").
   style_vocab_size: int = 1
+  # Whether the slots' sum moves all that is attended too. Slots alone are 16
+  # of 200 positions: a trained model learned to hear them too slowly.
+  style_shift: bool = False
   # How the temporal stack knows positions: learned biases by distance, or
   # the encoder's fixed sinusoids (the original's plain T5 decoder).
   temporal_positions: Literal["relative", "sinusoid"] = "relative"

@@ -7,6 +7,7 @@ Source: Magenta RealTime, arXiv 2508.04651; the residual depth decoding is
 that of RQ-Transformer, arXiv 2203.01941.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +31,8 @@ from magenta_midi.typing import Bool, Float, Int
 __all__ = ["DecoderLayer", "Depthformer", "EncoderLayer", "Frames", "Memory"]
 
 PAD = 0
+# Size of what style adds to a new model's memory, relative to the slots.
+_FIRST_SHIFT = 0.5
 
 
 class Frames(NamedTuple):
@@ -142,6 +145,25 @@ class DecoderLayer(nnx.Module):
     return x + self.dropout(self.mlp(h))
 
 
+def _temporal_layer(
+  layer: DecoderLayer,
+  x: jax.Array,
+  states: jax.Array,
+  self_bias: jax.Array,
+  cross_bias: jax.Array,
+  keep: jax.Array | float,
+) -> jax.Array:
+  cross = layer.encoder_decoder_attention.key_value(states)
+  key_value = layer.self_key_value(x, keep)
+  return layer(x, key_value, self_bias, cross, cross_bias, keep)
+
+
+def _depth_layer(
+  layer: DecoderLayer, x: jax.Array, bias: jax.Array, keep: jax.Array | float
+) -> jax.Array:
+  return layer(x, layer.self_key_value(x, keep), bias, keep=keep)
+
+
 class Depthformer(nnx.Module):
   """Encoder, temporal stack, depth stack and untied head.
 
@@ -149,6 +171,10 @@ class Depthformer(nnx.Module):
     config: Shapes and inputs.
     rngs: Streams `params` (initial weights) and `dropout`.
   """
+
+  # Whether training recomputes the layers' activations in its backward pass.
+  # Of a pass, not of the model: checkpoints do not know it.
+  remat = False
 
   def __init__(self, config: DepthformerConfig, *, rngs: nnx.Rngs):
     self.config = config
@@ -168,6 +194,10 @@ class Depthformer(nnx.Module):
       self.part_embedder = nnx.Embed(config.parts, width, rngs=rngs)
     if config.style_slots:
       self.style_embedder = nnx.Embed(config.style_vocab_size, width, rngs=rngs)
+      if config.style_shift:
+        self.style_projection = Dense(
+          width, width, rngs=rngs, dtype=dtype, scale=_FIRST_SHIFT
+        )
     self.encoder_layers = nnx.List(
       EncoderLayer(config, rngs=rngs, dtype=dtype)
       for _ in range(config.encoder_layers)
@@ -289,8 +319,25 @@ class Depthformer(nnx.Module):
     keep = mask[..., None].astype(self.dtype)
     bias = mask_to_bias(mask[:, :, None] & mask[:, None, :], self.dtype)
     for index in range(first, stop):
-      x = self.encoder_layers[index](x, bias, keep)
+      x = self._layer(EncoderLayer.__call__)(
+        self.encoder_layers[index], x, bias, keep
+      )
     return x
+
+  def _layer(self, call: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """A layer's call, recomputed in the backward pass where `remat` says so."""
+    if not self.remat:
+      return call
+
+    def recomputed(layer: nnx.Module, *inputs: Any) -> jax.Array:
+      # Not nnx.remat: it would move the counts of dropout streams on, which
+      # may belong to an outer trace. Each layer runs once a pass.
+      graph, state = nnx.split(layer)
+      return jax.checkpoint(
+        lambda state, *inputs: call(nnx.merge(graph, state), *inputs)
+      )(state, *inputs)
+
+    return recomputed
 
   def encoder_outputs(
     self,
@@ -316,10 +363,14 @@ class Depthformer(nnx.Module):
       jnp.tile(x, (copies,) + (1,) * (x.ndim - 1)) for x in memory
     )
     slots = self.style_embedder(style).astype(self.dtype)
-    return Memory(
-      jnp.concatenate([states, slots], axis=1),
-      jnp.concatenate([mask, jnp.ones(style.shape, bool)], axis=1),
-    )
+    states = jnp.concatenate([states, slots], axis=1)
+    if self.config.style_shift:
+      given = (style > 0)[..., None]
+      total = jnp.sum(jnp.where(given, slots, 0), axis=1, keepdims=True)
+      # Attention's weights sum to 1: whatever is attended, this is heard.
+      states = states + self.style_projection(total / style.shape[1] ** 0.5)
+    mask = jnp.concatenate([mask, jnp.ones(style.shape, bool)], axis=1)
+    return Memory(states, mask)
 
   # Decoder, whole sequences ------------------------------------------------
 
@@ -341,10 +392,9 @@ class Depthformer(nnx.Module):
       x = x + sinusoid(frames, self.config.embed_dim)[None]
     x = self.dropout(x)
     cross_bias = mask_to_bias(cross_mask, self.dtype)
+    run = self._layer(_temporal_layer)
     for layer in self.temporal_layers:
-      cross = layer.encoder_decoder_attention.key_value(memory.states)
-      key_value = layer.self_key_value(x, keep)
-      x = layer(x, key_value, self_bias, cross, cross_bias, keep)
+      x = run(layer, x, memory.states, self_bias, cross_bias, keep)
     return x
 
   def depth_inputs(
@@ -376,8 +426,9 @@ class Depthformer(nnx.Module):
     levels = x.shape[1]
     bias = mask_to_bias(mask, self.dtype)
     bias = bias + self.depth_relpos_bias(levels, levels)
+    run = self._layer(_depth_layer)
     for layer in self.depth_layers:
-      x = layer(x, layer.self_key_value(x, keep), bias, keep=keep)
+      x = run(layer, x, bias, keep)
     return x
 
   def logits(

@@ -22,7 +22,14 @@ from magenta_midi.style.facts import PieceFacts
 from magenta_midi.style.phrases import Level, Mood, load_phrases, plain_text
 from magenta_midi.style.sentences import Part, in_frame, roughen, sentence
 
-__all__ = ["ATTRIBUTES", "caption", "nonsense", "opposites", "pairs"]
+__all__ = [
+  "ATTRIBUTES",
+  "caption",
+  "nonsense",
+  "opposites",
+  "pairs",
+  "statement",
+]
 
 # What a caption may speak of: how often beside others, and how it is said:
 # a function of a Random and these arguments.
@@ -120,6 +127,22 @@ def opposites(
     frame = draw.choice(load_phrases().frames)
     said = [in_frame(frame, text) for text in said]
   return said[0], said[1]
+
+
+def statement(
+  description: Description,
+  rng: np.random.Generator,
+  attributes: Sequence[str],
+) -> str | None:
+  """What is true of one of some scored attributes, in bare words.
+
+  None where none of them is clear.
+  """
+  draw = _fast_draws(rng)
+  scored = _scored_levels(description, attributes)
+  if not scored:
+    return None
+  return roughen(draw, _say_level(draw, *draw.choice(scored)).text)
 
 
 def pairs(attribute: str, held_out: bool) -> list[tuple[str, str]]:
@@ -230,14 +253,16 @@ def _measured_facets(
 
 
 def _scored_levels(
-  description: Description,
+  description: Description, among: Sequence[str] | None = None
 ) -> list[tuple[Mapping[str, Level], str, bool]]:
   """What `_say_level` takes, for each scored attribute that is clear."""
   phrases = load_phrases()
   return [
     (phrases.attributes[name], level, far)
     for name, (level, far) in levels_of(description).items()
-    if level != "middle" and phrases.attributes[name]["high"].held_out
+    if level != "middle"
+    and phrases.attributes[name]["high"].held_out
+    and (among is None or name in among)
   ]
 
 

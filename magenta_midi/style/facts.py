@@ -91,17 +91,21 @@ def read_facts(folder: Path, names: Sequence[str]) -> tuple[PieceFacts, ...]:
   Args:
     folder: Of MIDI files. A list `FOLDER.csv` beside it (columns `path`,
       `title`, `composer` and `tags`, all but the first optional) says more
-      than file names do.
+      than file names do; a prepared folder has it inside, as `pieces.csv`.
     names: Paths of the files below the folder.
 
   Returns:
     Facts in the order of `names`.
   """
   folder = Path(folder)
-  listing = folder.with_name(folder.name + ".csv")
+  listing = folder / "pieces.csv"
+  if not listing.is_file():
+    listing = folder.with_name(folder.name + ".csv")
   rows: dict[str, dict[str, str]] = {}
   if listing.is_file():
-    with open(listing, newline="", encoding="utf-8") as file:
+    with open(
+      listing, newline="", encoding="utf-8", errors="surrogateescape"
+    ) as file:
       rows = {row.get("path") or "": row for row in csv.DictReader(file)}
   found = []
   for name in names:

@@ -21,13 +21,13 @@ def style_model_named(
 
   Args:
     name: One of STYLE_MODELS: the entry `model` of the checkpoint's `style`;
-      None: the one for checkpoints trained without style.
+      None: the embedded one, for checkpoints trained without style.
     levels: Tokens that the checkpoint reads, its entry `levels`; None: all.
 
   Raises:
     ValueError: There is no such model, or it has not so many levels.
   """
-  name = DescriptorStyle.name if name is None else name
+  name = MidiCoCa.name if name is None else name
   if name == MusicCoCa.name:
     return MusicCoCa(LEVELS if levels is None else levels)
   if name not in STYLE_MODELS:

@@ -220,13 +220,15 @@ class TextTower(nnx.Module):
     Args:
       vectors: float32 `[b, s, v]`.
       known: `[b, s]` True where the vector is the word's.
-      grams: int32 `[b, s, g]`.
+      grams: int32 `[b, s, g]`; read where there is no vector. Beside one they
+        say what is alike in spelling, and drown what is alike in meaning.
       mask: `[b, s]` True where there is a word.
       deep: float32 `[b]` 0 where only the words' mean meaning is to count,
         which training asks for at random; None: 1.
     """
-    pieces = jnp.where((grams > 0)[..., None], self.gram_embedder(grams), 0.0)
-    count = jnp.sum(grams > 0, axis=-1, keepdims=True)
+    read = (grams > 0) & ~known[..., None]
+    pieces = jnp.where(read[..., None], self.gram_embedder(grams), 0.0)
+    count = jnp.sum(read, axis=-1, keepdims=True)
     pieces = jnp.sum(pieces, axis=-2) / jnp.sqrt(jnp.maximum(count, 1))
     words = jnp.where(known[..., None], self.word_projection(vectors), 0.0)
     x = words + pieces + 0.3 * sinusoid(mask.shape[1], self.config.width)[None]

@@ -6,25 +6,25 @@ not left out, since what does not fill a batch waits for the next pool.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.corpus import Corpus
-from magenta_midi.train.partners import SOLO, draw_partners
+from magenta_midi.train.crops import Crops, join_crops, take_crops
+from magenta_midi.train.partners import SOLO
+from magenta_midi.train.pools import Pools
 from magenta_midi.train.style_rows import StyleRows
 from magenta_midi.train.windows import (
   EXAMPLE_DTYPE,
   Augmentation,
   Batch,
-  cut_examples,
-  draw_examples,
-  frame_counts,
+  pad_sides,
 )
 
-__all__ = ["BUCKETS", "BatchStream", "bucket_of"]
+__all__ = ["BUCKETS", "BatchStream", "Cut", "bucket_of"]
 
 # (context frames, decoder positions) of each shape that is compiled, by codec.
 _NOTE_BUCKETS = (
@@ -44,7 +44,6 @@ BUCKETS = {
   # A note or pedal change makes about four tokens.
   "event": tuple((4 * c, 4 * t) for c, t in _NOTE_BUCKETS),
 }
-POOL = 1024
 
 
 def bucket_of(
@@ -55,9 +54,21 @@ def bucket_of(
   return np.select(fits, range(len(fits)), len(fits))
 
 
+class Cut(NamedTuple):
+  """A batch, and what is counted of it over all hosts."""
+
+  batch: Batch
+  examples: int
+  capped: int  # of these, more frames than positions
+
+
 @dataclasses.dataclass
 class BatchStream:
   """An endless stream of batches; `state` and `restore` make it resumable.
+
+  Hosts that share a run draw the same batches, and each is given its block of
+  their rows, filled up with rows that predict nothing; sizes and state are
+  the same on all.
 
   Attributes:
     codec: Gives codes and vocabulary.
@@ -71,6 +82,9 @@ class BatchStream:
     seed: Of all draws.
     partners: Share of each mode of `partners.MODES`.
     style: Says what batches tell of style; None: nothing.
+    shard_index: Which of the hosts this is.
+    shard_count: How many share the examples.
+    open_pools: Gives the pools from a number on, cut; None: cut here.
   """
 
   codec: Codec
@@ -85,23 +99,45 @@ class BatchStream:
     default_factory=lambda: dict(SOLO)
   )
   style: StyleRows | None = None
+  shard_index: int = 0
+  shard_count: int = 1
+  open_pools: Callable[[int], Iterator[Crops]] | None = None
 
   def __post_init__(self) -> None:
     """Starts at the first pool."""
+    if not 0 <= self.shard_index < self.shard_count:
+      raise ValueError(
+        "shard_index must be in 0..shard_count - 1, got"
+        f" {self.shard_index} of {self.shard_count}."
+      )
     self.buckets = BUCKETS[self.codec.name]
+    self.pools = Pools(
+      codec=self.codec,
+      corpora=self.corpora,
+      shares=self.shares,
+      augmentation=self.augmentation,
+      target_steps=self.target_steps,
+      context_steps=self.context_steps,
+      seed=self.seed,
+      partners=self.partners,
+      style=self.style,
+    )
     self._pool = 0
-    self._waiting = [np.zeros(0, EXAMPLE_DTYPE) for _ in self.buckets]
-    self._ready: list[tuple[int, np.ndarray]] = []
+    self._opened: Iterator[Crops] | None = None
+    none = self.pools.cut(np.zeros(0, EXAMPLE_DTYPE))
+    self._waiting = [none for _ in self.buckets]
+    self._ready: list[tuple[int, Crops]] = []
     self.cut = 0  # examples given out
     self.capped = 0  # of these, more frames than positions
 
   def state(self) -> dict[str, Any]:
     """Everything that decides the batches to come."""
-    waiting = np.concatenate(self._waiting + [e for _, e in self._ready])
+    parts = self._waiting + [crops for _, crops in self._ready]
+    waiting = np.concatenate([part.examples for part in parts])
     return dict(
       pool=self._pool,
-      counts=[len(examples) for examples in self._waiting],
-      ready=[[bucket, len(examples)] for bucket, examples in self._ready],
+      counts=[len(crops.examples) for crops in self._waiting],
+      ready=[[bucket, len(crops.examples)] for bucket, crops in self._ready],
       examples=np.frombuffer(waiting.tobytes(), np.uint8),
     )
 
@@ -119,9 +155,14 @@ class BatchStream:
         " partner. Give --out a new folder and --init-from this run's"
         " checkpoint."
       )
-    examples = np.frombuffer(found, EXAMPLE_DTYPE)
-    parts = np.split(examples, np.cumsum(sizes)[:-1])
+    crops = self.pools.cut(np.frombuffer(found, EXAMPLE_DTYPE))
+    ends = np.cumsum(sizes).tolist()
+    parts = [
+      take_crops(crops, slice(end - size, end))
+      for size, end in zip(sizes, ends, strict=True)
+    ]
     self._pool = state["pool"]
+    self._opened = None
     self._waiting = parts[: len(self.buckets)]
     self._ready = [
       (bucket, part)
@@ -131,39 +172,32 @@ class BatchStream:
     ]
 
   def batch_size(self, bucket: int) -> int:
-    """Examples in a batch of a bucket."""
+    """Examples in a batch of a bucket, of all hosts together."""
     # A decoder frame, its levels included, costs about as much as a context
     # frame and a half.
     context, target = self.buckets[bucket]
     return max(1, round(self.frames_per_batch / (context + 1.5 * target)))
 
   def _fill(self) -> None:
-    rng = np.random.default_rng((self.seed, self._pool))
+    if self._opened is None:
+      self._opened = (self.open_pools or self.pools.since)(self._pool)
+    crops = next(self._opened)
+    _, rng = self.pools.draw(self._pool)
     self._pool += 1
-    pool = draw_examples(
-      rng,
-      self.corpora,
-      self.shares,
-      POOL,
-      self.augmentation,
-      self.context_steps,
-    )
-    # Draws of their own: solo examples do not hang on the partners.
-    draw_partners(
-      np.random.default_rng((self.seed, self._pool, 1)),
-      self.corpora,
-      pool,
-      self.partners,
-    )
-    counts = frame_counts(self.codec, self.corpora, pool, self.target_steps)
-    bucket = bucket_of(*counts, self.buckets)
+    bucket = bucket_of(*crops.frame_counts(), self.buckets)
     for index in range(len(self.buckets)):
-      waiting = np.concatenate([self._waiting[index], pool[bucket == index]])
-      size = self.batch_size(index)
-      while len(waiting) >= size:
-        self._ready.append((index, waiting[:size]))
-        waiting = waiting[size:]
-      self._waiting[index] = waiting
+      waiting = self._waiting[index]
+      if crops.style is not None and len(waiting.examples):
+        # What was restored has none yet.
+        waiting = self.pools.styled(waiting)
+      waiting = join_crops([waiting, take_crops(crops, bucket == index)])
+      size, count = self.batch_size(index), len(waiting.examples)
+      for start in range(0, count - size + 1, size):
+        batch = take_crops(waiting, slice(start, start + size))
+        self._ready.append((index, batch))
+      self._waiting[index] = take_crops(
+        waiting, slice(count - count % size, count)
+      )
     order = rng.permutation(len(self._ready))
     self._ready = [self._ready[i] for i in order]
 
@@ -174,20 +208,44 @@ class BatchStream:
 
   def next(self) -> Batch:
     """The next batch."""
+    cut = self.next_cut()
+    self.cut += cut.examples
+    self.capped += cut.capped
+    return cut.batch
+
+  def next_cut(self) -> Cut:
+    """The next batch, not yet counted."""
     while not self._ready:
       self._fill()
-    bucket, examples = self._ready.pop()
+    bucket, crops = self._ready.pop()
     context_frames, target_frames = self.buckets[bucket]
-    batch, capped = cut_examples(
+    count = len(crops.examples)
+    capped = np.count_nonzero(crops.frame_counts()[1] >= target_frames)
+    rows = -(-count // self.shard_count)
+    first = self.shard_index * rows
+    own = self.pools.styled(take_crops(crops, slice(first, first + rows)))
+    batch, _ = pad_sides(
       self.codec,
-      self.corpora,
-      examples,
+      own.context,
+      own.after,
+      own.examples["delay_ms"].astype(np.int32),
       context_frames=context_frames,
       target_frames=target_frames,
-      target_steps=self.target_steps,
     )
-    if self.style is not None:
-      batch = batch._replace(style=self.style.drawn(self.corpora, examples))
-    self.cut += len(examples)
-    self.capped += int(capped.sum())
+    batch = batch._replace(style=own.style)
+    return Cut(_with_rows(batch, rows), count, int(capped))
+
+
+def _with_rows(batch: Batch, rows: int) -> Batch:
+  """The batch, filled up with rows that predict nothing."""
+  missing = rows - len(batch.targets)
+  if not missing:
     return batch
+  return Batch(
+    *(
+      None
+      if array is None
+      else np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+      for array in batch
+    )
+  )

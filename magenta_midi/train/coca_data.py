@@ -35,14 +35,14 @@ MOST_FRAMES = 256
 # A window of less music says little of a style.
 _LEAST_NOTES = 6
 # Of the words that the table of vectors knows, so many are read by their
-# letters alone, and of so many the letters are left out.
-_NO_VECTOR, _NO_LETTERS = 0.1, 0.8
+# letters.
+_NO_VECTOR = 0.1
 # Of the texts, so many count by the mean of their words' vectors alone: what a
 # word is near to, the towers' depth forgets.
 _SHALLOW = 0.3
-# Added to vectors whose entries are about 1: words near a known one mean
-# about the same.
-_NOISE = 0.4
+# Most that is added to vectors whose entries are about 1: words near a known
+# one mean about the same.
+_NOISE = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -285,14 +285,9 @@ class CocaStream:
     """Texts as the tower reads them in training."""
     inputs = self.words.inputs(texts, width=TEXT_WIDTH)
     known = inputs.known & (rng.uniform(size=inputs.known.shape) > _NO_VECTOR)
-    letters = ~known | (rng.uniform(size=known.shape) > _NO_LETTERS)
     noise = rng.standard_normal(inputs.vectors.shape, np.float32)
-    return TextInputs(
-      inputs.vectors + np.float32(_NOISE) * noise,
-      known,
-      np.where(letters[..., None], inputs.grams, 0),
-      inputs.mask,
-    )
+    noise *= rng.uniform(0, _NOISE, (len(texts), 1, 1)).astype(np.float32)
+    return inputs._replace(vectors=inputs.vectors + noise, known=known)
 
   def bank(self) -> list[Window]:
     """Windows for the text tower alone, the same every time."""

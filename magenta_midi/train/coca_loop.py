@@ -63,7 +63,8 @@ class CocaConfig:
   """Settings of one run."""
 
   # Length of the run in minutes of training, and after these of the text tower
-  # alone, beside music that stays.
+  # alone, beside music that stays. With 0 of the first, an earlier model's text
+  # tower is gone on with and its tokens stay what they are.
   minutes: float = 40.0
   text_minutes: float = 8.0
   # The same in steps, in place of minutes: repeatable.
@@ -301,8 +302,10 @@ def train_coca(
 
   def fraction() -> float:
     if config.steps is not None:
-      return trainer.step / config.steps[0]
-    return trainer.minutes / config.minutes
+      done, length = trainer.step, config.steps[0]
+    else:
+      done, length = trainer.minutes, config.minutes
+    return done / length if length else 1.0
 
   while fraction() < 1.0:
     recent.append(trainer.train_step(fraction()))
@@ -326,7 +329,10 @@ def train_coca(
       trainer.save(out / STATE)
       return None
   trainer.save(out / STATE)
-  return finished(trainer, held_out, out, on_progress)
+  quantiser = None
+  if earlier is not None and not trainer.step:
+    quantiser = MidiCoCa.load(earlier).quantiser
+  return finished(trainer, held_out, out, on_progress, quantiser)
 
 
 def train_text(
@@ -399,20 +405,22 @@ def finished(
   held_out: Sequence[Window],
   out: Path,
   on_progress: Callable[[dict[str, Any]], None],
+  quantiser: Quantiser | None = None,
 ) -> MidiCoCa:
-  """The text tower alone, then the quantiser; writes the style model."""
+  """The text tower alone, then a quantiser; writes the style model."""
   windows = trainer.stream.bank()
   music = embed_windows(trainer.style_model(), windows)
   train_text(trainer, windows, music, on_progress)
   model = trainer.style_model()
-  rng = np.random.default_rng(trainer.config.seed)
-  texts = [caption(w.facts, w.description, rng) for w in windows]
-  said = [
-    model.embed_texts(texts[i : i + 64], width=20)
-    for i in range(0, len(texts), 64)
-  ]
-  vectors = np.concatenate([music, *said])
-  quantiser = Quantiser.fit(vectors, seed=trainer.config.seed)
+  if quantiser is None:
+    rng = np.random.default_rng(trainer.config.seed)
+    texts = [caption(w.facts, w.description, rng) for w in windows]
+    said = [
+      model.embed_texts(texts[i : i + 64], width=20)
+      for i in range(0, len(texts), 64)
+    ]
+    vectors = np.concatenate([music, *said])
+    quantiser = Quantiser.fit(vectors, seed=trainer.config.seed)
   held = embed_windows(model, held_out)
   model = trainer.style_model(
     quantiser,

@@ -9,7 +9,13 @@ from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.train.windows import Batch
 from magenta_midi.typing import Float
 
-__all__ = ["BatchNats", "batch_nats", "level_nats", "level_logits"]
+__all__ = [
+  "BatchNats",
+  "batch_nats",
+  "level_logits",
+  "level_nats",
+  "training_loss",
+]
 
 
 class BatchNats(NamedTuple):
@@ -50,13 +56,42 @@ def level_nats(
 
 def batch_nats(model: Depthformer, batch: Batch) -> BatchNats:
   """Sums the nats of a batch by level."""
-  sums = []
+  return training_loss(model, batch)[1]
+
+
+def training_loss(
+  model: Depthformer,
+  batch: Batch,
+  *,
+  z_loss: float = 0.0,
+  label_smoothing: float = 0.0,
+) -> tuple[Float[jax.Array, ""], BatchNats]:
+  """What training minimises, summed over a batch, and the plain nats in it.
+
+  Args:
+    model: In training mode.
+    batch: As `cut_examples` makes it.
+    z_loss: Weight of each level's squared log normaliser.
+    label_smoothing: Share of a target spread evenly over its level's codes.
+
+  Returns:
+    The sum, and the nats that are reported: neither term is in them.
+  """
+  nats, extra = [], []
   for level, logits in enumerate(level_logits(model, batch)):
-    nats = level_nats(
-      logits,
-      batch.targets[..., level],
-      batch.weights[..., level],
-      model.config.columns[level][0],
+    weights = batch.weights[..., level]
+    found = level_nats(
+      logits, batch.targets[..., level], weights, model.config.columns[level][0]
     )
-    sums.append(jnp.sum(nats))
-  return BatchNats(jnp.stack(sums), jnp.sum(batch.weights[..., 0]))
+    nats.append(jnp.sum(found))
+    if z_loss or label_smoothing:
+      log_z = jax.nn.logsumexp(logits, axis=-1)
+      # What a target spread over all codes costs, beyond the true one.
+      spread = log_z - jnp.mean(logits, axis=-1) - found
+      terms = z_loss * jnp.square(log_z) + label_smoothing * spread
+      extra.append(jnp.sum(jnp.where(weights, terms, 0.0)))
+  sums = jnp.stack(nats)
+  loss = jnp.sum(sums)
+  if extra:
+    loss = loss + jnp.sum(jnp.stack(extra))
+  return loss, BatchNats(sums, jnp.sum(batch.weights[..., 0]))

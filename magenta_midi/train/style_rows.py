@@ -2,8 +2,9 @@
 
 Half of the time the style is that of the example's own music to come, half of
 the time that of a caption of it, and now and then it is masked; each control
-is given half of the time. All draws follow from the example itself and a
-seed, so that a resumed run repeats them.
+is given half of the time. Where the music departs from its context, either all
+controls tell of it, or the style alone. All draws follow from the example
+itself and a seed, so that a resumed run repeats them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from magenta_midi.midi.description import describe
 from magenta_midi.model.depthformer import Frames
-from magenta_midi.style.captions import caption
+from magenta_midi.style.captions import caption, statement
 from magenta_midi.style.controls import (
   CONTROL_BUCKETS,
   CONTROL_ROWS,
@@ -32,6 +33,7 @@ from magenta_midi.style.registry import style_model_named
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.departures import TOLD_BY
 from magenta_midi.train.style_windows import StyleWindows, style_windows
 from magenta_midi.typing import Bool, Int, Shaped
 
@@ -144,9 +146,21 @@ class StyleRows:
       np.random.default_rng((self.seed, zlib.crc32(example.tobytes())))
       for example in examples
     ]
-    chance = np.array([rng.random(3 + len(CONTROLS)) for rng in random])
-    given = (chance[:, 0] >= MASKED) & (windows.notes() >= LEAST_NOTES)
+    chance = np.array([rng.random(4 + len(CONTROLS)) for rng in random])
+    departs = examples["departure"] > 0
+    enough = windows.notes() >= LEAST_NOTES
+    by_controls = departs & (~enough | (chance[:, -1] < 0.5))
+    by_style = departs & ~by_controls
+    masked = chance[:, 0] < np.where(by_controls, 0.5, MASKED)
+    given = (by_style | ~masked) & enough
     captioned = given & (chance[:, 1] < CAPTIONED)
+    captions = {
+      row: self._caption(windows, row, examples[row], random[row], corpora)
+      for row in np.flatnonzero(captioned).tolist()
+    }
+    # What departs and cannot be put in words is heard.
+    heard = [r for r, text in captions.items() if text is None and by_style[r]]
+    captioned[heard] = False
     rows = np.concatenate(
       [
         self._of_music(windows, given & ~captioned),
@@ -155,13 +169,15 @@ class StyleRows:
       ],
       axis=1,
     )
-    rows[:, self.model.levels :][chance[:, 3:] < CONTROL_DROPPED] = MASK_TOKEN
     at = np.flatnonzero(captioned).tolist()
-    captions = [
-      self._caption(windows, row, examples[row], random[row], corpora)
-      for row in at
-    ]
-    rows[at, : self.model.levels] = self._of_texts(captions)
+    texts = [captions[row] for row in at]
+    styles, controls = np.split(rows, [self.model.levels], axis=1)
+    styles[at] = self._of_texts(texts)
+    # A style model may not know a word.
+    by_style &= styles.any(axis=1)
+    dropped = chance[:, 3:-1] < CONTROL_DROPPED
+    dropped = np.where(departs[:, None], by_style[:, None], dropped)
+    controls[dropped] = MASK_TOKEN
     return rows
 
   def given(
@@ -247,9 +263,12 @@ class StyleRows:
     else:
       facts = self.facts[corpus][piece]
     try:
-      return caption(facts, describe(windows.score(row)), rng)
+      description = describe(windows.score(row))
     except ValueError:
       return None
+    if example["departure"]:
+      return statement(description, rng, TOLD_BY[example["departure"]])
+    return caption(facts, description, rng)
 
 
 def _chunks(

@@ -16,7 +16,16 @@ import numpy as np
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note import PEDAL_DOWN
 from magenta_midi.tokens.vocabulary import PAD
-from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.corpus import EVENT_DTYPE, Corpus
+from magenta_midi.train.departures import (
+  DEPARTURE_FIELDS,
+  leaves_out,
+  moved_keys,
+  moved_time,
+  moved_velocity,
+  pedal_lifted,
+  source_until_ms,
+)
 from magenta_midi.train.partners import PARTNER_FIELDS, part_ids, split_piece
 from magenta_midi.train.sides import Events, Side, both_sides
 from magenta_midi.typing import Bool, Int, Shaped
@@ -28,9 +37,11 @@ __all__ = [
   "Batch",
   "context_frames_of",
   "cut_examples",
+  "cut_sides",
   "draw_examples",
   "frame_counts",
   "gather",
+  "pad_sides",
 ]
 
 EXAMPLE_DTYPE = np.dtype(
@@ -44,6 +55,7 @@ EXAMPLE_DTYPE = np.dtype(
     ("velocity_shift", "f4"),
     ("context_steps", "i4"),  # how far back the context reaches, 10 ms
     *PARTNER_FIELDS,
+    *DEPARTURE_FIELDS,
   ]
 )
 
@@ -61,6 +73,9 @@ class Augmentation:
   velocity_shift: tuple[float, float] = (-8.0, 8.0)
   # Share of examples with a context cut to 0-10 s: phrases are short.
   short_context: float = 0.15
+  # Share of the examples of a run with style whose music departs from its
+  # context, as style and controls tell (`train.departures`).
+  departures: float = 0.45
 
 
 NO_AUGMENTATION = Augmentation(
@@ -69,6 +84,7 @@ NO_AUGMENTATION = Augmentation(
   velocity_gain=(1.0, 1.0),
   velocity_shift=(0.0, 0.0),
   short_context=0.0,
+  departures=0.0,
 )
 
 
@@ -146,7 +162,8 @@ def gather(
     tempo = float(example["tempo"])
     now = float(example["now_ms"])
     low[row] = np.searchsorted(time, (now - reach) * tempo)
-    high[row] = np.searchsorted(time, (now + after_steps * step_ms) * tempo)
+    until = source_until_ms(example, now + after_steps * step_ms)
+    high[row] = np.searchsorted(time, until * tempo)
     # The grid rounds half up: a step begins half a step early.
     start = now - (example["context_steps"] + 0.5) * step_ms
     first = np.searchsorted(time, start * tempo - 1e-3)
@@ -166,8 +183,8 @@ def gather(
     )
     rows.append(events)
     parts.append(part)
-  width = max(1, max(len(row) for row in rows))
-  padded = np.zeros((count, width), corpora[0].events.dtype)
+  width = max((len(row) for row in rows), default=0) or 1
+  padded = np.zeros((count, width), EVENT_DTYPE)
   valid = np.zeros((count, width), bool)
   players = np.zeros((count, width), np.int32)
   for index, (row, part) in enumerate(zip(rows, parts, strict=True)):
@@ -175,22 +192,32 @@ def gather(
     players[index, : len(row)] = part
     valid[index, : len(row)] = True
   tempo = examples["tempo"].astype(np.float64)[:, None]
-  offset = padded["time_ms"] / tempo - examples["now_ms"][:, None]
+  time_ms, duration, changed = moved_time(
+    examples,
+    padded["time_ms"] / tempo,
+    padded["duration_ms"] / tempo,
+    step_ms / 2,
+  )
+  offset = time_ms - examples["now_ms"][:, None]
   step = np.floor(offset / step_ms + 0.5).astype(np.int32)
   is_note = padded["key"] < PEDAL_DOWN
-  key = padded["key"] + np.where(is_note, examples["transpose"][:, None], 0)
+  valid &= ~leaves_out(
+    examples, padded["key"], padded["upper"], changed, players
+  )
+  pedal &= ~pedal_lifted(examples)[:, None]
+  key = moved_keys(examples, padded["key"], changed, players)
+  key = key + np.where(is_note, examples["transpose"][:, None], 0)
   # A key pushed off the keyboard comes back an octave further in.
   key = np.where(is_note & (key < 0), key + 12, key)
   key = np.where(is_note & (key > 127), key - 12, key)
-  velocity = np.clip(
+  velocity = (
     padded["velocity"] * examples["velocity_gain"][:, None]
-    + examples["velocity_shift"][:, None],
-    1,
-    127,
-  ).astype(np.int32)
+    + examples["velocity_shift"][:, None]
+  )
+  velocity = moved_velocity(examples, velocity, changed, players)
+  velocity = np.clip(velocity, 1, 127).astype(np.int32)
   valid &= step < after_steps
   longest_ms = codec.config.longest_steps * step_ms
-  duration = padded["duration_ms"] / tempo
   # Notes after now too, however short.
   ends_after = np.floor((offset + duration) / step_ms + 0.5) > 0
   unfinished = is_note & (ends_after | (step >= 0))
@@ -200,13 +227,23 @@ def gather(
   )
 
 
-def _sides(
+def cut_sides(
   codec: Codec,
   corpora: list[Corpus],
-  examples: np.ndarray,
+  examples: Shaped[np.ndarray, " n"],
   target_steps: int,
-  partner: bool,
+  *,
+  partner: bool = True,
 ) -> tuple[Side, Side]:
+  """The frames of each example, not yet padded: the context, and after *now*.
+
+  Args:
+    codec: Gives codes.
+    corpora: What `examples` index.
+    examples: `EXAMPLE_DTYPE`.
+    target_steps: Length of the targets, 10 ms steps.
+    partner: False leaves the partner's events out.
+  """
   longest = codec.config.longest_steps
   events = gather(codec, examples, corpora, longest, target_steps)
   if not partner:
@@ -236,7 +273,9 @@ def frame_counts(
   partner: bool = True,
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
   """Context frames and frames after *now* of each example."""
-  context, after = _sides(codec, corpora, examples, target_steps, partner)
+  context, after = cut_sides(
+    codec, corpora, examples, target_steps, partner=partner
+  )
   count = len(examples)
   return (
     np.bincount(context.row, minlength=count),
@@ -289,10 +328,43 @@ def cut_examples(
   Returns:
     The batch, and which examples were capped.
   """
-  context, after = _sides(codec, corpora, examples, target_steps, partner)
-  count, levels = len(examples), codec.vocabulary.levels
+  context, after = cut_sides(
+    codec, corpora, examples, target_steps, partner=partner
+  )
+  return pad_sides(
+    codec,
+    context,
+    after,
+    examples["delay_ms"].astype(np.int32),
+    context_frames=context_frames,
+    target_frames=target_frames,
+  )
+
+
+def pad_sides(
+  codec: Codec,
+  context: Side,
+  after: Side,
+  delay_ms: Int[np.ndarray, " b"],
+  *,
+  context_frames: int,
+  target_frames: int,
+) -> tuple[Batch, Bool[np.ndarray, " b"]]:
+  """Makes a padded batch of what `cut_sides` gave.
+
+  Args:
+    codec: Gives the vocabulary.
+    context: The frames before each *now*.
+    after: The frames after it.
+    delay_ms: How late each example's partner is known, ms.
+    context_frames: As for `cut_examples`.
+    target_frames: The same.
+
+  Returns:
+    The batch, and which examples were capped.
+  """
+  count, levels = len(delay_ms), codec.vocabulary.levels
   vocabulary = codec.vocabulary
-  delay_ms = examples["delay_ms"].astype(np.int32)
 
   context_ids, context_time, context_part = context_frames_of(
     codec, context, delay_ms, context_frames

@@ -56,16 +56,21 @@ def test_saving_replaces_and_leaves_nothing_behind(tmp_path, model):
   ]
 
 
-@pytest.mark.parametrize("at", ["weights", "between", "config"])
-def test_an_interrupted_write_leaves_no_config_of_others(
-  tmp_path, model, monkeypatch, at
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("at", ["weights", "between", "config", "last"])
+def test_an_interrupted_write_leaves_a_whole_checkpoint(
+  tmp_path, model, monkeypatch, at, killed
 ):
   save_checkpoint(tmp_path, model, codec={"name": "note"})
+  if killed:  # nothing tidies up after SIGKILL
+    monkeypatch.setattr(Path, "unlink", lambda *args, **kwargs: None)
   before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
   replace = os.replace
 
   def interrupted(source, target):
-    if at == "between" or Path(target).name == "config.json":
+    name = Path(target).name
+    stops = dict(config="config.json", last="weights.safetensors")
+    if at == "between" or name == stops[at]:
       raise KeyboardInterrupt
     replace(source, target)
 
@@ -80,10 +85,21 @@ def test_an_interrupted_write_leaves_no_config_of_others(
   with pytest.raises(KeyboardInterrupt):
     save_checkpoint(tmp_path, model, codec={"name": "note"}, storage="float32")
   after = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-  if at == "weights":
+  if not killed and at != "last":
     assert after == before
-  else:
-    assert after.keys() == {"weights.safetensors"}
+  monkeypatch.undo()
+  loaded, facts = load_checkpoint(tmp_path)
+  assert facts["storage"] == ("float32" if at == "last" else "bfloat16")
+  expected = flat_parameters(model)
+  for name, array in flat_parameters(loaded).items():
+    tolerance = 0 if at == "last" else 2**-8
+    np.testing.assert_allclose(array, expected[name], rtol=tolerance)
+  # The next one leaves nothing behind, whatever was left.
+  save_checkpoint(tmp_path, model, codec={"name": "note"})
+  assert sorted(p.name for p in tmp_path.iterdir()) == [
+    "config.json",
+    "weights.safetensors",
+  ]
 
 
 def test_faults_are_named(tmp_path, model):

@@ -14,8 +14,8 @@ import pytest
 from magenta_midi.audio.piano import synthesise
 from magenta_midi.audio.wav import write_wav
 from magenta_midi.midi import Score
-from magenta_midi.model.weights_file import CheckpointError
-from magenta_midi.style import MASK_TOKEN, DescriptorStyle, StyleModel
+from magenta_midi.style import MASK_TOKEN, StyleModel
+from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.music_coca import CODES, LEVELS, WEIGHTS, MusicCoCa
 from magenta_midi.style.registry import STYLE_MODELS, style_model_named
 from magenta_midi.style.waveform import Waveform
@@ -82,13 +82,8 @@ def test_levels_are_refused(levels):
 
 def test_registry():
   for name in STYLE_MODELS:
-    try:
-      assert style_model_named(name).name == name
-    except CheckpointError as error:
-      # Weights that do not come along: one line says how to get them.
-      assert name == "midicoca"
-      assert "tools/train_midicoca.py" in str(error)
-  assert isinstance(style_model_named(), DescriptorStyle)
+    assert style_model_named(name).name == name
+  assert isinstance(style_model_named(), MidiCoCa)
   assert style_model_named("musiccoca", levels=6).levels == 6
   with pytest.raises(ValueError, match=r"one of midicoca, .*got 'mulan'"):
     style_model_named("mulan")

@@ -160,3 +160,23 @@ def test_a_perfect_match_is_the_least_loss(count, captions, seed):
 
 def test_facts_of_a_name():
   assert "waltz" in piece_facts("Grande valse brillante", "", "").forms
+
+
+def test_a_text_tower_goes_on_alone(stream, tmp_path):
+  rng = np.random.default_rng(2)
+  windows = draw_windows(
+    rng, stream.codec, stream.corpora, [1.0], [stream.facts[0]], 8
+  )
+  first = train_coca(config(3, 1), stream, windows, tmp_path / "first")
+  earlier = tmp_path / "first" / "midicoca"
+  again = train_coca(
+    config(0, 30), stream, windows, tmp_path / "second", earlier=earlier
+  )
+  assert first is not None and again is not None
+  # Music and tokens stay as they were; texts move.
+  music, same = embed_windows(first, windows), embed_windows(again, windows)
+  np.testing.assert_allclose(music, same, atol=2e-2)
+  stored = MidiCoCa.load(earlier)
+  np.testing.assert_array_equal(stored.quantiser.codes, again.quantiser.codes)
+  texts = [model.embed_texts(["slow"]) for model in (first, again)]
+  assert np.abs(texts[0] - texts[1]).max() > 1e-3

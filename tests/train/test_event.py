@@ -40,6 +40,7 @@ def test_a_tiny_model_learns_a_scale_and_plays_on(tmp_path, monkeypatch):
     target_s=2.0,
     augmentation=NO_AUGMENTATION,
     held_out_windows=8,
+    sample_s=0.0,
     storage="float32",
   )
   evaluation = train(

@@ -23,6 +23,7 @@ from magenta_midi.train.loop import (
   model_config,
   train,
 )
+from magenta_midi.train.run_store import RunStore
 from magenta_midi.train.windows import Augmentation
 
 CODEC = NoteCodec()
@@ -54,6 +55,7 @@ def config(**changes):
     held_out_windows=8,
     learning_rate=3e-3,
     storage="float32",
+    sample_s=0.0,
   )
   return TrainConfig(**(values | changes))
 
@@ -75,11 +77,13 @@ def test_a_killed_run_continues_exactly(
   broken = Trainer(settings, CODEC, [corpus], [1.0])
   for _ in range(3):
     broken.train_step(broken.step / 6)
-  broken.save(tmp_path / "state.safetensors", minutes=0.0)
-  # What comes after the save is lost, as when the process is killed.
-  broken.train_step(0.5)
+  with RunStore(tmp_path / "state") as store:
+    broken.save(store)
+    # What comes after the save is lost, as when the process is killed.
+    broken.train_step(0.5)
   resumed = Trainer(settings, CODEC, [corpus], [1.0])
-  resumed.restore(tmp_path / "state.safetensors")
+  with RunStore(tmp_path / "state") as store:
+    resumed.restore(store)
   assert resumed.step == 3
   while resumed.step < 6:
     resumed.train_step(resumed.step / 6)
@@ -108,9 +112,10 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, corpus):
   before = (out / "checkpoint" / "weights.safetensors").read_bytes()
   assert {p.name for p in out.iterdir()} == {
     "run.json",
-    "state.safetensors",
+    "state",
     "log.jsonl",
     "loss.png",
+    "tensorboard",
     "checkpoint",
   }
   train(config(steps=2), CODEC, [corpus], [1.0], corpus, out)
@@ -123,11 +128,12 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, corpus):
 
 
 def test_a_state_of_another_model_is_refused(tmp_path, corpus):
-  state = tmp_path / "state.safetensors"
-  Trainer(config(), CODEC, [corpus], [1.0]).save(state)
   wider = config(model=dict(mlp_dim=128))
-  with pytest.raises(CheckpointError, match="another model's"):
-    Trainer(wider, CODEC, [corpus], [1.0]).restore(state)
+  with RunStore(tmp_path / "state") as store:
+    Trainer(config(), CODEC, [corpus], [1.0]).save(store)
+    store.wait()
+    with pytest.raises(CheckpointError, match=r"\[32, 64\], expected \[32"):
+      Trainer(wider, CODEC, [corpus], [1.0]).restore(store)
 
 
 @pytest.mark.slow

@@ -224,6 +224,7 @@ def test_a_run_continued_remembers_its_start(tmp_path):
     preset="tiny",
     steps=3,
     frames_per_batch=400,
+    sample_s=0.0,
     init_from=str(tmp_path / "audio"),
   )
   out = tmp_path / "run"

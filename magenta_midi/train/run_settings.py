@@ -1,0 +1,362 @@
+"""A run's settings, and what is refused before anything is read or written.
+
+Gin, the command line and Python fill the same `TrainConfig`; `run.json` holds
+it, so that a run is continued only with the settings it was begun with.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jax
+
+from magenta_midi.model.checkpoint import Storage, StoredCheckpoint
+from magenta_midi.model.config import DepthformerConfig, preset
+from magenta_midi.style.facts import PieceFacts
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.vocabulary import RESERVED
+from magenta_midi.train.partners import PARTS, SOLO, check_shares
+from magenta_midi.train.sharding import AXES
+from magenta_midi.train.style_rows import StyleRows, load_style
+from magenta_midi.train.warm_start import check_widths
+from magenta_midi.train.windows import Augmentation
+
+__all__ = [
+  "LEARNING_RATES",
+  "RUN",
+  "STATE",
+  "TrainConfig",
+  "check_init_from",
+  "check_settings",
+  "has_state",
+  "model_config",
+  "settings_json",
+  "style_rows",
+]
+
+# A run's settings, and what it continues from.
+RUN = "run.json"
+STATE = "state"
+# What earlier versions continued from.
+OLD_STATE = "state.safetensors"
+# Of a setting that is not there; None is a value.
+_UNSET = object()
+
+Optimizer = Literal["adam_relative", "adamw", "adafactor", "muon"]
+Schedule = Literal["cosine", "constant", "linear", "rsqrt"]
+
+# Peaks where none is given. Adafactor's is the top of the original's
+# 0.5 / sqrt(max(step, 1000)); the relative ones move each array in proportion
+# to its size, so they are larger than AdamW's.
+LEARNING_RATES = dict(
+  adam_relative=0.015, adamw=1e-3, adafactor=0.5 / 1000**0.5, muon=2e-3
+)
+# May be changed when a run is continued: where it runs and how it is watched,
+# not what it computes.
+_FREE = frozenset(
+  {
+    "mesh",
+    "source",
+    "workers",
+    "save_every_min",
+    "save_every_steps",
+    "sample_s",
+  }
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+  """Settings of one run. Of `steps` and `minutes`, one is given."""
+
+  preset: str = "small"
+  # Overrides of the preset's fields.
+  model: dict[str, Any] = dataclasses.field(default_factory=dict)
+  # Length of the run in optimizer steps: repeatable to the bit.
+  steps: int | None = None
+  # Length of the run in minutes of training: the schedule follows the clock.
+  minutes: float | None = None
+  # How gradients become steps; `optimizers` says what each is.
+  optimizer: Optimizer = "adam_relative"
+  # Peak of the learning rate; 0: the optimizer's own (`LEARNING_RATES`).
+  # Those of adam_relative and adafactor are relative to the root mean square
+  # of each array.
+  learning_rate: float = 0.0
+  # After a linear warm-up: cosine and linear end at 2 % of the peak; rsqrt
+  # falls with the root of the step and knows no end; constant stays.
+  schedule: Schedule = "cosine"
+  warmup_steps: int = 200
+  # Not for adafactor, which is the original's.
+  weight_decay: float = 0.01
+  adam_b2: float = 0.98
+  # Largest global norm of a gradient; not for adafactor, which clips updates.
+  clip: float = 1.0
+  # Pulls each level's log normaliser to 0; the original's is 1e-4.
+  z_loss: float = 0.0
+  # Share of each target that is spread over its level's codes.
+  label_smoothing: float = 0.0
+  # Of the weights' moving average, which is then what is evaluated and
+  # written; 0: none.
+  ema_decay: float = 0.0
+  # Batches whose gradients make one step.
+  accumulate: int = 1
+  # Recomputes the layers' activations in the backward pass: slower, smaller.
+  remat: bool = False
+  # Of the activations; None: bfloat16 on accelerators, float32 on the CPU.
+  dtype: Literal["float32", "bfloat16"] | None = None
+  # Devices along each axis of `sharding.AXES`; {}: one device.
+  mesh: dict[str, int] = dataclasses.field(default_factory=dict)
+  # Work of a batch, in context frames: about 27 examples.
+  frames_per_batch: int = 4096
+  # What cuts the examples, and with how many processes of its own; 0: in the
+  # training process.
+  source: str = "grain"
+  workers: int = 0
+  # Music predicted for each encoded context, s. 2 s are played at a time.
+  target_s: float = 4.0
+  context_s: float = 10.0
+  augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+  seed: int = 0
+  # Held-out windows scored on the way, and how often: in minutes or, where
+  # given, in steps, which a run repeats.
+  held_out_windows: int = 384
+  evaluate_every_min: float = 10.0
+  evaluate_every_steps: int | None = None
+  # Evaluations without a gain after which the run ends, with the best weights
+  # as its checkpoint; 0: never.
+  early_stopping: int = 0
+  save_every_min: float = 4.0
+  save_every_steps: int | None = None
+  # Keeps, beside the newest state, that of the best evaluation.
+  keep_best: bool = True
+  # Music played after each evaluation, into `samples/`, s; 0: none.
+  sample_s: float = 8.0
+  # How the checkpoint's weights are stored.
+  storage: Storage = "bfloat16"
+  # Checkpoint whose blocks a new run starts from; None: drawn weights.
+  init_from: str | None = None
+  # Share of examples by how they are split into two players.
+  partners: dict[str, float] = dataclasses.field(
+    default_factory=lambda: dict(SOLO)
+  )
+  # Style model whose tokens, and the controls, the model is told: descriptors,
+  # midicoca or a MidiCoCa's folder; None: no style.
+  style: str | None = None
+
+  def __post_init__(self) -> None:
+    """Refuses what cannot run."""
+    if (self.steps is None) == (self.minutes is None):
+      raise ValueError("give either steps or minutes, not both and not none.")
+    length = self.steps if self.minutes is None else self.minutes
+    if length is not None and length <= 0:
+      raise ValueError(f"the run's length must be positive, got {length}.")
+    _check_one_of("optimizer", self.optimizer, get_args(Optimizer))
+    _check_one_of("schedule", self.schedule, get_args(Schedule))
+    _check_one_of("source", self.source, ("grain", "numpy"))
+    _check_one_of("dtype", self.dtype, ("float32", "bfloat16", None))
+    if self.learning_rate < 0:
+      raise ValueError(
+        f"learning_rate must be positive, got {self.learning_rate}."
+      )
+    if self.learning_rate == 0:
+      rate = LEARNING_RATES[self.optimizer]
+      object.__setattr__(self, "learning_rate", rate)
+    for name, stop in (("ema_decay", 1), ("label_smoothing", 1)):
+      if not 0 <= getattr(self, name) < stop:
+        raise ValueError(
+          f"{name} must be in [0, {stop}), got {getattr(self, name)}."
+        )
+    least = dict(
+      accumulate=1,
+      early_stopping=0,
+      evaluate_every_steps=1,
+      sample_s=0,
+      save_every_steps=1,
+      workers=0,
+      z_loss=0,
+    )
+    for name, bound in least.items():
+      value = getattr(self, name)
+      if value is not None and value < bound:
+        raise ValueError(f"{name} must be at least {bound}, got {value}.")
+    if self.early_stopping and not self.keep_best:
+      raise ValueError("early_stopping needs keep_best: it ends at the best.")
+    for axis, size in self.mesh.items():
+      _check_one_of("a mesh's axis", axis, AXES)
+      if size < 1:
+        raise ValueError(f"mesh axis {axis} must be at least 1, got {size}.")
+    check_shares(self.partners)
+
+  @property
+  def duet(self) -> bool:
+    """Whether any example has a partner."""
+    return any(self.partners[mode] for mode in self.partners.keys() - SOLO)
+
+
+def _check_one_of(name: str, value: Any, choices: tuple) -> None:
+  if value not in choices:
+    known = ", ".join(str(choice) for choice in choices)
+    raise ValueError(f"{name} must be one of {known}, got {value!r}.")
+
+
+def style_rows(
+  config: TrainConfig, facts: Sequence[Sequence[PieceFacts]] | None = None
+) -> StyleRows | None:
+  """What a run's batches tell of style; None: nothing.
+
+  Args:
+    config: The run's.
+    facts: What is known of each piece of each corpus; None: its name only.
+
+  Raises:
+    ValueError: There is no such style model; OSError if it cannot be read.
+  """
+  if config.style is None:
+    return None
+  return StyleRows(load_style(config.style), facts, seed=config.seed)
+
+
+def model_config(
+  config: TrainConfig, codec: Codec, style: StyleRows | None = None
+) -> DepthformerConfig:
+  """The model of a run: bfloat16 on accelerators, float32 on the CPU.
+
+  Args:
+    config: The run's.
+    codec: The run's.
+    style: The run's `style_rows`.
+
+  Raises:
+    ValueError: The preset or one of its fields is unknown, or codec or model
+      know no partner and the run has one.
+  """
+  values: dict[str, Any] = dict(
+    dtype="float32" if jax.default_backend() == "cpu" else "bfloat16"
+  )
+  if config.dtype is not None:
+    values["dtype"] = config.dtype
+  if config.duet:
+    values["parts"] = PARTS
+    if codec.name != "note":
+      raise ValueError(
+        f"the codec {codec.name!r} knows no partner: train it with --partners"
+        " solo:1, or --codec note."
+      )
+  if style is not None:
+    values["style_slots"] = style.slots
+    values["style_vocab_size"] = style.table_rows
+    values["style_shift"] = True
+  shape = preset(
+    config.preset,
+    level_sizes=tuple(codec.vocabulary.level_sizes),
+    reserved=RESERVED,
+    **{**values, **config.model},
+  )
+  if config.duet and shape.parts < PARTS:
+    raise ValueError(
+      f"a run with partners needs parts of at least {PARTS} (self, and the"
+      f" partner by delay), got {shape.parts}."
+    )
+  return shape
+
+
+def has_state(out: Path) -> bool:
+  """Whether there is a run in `out` that can be continued."""
+  return (out / RUN).is_file() and newest_step(out) is not None
+
+
+def newest_step(out: Path) -> int | None:
+  """Step of the newest whole state; unfinished ones have longer names."""
+  folder = out / STATE
+  if not folder.is_dir():
+    return None
+  names = [path.name for path in folder.iterdir()]
+  return max((int(name) for name in names if name.isdecimal()), default=None)
+
+
+def check_init_from(
+  config: TrainConfig,
+  codec: Codec,
+  out: Path,
+  style: StyleRows | None = None,
+) -> None:
+  """Refuses what a new run cannot start from; a continued one needs nothing.
+
+  Raises:
+    ValueError: `init_from` is no checkpoint, or one of other widths.
+  """
+  if config.init_from is not None and not has_state(out):
+    stored = StoredCheckpoint(Path(config.init_from))
+    check_widths(stored, model_config(config, codec, style))
+
+
+def check_settings(config: TrainConfig, codec: Codec, out: Path) -> None:
+  """Refuses to continue a run with other settings.
+
+  Raises:
+    ValueError: `out` holds such a run; names what differs, with both values.
+      Or a run of an earlier version, or one that is further than `steps`.
+  """
+  if (out / OLD_STATE).is_file() and not (out / STATE).is_dir():
+    raise ValueError(
+      f"{out}: its state ({OLD_STATE}) is of an earlier version. Give --out a"
+      f" new folder and --init-from {out / 'checkpoint'}."
+    )
+  step = newest_step(out)
+  if step is None:
+    return
+  if config.steps is not None and config.steps < step:
+    raise ValueError(
+      f"{out}: its state is at step {step}, beyond the {config.steps} steps"
+      " asked for. Give --out a new folder, or the steps it was begun with."
+    )
+  if not (out / RUN).is_file():
+    raise ValueError(
+      f"{out}: holds a state without its settings ({RUN}). Give --out a new"
+      " folder."
+    )
+  found = json.loads((out / RUN).read_text(encoding="utf-8"))
+  # A setting that came later was at its default.
+  defaults = dataclasses.asdict(TrainConfig(steps=1, learning_rate=1.0))
+  changes = _changes(
+    _fixed(json.loads(json.dumps(defaults)) | found),
+    _fixed(json.loads(settings_json(config, codec))),
+  )
+  if changes:
+    raise ValueError(
+      f"{out}: holds a run with other settings ({RUN}):"
+      f" {', '.join(changes)}. Give --out another folder, or the same"
+      " settings to continue."
+    )
+
+
+def settings_json(config: TrainConfig, codec: Codec) -> str:
+  """What `run.json` holds."""
+  return json.dumps(
+    dict(codec=codec.name) | dataclasses.asdict(config), indent=2
+  )
+
+
+def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
+  return {name: v for name, v in settings.items() if name not in _FREE}
+
+
+def _changes(
+  stored: dict[str, Any], given: dict[str, Any], prefix: str = ""
+) -> list[str]:
+  """Each setting that differs, with both values; of groups, what is inside."""
+  changes = []
+  for name in sorted(stored.keys() | given.keys()):
+    values = stored.get(name, _UNSET), given.get(name, _UNSET)
+    if values[0] == values[1]:
+      continue
+    if all(isinstance(value, dict) for value in values):
+      changes += _changes(*values, prefix=f"{prefix}{name}.")
+    else:
+      was, now = (
+        "not set" if value is _UNSET else json.dumps(value) for value in values
+      )
+      changes.append(f"{prefix}{name} was {was}, now {now}")
+  return changes

@@ -1,0 +1,257 @@
+"""A run's states on disk, by Orbax: written in the background, whole or not.
+
+A state is a folder named by its step: the arrays, and `facts`, a JSON object.
+Orbax writes it under another name and renames it when all of it is there, so
+that an end at any moment leaves the state before.
+"""
+
+import base64
+import errno
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from magenta_midi.model.checkpoint import CheckpointError
+
+__all__ = ["RunStore"]
+
+# What Orbax reports where a file cannot be written is no OSError.
+_FULL = {
+  "No space left": errno.ENOSPC,
+  "RESOURCE_EXHAUSTED": errno.ENOSPC,
+  "Disk quota": errno.EDQUOT,
+  "File too large": errno.EFBIG,
+  "Permission denied": errno.EACCES,
+  "Read-only": errno.EROFS,
+}
+
+
+class RunStore:
+  """The newest state of a run and, beside it, that of its best evaluation.
+
+  Args:
+    folder: Made if absent; what an earlier process left unfinished there is
+      removed.
+    keep_best: False keeps the newest only.
+  """
+
+  def __init__(self, folder: Path, *, keep_best: bool = True):
+    self.folder = folder
+    # It remarks on every state that comes without a metric.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    managers = ocp.checkpoint_managers
+    keep: list[Any] = [managers.LatestN(1)]
+    if keep_best:
+      keep.append(
+        managers.BestN(
+          get_metric_fn=lambda metrics: -metrics["held_out"],
+          n=1,
+          keep_checkpoints_without_metrics=False,
+        )
+      )
+    self._manager = ocp.CheckpointManager(
+      folder.absolute(),
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=managers.AnyPreservationPolicy(keep),
+        best_fn=lambda metrics: metrics["held_out"],
+        best_mode="min",
+        cleanup_tmp_directories=True,
+      ),
+    )
+
+  def __enter__(self) -> "RunStore":
+    """The store; leaving waits for what is being written."""
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    """Waits, and releases what Orbax holds."""
+    try:
+      if kind is None:
+        self.wait()
+    finally:
+      self._close()
+
+  def _close(self) -> None:
+    try:
+      self._manager.close()
+    except Exception as error:
+      # Another error is on its way already, or `wait` told of this one.
+      logging.getLogger(__name__).debug("closing %s: %s", self.folder, error)
+
+  @property
+  def newest(self) -> int | None:
+    """Step of the newest state."""
+    return self._manager.latest_step()
+
+  @property
+  def best(self) -> int | None:
+    """Step of the state with the lowest held-out nats."""
+    return self._manager.best_step()
+
+  def save(
+    self,
+    step: int,
+    arrays: dict[str, jax.Array],
+    facts: dict[str, Any],
+    *,
+    held_out: float | None = None,
+  ) -> None:
+    """Begins to write a state; one that is there already stays.
+
+    Args:
+      step: Its name.
+      arrays: May be donated to a compiled function once this returns.
+      facts: JSON values, and NumPy arrays in them.
+      held_out: Nats a note, by which the best is told; None: not evaluated.
+
+    Raises:
+      OSError: This state, or the one before, cannot be written.
+    """
+    if step in self._manager.all_steps():
+      return
+    if jax.default_backend() == "cpu":
+      # There Orbax would go on reading buffers that the next step reuses.
+      arrays = {name: jnp.copy(array) for name, array in arrays.items()}
+    # Of the arrays, for a message in words when they are another model's.
+    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    try:
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          arrays=ocp.args.StandardSave(arrays),
+          facts=ocp.args.JsonSave(_to_json(dict(facts, shapes=shapes))),
+        ),
+        metrics=None if held_out is None else dict(held_out=held_out),
+      )
+    except Exception as error:
+      raise self._explained(error) from error
+
+  def wait(self) -> None:
+    """Waits until all that was handed over is written.
+
+    Raises:
+      OSError: It cannot be; the newest whole state is still there.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      raise self._explained(error) from error
+
+  def restore(
+    self, like: dict[str, jax.Array], step: int | None = None
+  ) -> tuple[int, dict[str, jax.Array], dict[str, Any]]:
+    """Reads a state.
+
+    Args:
+      like: Arrays of the same names and shapes; each comes back where its
+        like lies, on whatever devices it was when it was saved.
+      step: Which state; None: the newest.
+
+    Returns:
+      Its step, arrays and facts.
+
+    Raises:
+      CheckpointError: There is none, it is damaged, or of another model.
+    """
+    step = self.newest if step is None else step
+    if step is None:
+      raise CheckpointError(f"{self.folder}: no state there.")
+    where = self.folder / str(step)
+    try:
+      found = self._manager.restore(
+        step, args=ocp.args.Composite(facts=ocp.args.JsonRestore())
+      )
+      facts = _from_json(found["facts"])
+      _check_shapes(where, facts.pop("shapes"), like)
+      wanted = {
+        name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+        for name, x in like.items()
+      }
+      restored = self._manager.restore(
+        step,
+        args=ocp.args.Composite(arrays=ocp.args.StandardRestore(wanted)),
+      )
+    except CheckpointError:
+      raise
+    except Exception as error:
+      reason = " ".join(str(error).split())
+      raise CheckpointError(
+        f"{where}: damaged, cannot be read: {reason[:200]}. Remove that"
+        " folder to continue from an older state, or give --out a new one."
+      ) from error
+    return step, dict(restored["arrays"]), facts
+
+  def _explained(self, error: Exception) -> Exception:
+    """The same as an OSError that says what stays, where it is one."""
+    if isinstance(error, OSError) and error.errno is not None:
+      number: int | None = error.errno
+    else:
+      text = str(error)
+      number = next((n for part, n in _FULL.items() if part in text), None)
+    if number is None:
+      return error
+    reason = {errno.ENOSPC: "no space left", errno.EACCES: "not permitted"}
+    left = self.folder.is_dir() and any(
+      path.name.isdecimal() for path in self.folder.iterdir()
+    )
+    remedy = (
+      "the state before it is whole: make room, and the same command continues"
+      if left
+      else "make room, and give the same command again"
+    )
+    words = reason.get(number, errno.errorcode[number])
+    return OSError(
+      number, f"a state cannot be written ({words}); {remedy}", str(self.folder)
+    )
+
+
+def _check_shapes(
+  where: Path, saved: dict[str, list[int]], like: dict[str, jax.Array]
+) -> None:
+  expected = {name: list(array.shape) for name, array in like.items()}
+  for name in sorted(saved.keys() | expected.keys()):
+    if saved.get(name) != expected.get(name):
+      raise CheckpointError(
+        f"{where}: {name} is {saved.get(name, 'missing')}, expected"
+        f" {expected.get(name, 'none')}: the state is another model's or"
+        " optimizer's. Give --out a new folder."
+      )
+
+
+def _to_json(value: Any) -> Any:
+  """JSON values, with arrays as objects of `dtype`, `shape` and `base64`."""
+  if isinstance(value, np.ndarray):
+    return dict(
+      dtype=value.dtype.str,
+      shape=list(value.shape),
+      base64=base64.b64encode(np.ascontiguousarray(value).tobytes()).decode(),
+    )
+  if isinstance(value, np.generic):
+    return value.item()
+  if isinstance(value, dict):
+    return {name: _to_json(item) for name, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_to_json(item) for item in value]
+  return value
+
+
+def _from_json(value: Any) -> Any:
+  if isinstance(value, dict):
+    if value.keys() == {"dtype", "shape", "base64"}:
+      data = base64.b64decode(value["base64"])
+      return np.frombuffer(data, value["dtype"]).reshape(value["shape"])
+    return {name: _from_json(item) for name, item in value.items()}
+  if isinstance(value, list):
+    return [_from_json(item) for item in value]
+  return value

@@ -1,0 +1,89 @@
+"""Where a run's batches come from."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.train.batches import BatchStream
+from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.run_settings import TrainConfig
+from magenta_midi.train.style_rows import StyleRows
+from magenta_midi.train.windows import Batch
+
+__all__ = ["BatchSource", "make_source"]
+
+
+@runtime_checkable
+class BatchSource(Protocol):
+  """Where batches come from; resumable to the example."""
+
+  # Examples given out, and how many of them had more frames than positions.
+  cut: int
+  capped: int
+
+  def next(self) -> Batch:
+    """The next batch."""
+    ...
+
+  def state(self) -> dict[str, Any]:
+    """Everything that decides the batches to come: JSON and NumPy arrays."""
+    ...
+
+  def restore(self, state: dict[str, Any]) -> None:
+    """Continues where `state` was taken."""
+    ...
+
+
+def make_source(
+  config: TrainConfig,
+  codec: Codec,
+  corpora: list[Corpus],
+  shares: list[float],
+  style: StyleRows | None = None,
+  *,
+  shard_index: int = 0,
+  shard_count: int = 1,
+) -> BatchSource:
+  """A run's source of batches, at its first batch.
+
+  Args:
+    config: The run's; `source` and `workers` say who cuts the batches, which
+      are the same for all.
+    codec: The run's.
+    corpora: What to train on.
+    shares: Share of examples from each corpus.
+    style: The run's `style_rows`.
+    shard_index: Which of the hosts this is.
+    shard_count: How many hosts share each batch.
+
+  Raises:
+    ValueError: There is no such source, or targets are longer than the codec
+      reaches.
+  """
+  step_ms = codec.config.step_ms
+  target_steps = round(config.target_s * 1000 / step_ms)
+  if target_steps > codec.config.horizon_steps:
+    raise ValueError(
+      f"target_s must be at most {codec.config.horizon_s} s (the codec's"
+      f" horizon), got {config.target_s}."
+    )
+  stream = BatchStream(
+    codec=codec,
+    corpora=corpora,
+    shares=shares,
+    augmentation=config.augmentation,
+    frames_per_batch=config.frames_per_batch,
+    target_steps=target_steps,
+    context_steps=round(config.context_s * 1000 / step_ms),
+    seed=config.seed,
+    partners=config.partners,
+    style=style,
+    shard_index=shard_index,
+    shard_count=shard_count,
+  )
+  if config.source == "numpy":
+    return stream
+  from magenta_midi.train.grain_source import GrainSource
+
+  return GrainSource(stream, workers=config.workers)

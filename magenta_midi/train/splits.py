@@ -1,0 +1,87 @@
+"""Which pieces are held out: by a list beside a folder, or by their music."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from magenta_midi.typing import Shaped
+
+__all__ = ["listed_rows", "listed_splits", "music_hash", "split_by_music"]
+
+# One piece in so many is held out where no list says which.
+_HELD_OUT = 20
+
+# What makes music: the other fields follow from these, but for `melody`,
+# which is a track's name.
+_MUSIC = (
+  ("time_ms", "<i4"),
+  ("duration_ms", "<i4"),
+  ("key", "<i2"),
+  ("velocity", "<i2"),
+)
+
+
+def listed_rows(folder: Path) -> dict[str, dict[str, str]]:
+  """The rows of the list `FOLDER.csv` beside a folder, by path.
+
+  Raises:
+    ValueError: It has no column `path`, or is no text.
+  """
+  listing = folder.with_name(folder.name + ".csv")
+  if not listing.is_file():
+    return {}
+  try:
+    with open(
+      listing, newline="", encoding="utf-8", errors="surrogateescape"
+    ) as file:
+      reader = csv.DictReader(file)
+      if "path" not in (reader.fieldnames or ()):
+        raise ValueError(
+          f"{listing}: expected columns path and split, got"
+          f" {', '.join(reader.fieldnames or ()) or 'an empty file'}."
+        )
+      return {row["path"]: row for row in reader}
+  except csv.Error as error:
+    raise ValueError(f"{listing}: not a list of files ({error}).") from None
+
+
+def listed_splits(folder: Path) -> dict[str, str] | None:
+  """Splits by path, as the list beside a folder has them.
+
+  Returns:
+    None without a list, or without a column `split` in it: then
+    `split_by_music` decides.
+
+  Raises:
+    ValueError: The list cannot be understood.
+  """
+  rows = listed_rows(folder)
+  if not any("split" in row for row in rows.values()):
+    return None
+  return {path: row.get("split") or "none" for path, row in rows.items()}
+
+
+def music_hash(events: Shaped[np.ndarray, " n"]) -> str:
+  """A name of what is played, in hexadecimal digits.
+
+  Files that differ only in titles, track names or in how they are written down
+  have the same.
+
+  Args:
+    events: A piece, as `pack_piece` gives it.
+  """
+  digest = hashlib.sha256()
+  for field, kind in _MUSIC:
+    digest.update(events[field].astype(kind).tobytes())
+  return digest.hexdigest()
+
+
+def split_by_music(digest: str) -> str:
+  """`valid` for 1 piece in 20, else `train`; copies of a piece agree.
+
+  Args:
+    digest: The piece's `music_hash`.
+  """
+  return "valid" if int(digest[:8], 16) % _HELD_OUT == 0 else "train"

@@ -1,0 +1,290 @@
+"""Model, optimizer and data of one run; knows nothing of the clock.
+
+A step's random numbers follow from the seed and its number, so that the state
+of a run is its arrays, its step and its place in the data.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from magenta_midi.model.checkpoint import StoredCheckpoint
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.model.dropout import seed_dropout
+from magenta_midi.style.model import MASK_TOKEN
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.event import EventCodec
+from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.losses import training_loss
+from magenta_midi.train.optimizers import learning_rate, make_optimizer
+from magenta_midi.train.run_settings import (
+  TrainConfig,
+  model_config,
+  style_rows,
+)
+from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.sharding import (
+  make_mesh,
+  on_one_device,
+  path_name,
+  place_batch,
+  shardings,
+)
+from magenta_midi.train.sources import BatchSource, make_source
+from magenta_midi.train.style_rows import StyleRows
+from magenta_midi.train.style_table import style_table
+from magenta_midi.train.warm_start import WarmStart, warm_start
+from magenta_midi.train.windows import Batch
+
+__all__ = ["BatchSource", "Trainer"]
+
+
+class _Learned(NamedTuple):
+  """The arrays that a step changes."""
+
+  params: Any
+  optimizer: Any
+  ema: Any  # None without
+
+
+class _Gradients(NamedTuple):
+  """Sums over the batches of one step."""
+
+  grads: Any
+  nats: jax.Array  # [l]
+  frames: jax.Array  # ()
+
+
+class Trainer:
+  """Model, optimizer and data of one run.
+
+  Attributes:
+    model: Its parameters lag behind; `current_model` brings them up.
+    stream: Gives the batches.
+    step: Optimizer steps done.
+    notes: Notes predicted so far in this process.
+  """
+
+  def __init__(
+    self,
+    config: TrainConfig,
+    codec: Codec,
+    corpora: list[Corpus],
+    shares: list[float],
+    style: StyleRows | None = None,
+  ):
+    self.config = config
+    self.codec = codec
+    self.style = style_rows(config) if style is None else style
+    self.mesh = make_mesh(config.mesh)
+    shape = model_config(config, codec, self.style)
+    self.model = Depthformer(shape, rngs=nnx.Rngs(config.seed))
+    if self.style is not None:
+      table = self.model.style_embedder.embedding
+      rows = style_table(self.style.model, shape.embed_dim, config.seed)
+      table[...] = table[...].at[MASK_TOKEN + 1 :].set(rows)
+    self.model.train()
+    self.stream = make_source(config, codec, corpora, shares, self.style)
+    self.step = 0
+    self.notes = 0
+    self._key = jax.random.key(config.seed)
+    self._graph, params, self._rest = nnx.split(self.model, nnx.Param, ...)
+    self._optimizer = make_optimizer(config)
+    self._learned = self._place(params)
+    self._compile()
+
+  @property
+  def params(self) -> Any:
+    """The parameters, not their average."""
+    return self._learned.params
+
+  def _place(self, params: Any) -> _Learned:
+    """The state before the first step, on its devices."""
+    begun = _Learned(
+      params,
+      self._optimizer.init(params),
+      jax.tree.map(jnp.copy, params) if self.config.ema_decay else None,
+    )
+    if self.mesh is None:
+      return begun
+    return jax.device_put(begun, shardings(begun, params, self.mesh))
+
+  def _compile(self) -> None:
+    config, graph, rest = self.config, self._graph, self._rest
+    has_dropout = self.model.config.dropout_rate > 0
+    optimizer = self._optimizer
+
+    def sums(params: Any, batch: Batch, key: jax.Array) -> tuple:
+      model = nnx.merge(graph, params, rest)
+      model.remat = config.remat
+      if has_dropout:
+        seed_dropout(model, key)
+      return training_loss(
+        model,
+        batch,
+        z_loss=config.z_loss,
+        label_smoothing=config.label_smoothing,
+      )
+
+    def mean(params: Any, batch: Batch, key: jax.Array) -> tuple:
+      loss, (nats, frames) = sums(params, batch, key)
+      return loss / frames, nats / frames
+
+    def move(
+      learned: _Learned, grads: Any, step: jax.Array, rate: jax.Array
+    ) -> _Learned:
+      params, state, ema = learned
+      updates, state = optimizer.update(grads, state, params)
+      params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+      if ema is not None:
+        # Early on it looks back less far: the first weights are drawn.
+        decay = jnp.minimum(config.ema_decay, (1 + step) / (10 + step))
+        ema = jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), ema, params)
+      return _Learned(params, state, ema)
+
+    def update(
+      learned: _Learned,
+      batch: Batch,
+      key: jax.Array,
+      step: jax.Array,
+      rate: jax.Array,
+    ) -> tuple:
+      grads, nats = jax.grad(mean, has_aux=True)(learned.params, batch, key)
+      return move(learned, grads, step, rate), nats
+
+    def add(
+      total: _Gradients, params: Any, batch: Batch, key: jax.Array
+    ) -> _Gradients:
+      grads, (nats, frames) = jax.grad(sums, has_aux=True)(params, batch, key)
+      return jax.tree.map(jnp.add, total, _Gradients(grads, nats, frames))
+
+    def update_by(
+      learned: _Learned, total: _Gradients, step: jax.Array, rate: jax.Array
+    ) -> tuple:
+      grads = jax.tree.map(lambda g: g / total.frames, total.grads)
+      return move(learned, grads, step, rate), total.nats / total.frames
+
+    where: Any = None
+    if self.mesh is not None:
+      # What a step returns lies where it lay.
+      where = (jax.tree.map(lambda x: x.sharding, self._learned), None)
+    self._update = jax.jit(update, donate_argnums=0, out_shardings=where)
+    self._add = jax.jit(add, donate_argnums=0)
+    self._update_by = jax.jit(update_by, donate_argnums=0, out_shardings=where)
+
+  def start_from(self, stored: StoredCheckpoint) -> WarmStart:
+    """Takes a checkpoint's weights where they fit, before the first step."""
+    entry = None if self.style is None else self.style.entry
+    taken = warm_start(self.model, stored, self.codec, entry)
+    self._learned = self._place(nnx.state(self.model, nnx.Param))
+    return taken
+
+  def train_step(self, fraction: float) -> jax.Array:
+    """One step; returns nats an event by level (not yet awaited)."""
+    rate = jnp.float32(learning_rate(self.config, self.step, fraction))
+    key = jax.random.fold_in(self._key, self.step)
+    step = jnp.int32(self.step)
+    if self.config.accumulate == 1:
+      self._learned, nats = self._update(
+        self._learned, self._batch(), key, step, rate
+      )
+    else:
+      total = self._nothing()
+      for index in range(self.config.accumulate):
+        total = self._add(
+          total, self.params, self._batch(), jax.random.fold_in(key, index)
+        )
+      self._learned, nats = self._update_by(self._learned, total, step, rate)
+    self.step += 1
+    return nats
+
+  def _nothing(self) -> _Gradients:
+    zeros = jax.tree.map(jnp.zeros_like, self.params)
+    levels = self.codec.vocabulary.levels
+    return _Gradients(zeros, jnp.zeros(levels), jnp.int32(0))
+
+  def _batch(self) -> Batch:
+    batch = self.stream.next()
+    self.notes += _notes(batch, self.codec)
+    return place_batch(batch, self.mesh)
+
+  def current_model(self) -> Depthformer:
+    """The model with the weights of this moment, for evaluation.
+
+    They are the moving average where the run keeps one.
+    """
+    learned = self._learned
+    weights = learned.params if learned.ema is None else learned.ema
+    nnx.update(self.model, on_one_device(weights, self.mesh))
+    self.model.eval()
+    return self.model
+
+  def save(
+    self, store: RunStore, *, held_out: float | None = None, **facts: Any
+  ) -> None:
+    """Hands everything that a resumed run needs to the store.
+
+    Args:
+      store: Writes it on while training goes on.
+      held_out: Nats a note at this step, if they were evaluated.
+      **facts: JSON values to find again.
+    """
+    data = dict(
+      **self.stream.state(), cut=self.stream.cut, capped=self.stream.capped
+    )
+    store.save(
+      self.step,
+      self._named(),
+      dict(facts, data=data, seed=self.config.seed),
+      held_out=held_out,
+    )
+
+  def restore(self, store: RunStore, step: int | None = None) -> dict[str, Any]:
+    """Continues from a saved state, whatever mesh it was saved on.
+
+    Args:
+      store: Holds it.
+      step: Which; None: the newest.
+
+    Returns:
+      The facts saved with it.
+
+    Raises:
+      CheckpointError: There is none, or it is of another model or optimizer.
+    """
+    step, arrays, facts = store.restore(self._named(), step)
+    treedef = jax.tree.structure(self._learned)
+    self._learned = jax.tree.unflatten(
+      treedef, [arrays[name] for name in self._named()]
+    )
+    self.step = step
+    data = dict(facts.pop("data"))
+    cut, capped = data.pop("cut"), data.pop("capped")
+    self.stream.restore(data)
+    self.stream.cut, self.stream.capped = cut, capped
+    return facts
+
+  def close(self) -> None:
+    """Ends the threads and processes that cut batches ahead, if there are."""
+    close = getattr(self.stream, "close", None)
+    if close is not None:
+      close()
+
+  def _named(self) -> dict[str, jax.Array]:
+    """Every array that a step changes, in the order of the tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(self._learned)
+    return {path_name(path): leaf for path, leaf in leaves}
+
+
+def _notes(batch: Batch, codec: Codec) -> int:
+  """How many notes a batch predicts."""
+  if isinstance(codec, EventCodec):
+    first = codec.vocabulary.level_slice(0).start
+    code = batch.targets[..., 0] - first
+    is_note = (code >= codec.config.note_on) & (code < codec.config.note_off)
+    return int(np.count_nonzero(batch.weights[..., 0] & is_note))
+  # Of pedal events and END no duration is predicted.
+  return int(np.count_nonzero(batch.weights[..., -1]))

@@ -1,0 +1,160 @@
+"""What a run says of itself: `log.jsonl`, TensorBoard's events, a picture.
+
+The log is the run's record, one JSON object a line; a continued run takes out
+what it did beyond the state it continues from. TensorBoard shows the same:
+`tensorboard --logdir OUT`.
+"""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from magenta_midi.model.checkpoint import write_atomically
+from magenta_midi.train.evaluate import Evaluation
+from magenta_midi.train.plots import plot_losses
+from magenta_midi.typing import Float
+
+__all__ = ["RunLog"]
+
+LOG = "log.jsonl"
+EVENTS = "tensorboard"
+
+
+class RunLog:
+  """Log, event files and loss curve of one run.
+
+  Args:
+    out: The run's folder.
+    step: At which it begins, or goes on.
+    level_names: Of the codec.
+    writes: False is silent: of many hosts, one writes.
+  """
+
+  def __init__(
+    self,
+    out: Path,
+    step: int,
+    level_names: tuple[str, ...],
+    *,
+    writes: bool = True,
+  ):
+    self.path = out / LOG
+    self.level_names = level_names
+    self._events: Any = None
+    if not writes:
+      return
+    from tensorboardX import SummaryWriter
+
+    _cut_back(self.path, step)
+    self._events = SummaryWriter(
+      str(out / EVENTS),
+      # Of a continued run, TensorBoard drops what came after the state.
+      purge_step=step + 1 if step else None,
+    )
+
+  def __enter__(self) -> "RunLog":
+    """The log; leaving writes what is left."""
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    """Closes the event files."""
+    if self._events is not None:
+      self._events.close()
+
+  def training(
+    self,
+    step: int,
+    minutes: float,
+    levels: Float[np.ndarray, " l"],
+    rate: float,
+    notes_per_s: float,
+  ) -> None:
+    """Notes how training stands.
+
+    Args:
+      step: Steps done.
+      minutes: Of training.
+      levels: Nats an event by level, of the last steps.
+      rate: The learning rate.
+      notes_per_s: Notes predicted a second.
+    """
+    values = [float(x) for x in levels]
+    self._write(
+      step=step,
+      minutes=minutes,
+      nats=float(np.sum(levels)),
+      levels=values,
+      learning_rate=rate,
+      notes_per_s=notes_per_s,
+    )
+    scalars = dict(zip(self.level_names, values, strict=True))
+    self._scalars("train", step, dict(nats=float(np.sum(levels)), **scalars))
+    self._scalars(
+      "run", step, dict(learning_rate=rate, notes_per_s=notes_per_s)
+    )
+
+  def held_out(
+    self,
+    step: int,
+    minutes: float,
+    evaluation: Evaluation,
+    prompted: Evaluation | None = None,
+  ) -> None:
+    """Notes an evaluation, and the same told of style, if it was."""
+    rows = dict(held_out=evaluation.figures())
+    if prompted is not None:
+      rows["held_out_prompted"] = prompted.figures()
+    self._write(step=step, minutes=minutes, **rows)
+    for name, figures in rows.items():
+      scalars = dict(nats_per_note=figures["nats_per_note"])
+      self._scalars(name, step, scalars | figures["levels"])
+
+  def sample(self, step: int, picture: Path) -> None:
+    """Shows a sample's piano roll in TensorBoard."""
+    if self._events is None:
+      return
+    from matplotlib.image import imread
+
+    self._events.add_image(
+      "sample", imread(picture)[..., :3], step, dataformats="HWC"
+    )
+
+  def plot(self, path: Path) -> None:
+    """Draws the loss curve and hands the events to the disk."""
+    if self._events is not None:
+      plot_losses(self.path, path, self.level_names)
+      self._events.flush()
+
+  def _write(self, **facts: Any) -> None:
+    if self._events is None:
+      return
+    with open(self.path, "a", encoding="utf-8") as file:
+      file.write(json.dumps(facts) + "\n")
+
+  def _scalars(self, group: str, step: int, values: dict[str, float]) -> None:
+    if self._events is not None:
+      for name, value in values.items():
+        self._events.add_scalar(f"{group}/{name}", value, step)
+
+
+def _cut_back(path: Path, step: int) -> None:
+  """Leaves out what a killed process logged after its last state."""
+  if not path.is_file():
+    return
+  kept = []
+  for line in path.read_text(encoding="utf-8").splitlines():
+    try:
+      row = json.loads(line)
+    except ValueError:  # cut off in the middle
+      continue
+    if row["step"] <= step:
+      kept.append(line + "\n")
+  write_atomically(path, "".join(kept))

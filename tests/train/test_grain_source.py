@@ -1,0 +1,176 @@
+"""The grain source gives the batches of a BatchStream, whoever cuts them."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from magenta_midi.midi.score import Score
+from magenta_midi.style.registry import style_model_named
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.train.batches import BatchStream
+from magenta_midi.train.corpus import pack_scores
+from magenta_midi.train.grain_source import GrainSource
+from magenta_midi.train.run_settings import TrainConfig
+from magenta_midi.train.sources import BatchSource, make_source
+from magenta_midi.train.style_rows import StyleRows
+from magenta_midi.train.windows import Augmentation
+
+CODEC = NoteCodec()
+
+
+@pytest.fixture(scope="module")
+def corpus():
+  rng = np.random.default_rng(0)
+  onset = np.cumsum(rng.exponential(0.2, 400))
+  return pack_scores(
+    [
+      (
+        "piece",
+        Score.from_arrays(
+          onset_s=onset,
+          duration_s=rng.uniform(0.05, 1.0, 400),
+          key=rng.integers(40, 80, 400),
+          velocity=rng.integers(20, 110, 400),
+        ),
+      )
+    ]
+  )
+
+
+def stream(corpus, **changes):
+  return BatchStream(
+    codec=CODEC,
+    corpora=[corpus],
+    shares=[1.0],
+    augmentation=Augmentation(),
+    frames_per_batch=2000,
+    target_steps=400,
+    context_steps=1000,
+    seed=3,
+    partners=dict(solo=0.5, hands=0.3, turns=0.2),
+    **changes,
+  )
+
+
+def equal(a, b):
+  for name, one, other in zip(a._fields, a, b, strict=True):
+    if one is None:
+      assert other is None
+    else:
+      np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+def same_state(a, b):
+  a, b = dict(a), dict(b)
+  np.testing.assert_array_equal(a.pop("examples"), b.pop("examples"))
+  assert a == b
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_the_thread_gives_the_streams_batches(corpus, ahead):
+  plain, source = stream(corpus), GrainSource(stream(corpus), ahead=ahead)
+  same_state(plain.state(), source.state())
+  for _ in range(70):
+    equal(plain.next(), source.next())
+  # What was cut ahead is not counted, and is cut again.
+  same_state(plain.state(), source.state())
+  assert (source.cut, source.capped) == (plain.cut, plain.capped)
+  assert source.cut > 1024
+  resumed = GrainSource(stream(corpus), ahead=ahead)
+  resumed.next()
+  resumed.restore(source.state())
+  other = stream(corpus)
+  other.restore(source.state())
+  for _ in range(30):
+    batch = plain.next()
+    equal(batch, resumed.next())
+    equal(batch, other.next())
+  source.close()
+  resumed.close()
+
+
+@pytest.mark.slow
+def test_processes_give_the_streams_batches(corpus):
+  style = StyleRows(style_model_named("descriptors"), seed=3)
+  plain = stream(corpus, style=style)
+  source = GrainSource(stream(corpus, style=style), workers=2)
+  for _ in range(50):
+    equal(plain.next(), source.next())
+  same_state(plain.state(), source.state())
+  # Continued by another number of them.
+  fewer = GrainSource(stream(corpus, style=style), workers=1)
+  fewer.restore(source.state())
+  source.close()
+  for _ in range(50):
+    equal(plain.next(), fewer.next())
+  same_state(plain.state(), fewer.state())
+  fewer.close()
+
+
+def test_hosts_share_each_example_once(corpus):
+  style = StyleRows(style_model_named("descriptors"), seed=3)
+  whole = stream(corpus, style=style)
+  hosts = [
+    GrainSource(stream(corpus, style=style, shard_index=i, shard_count=3))
+    for i in range(3)
+  ]
+  for _ in range(3):
+    batch = whole.next()
+    blocks = [host.next() for host in hosts]
+    assert len({len(block.targets) for block in blocks}) == 1
+    joined = type(batch)(
+      *(np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    )
+    count = len(batch.targets)
+    equal(batch, type(batch)(*(array[:count] for array in joined)))
+    # What fills the last block up predicts nothing.
+    assert not joined.weights[count:].any()
+    assert not joined.context_ids[count:].any()
+  for host in hosts:
+    same_state(host.state(), whole.state())
+    assert host.cut == whole.cut
+    host.close()
+  with pytest.raises(ValueError, match=r"shard_index must be.*got 2 of 2"):
+    stream(corpus, shard_index=2, shard_count=2)
+
+
+def test_a_source_that_is_dropped_ends_its_thread(corpus):
+  def prefetching():
+    return [t for t in threading.enumerate() if "prefetch" in t.name]
+
+  gc.collect()
+  before = len(prefetching())
+  source = GrainSource(stream(corpus))
+  source.next()
+  assert len(prefetching()) == before + 1
+  del source
+  gc.collect()
+  assert len(prefetching()) == before
+
+
+def test_what_goes_wrong_ahead_is_raised(corpus):
+  def broken(index):
+    raise OSError(f"pool {index} cannot be read")
+
+  source = GrainSource(stream(corpus, open_pools=broken))
+  with pytest.raises(OSError, match="pool 0 cannot be read"):
+    source.next()
+  source.close()
+
+
+def test_a_runs_settings_say_who_cuts(corpus):
+  def source(name):
+    config = TrainConfig(steps=1, source=name, frames_per_batch=500)
+    made = make_source(config, CODEC, [corpus], [1.0])
+    assert isinstance(made, BatchSource)
+    return made
+
+  plain, grain = source("numpy"), source("grain")
+  assert isinstance(plain, BatchStream)
+  assert isinstance(grain, GrainSource)
+  equal(plain.next(), grain.next())
+  grain.close()
+  with pytest.raises(ValueError, match="source must be one of grain, numpy"):
+    TrainConfig(steps=1, source="seqio")

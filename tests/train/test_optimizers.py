@@ -1,0 +1,279 @@
+"""Optimizers and schedules by name, and the terms beside cross entropy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from magenta_midi.midi.score import Score
+from magenta_midi.model.config import preset
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.vocabulary import RESERVED
+from magenta_midi.train import losses
+from magenta_midi.train.batches import BatchStream
+from magenta_midi.train.corpus import pack_scores
+from magenta_midi.train.losses import training_loss
+from magenta_midi.train.optimizers import learning_rate, make_optimizer
+from magenta_midi.train.run_settings import LEARNING_RATES, TrainConfig
+from magenta_midi.train.trainer import Trainer
+from magenta_midi.train.windows import Augmentation, Batch
+
+CODEC = NoteCodec()
+SHAPE = preset(
+  "tiny",
+  level_sizes=tuple(CODEC.vocabulary.level_sizes),
+  reserved=RESERVED,
+  temporal_layers=1,
+)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+  onset = np.arange(0, 40, 0.5)
+  keys = 60 + np.array([0, 4, 7, 4])[np.arange(len(onset)) % 4]
+  score = Score.from_arrays(
+    onset_s=onset,
+    duration_s=np.full(len(onset), 0.2),
+    key=keys,
+    velocity=np.full(len(onset), 66),
+  )
+  return pack_scores([("arpeggio", score)])
+
+
+def config(**changes):
+  values = dict(
+    preset="tiny",
+    model=dict(temporal_layers=1),
+    steps=100,
+    frames_per_batch=300,
+    warmup_steps=2,
+    sample_s=0.0,
+    source="numpy",
+  )
+  return TrainConfig(**(values | changes))
+
+
+def gradients():
+  """Parameters with the names of a model's, and gradients for them."""
+  shapes = dict(
+    token_embedder=dict(embedding=(16, 8)),
+    query=dict(kernel=(8, 12)),
+    logits_dense=dict(kernel=(8, 16)),
+    norm=dict(scale=(8,)),
+  )
+  is_shape = lambda x: isinstance(x, tuple)
+  random = np.random.default_rng(0)
+  draw = lambda shape: jnp.asarray(random.normal(size=shape), jnp.float32)
+  return tuple(jax.tree.map(draw, shapes, is_leaf=is_shape) for _ in range(2))
+
+
+def first_update(**changes):
+  params, grads = gradients()
+  optimizer = make_optimizer(config(weight_decay=0.0, **changes))
+  return jax.jit(optimizer.update)(grads, optimizer.init(params), params)[0]
+
+
+def rms(x):
+  return float(np.sqrt(np.mean(np.square(x))))
+
+
+@pytest.mark.parametrize("name", LEARNING_RATES)
+def test_every_optimizer_goes_downhill(name):
+  updates = jax.tree.leaves(first_update(optimizer=name))
+  for update, grad in zip(
+    updates, jax.tree.leaves(gradients()[1]), strict=True
+  ):
+    # The parameters move against it.
+    assert float(jnp.vdot(update, grad)) > 0
+
+
+def test_the_default_is_relative_adam():
+  updates, params = first_update(), gradients()[0]
+  # Adam's first step is a sign, times the array's size.
+  for name in ("query", "logits_dense"):
+    moved, kernel = updates[name]["kernel"], params[name]["kernel"]
+    assert rms(moved) == pytest.approx(rms(kernel), rel=1e-3)
+
+
+def test_adafactor_is_that_of_the_original():
+  rows, columns = 128, 256
+  params = dict(big=jnp.full((rows, columns), 0.5), small=jnp.zeros((4, 4)))
+  grads = jax.tree.map(
+    lambda p: jax.random.normal(jax.random.key(2), p.shape), params
+  )
+  optimizer = make_optimizer(config(optimizer="adafactor", weight_decay=0.5))
+  state = optimizer.init(params)
+  sizes = {leaf.size for leaf in jax.tree.leaves(state)}
+  # Factored from 128 on, else whole; no momentum.
+  assert {rows, columns, 16} <= sizes and rows * columns not in sizes
+  updates, _ = jax.jit(optimizer.update)(grads, state, params)
+  # Clipped to a root mean square of 1, times the array's, 1e-3 at least.
+  assert rms(updates["big"]) == pytest.approx(0.5, rel=0.01)
+  assert rms(updates["small"]) == pytest.approx(1e-3, rel=0.01)
+
+
+def test_muon_orthogonalises_what_lies_between_embeddings_and_head():
+  updates, grads = first_update(optimizer="muon"), gradients()[1]
+  spread = lambda x: np.linalg.cond(np.asarray(x))
+  assert (
+    spread(updates["query"]["kernel"]) < 2 < spread(grads["query"]["kernel"])
+  )
+  # Adam's first step: all entries move alike.
+  for part, kind in (("logits_dense", "kernel"), ("norm", "scale")):
+    moved = np.abs(np.asarray(updates[part][kind]))
+    assert moved.min() == pytest.approx(moved.max(), rel=1e-2)
+
+
+def test_schedules():
+  def rates(name, steps=1000, **changes):
+    settings = config(
+      schedule=name,
+      steps=steps,
+      warmup_steps=100,
+      learning_rate=1.0,
+      **changes,
+    )
+    return np.array(
+      [learning_rate(settings, s, s / steps) for s in range(steps)]
+    )
+
+  for name in ("cosine", "constant", "linear", "rsqrt"):
+    warm = rates(name)[:100]
+    assert (np.diff(warm) > 0).all() and warm[0] < 0.011
+  assert (rates("constant")[99:] == 1.0).all()
+  assert rates("linear")[500] == pytest.approx(0.51)
+  # The original's: the top of the warm-up at so many steps, 1 / root of step.
+  assert rates("rsqrt")[399] == pytest.approx(0.5)
+
+
+def test_rates_are_the_optimizers_own_unless_given():
+  assert config().learning_rate == 0.015
+  assert config(optimizer="adamw").learning_rate == 1e-3
+  assert config(optimizer="adamw", learning_rate=0.1).learning_rate == 0.1
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (dict(optimizer="sgd"), "optimizer must be one of adam_relative.*'sgd'"),
+    (dict(schedule="step"), "schedule must be one of cosine.*'step'"),
+    (dict(dtype="float16"), "dtype must be one of float32.*'float16'"),
+    (dict(ema_decay=1.0), r"ema_decay must be in \[0, 1\), got 1\.0"),
+    (dict(accumulate=0), "accumulate must be at least 1, got 0"),
+    (dict(mesh=dict(rows=2)), "axis must be one of data, fsdp.*'rows'"),
+    (dict(mesh=dict(data=0)), "mesh axis data must be at least 1, got 0"),
+    (dict(learning_rate=-1.0), "learning_rate must be positive, got -1"),
+    (dict(early_stopping=1, keep_best=False), "needs keep_best"),
+  ],
+)
+def test_settings_that_cannot_be_are_refused(changes, message):
+  # Past the type hints, which only tests check.
+  settings = config()
+  for name, value in changes.items():
+    object.__setattr__(settings, name, value)
+  with pytest.raises(ValueError, match=message):
+    settings.__post_init__()
+
+
+class Fixed:
+  """A source of the same few batches."""
+
+  cut = capped = 0
+
+  def __init__(self, batches):
+    self.batches = batches
+    self.at = 0
+
+  def next(self):
+    batch = self.batches[self.at % len(self.batches)]
+    self.at += 1
+    return batch
+
+  def state(self):
+    return {}
+
+  def restore(self, state):
+    pass
+
+
+def flat(trainer):
+  leaves = jax.tree.leaves(trainer.params)
+  return np.concatenate([np.asarray(x).ravel() for x in leaves])
+
+
+@pytest.mark.slow
+def test_what_saves_memory_changes_nothing_else(corpus):
+  whole = Trainer(config(optimizer="adamw"), CODEC, [corpus], [1.0])
+  batch = whole.stream.next()
+  whole.stream = Fixed([batch])
+  expected = np.asarray(whole.train_step(0.0))
+
+  # Parts of unlike weight: what counts is every frame, not every batch.
+  parts = [
+    Batch(*(None if x is None else x[rows] for x in batch))
+    for rows in (slice(0, 1), slice(1, None))
+  ]
+  settings = config(optimizer="adamw", accumulate=2, remat=True)
+  parted = Trainer(settings, CODEC, [corpus], [1.0])
+  parted.stream = Fixed(parts)
+  found = np.asarray(parted.train_step(0.0))
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  np.testing.assert_allclose(flat(parted), flat(whole), atol=2e-5)
+  assert parted.notes == whole.notes > 0
+
+
+@pytest.mark.slow
+def test_the_average_of_the_weights_is_what_is_written(corpus):
+  averaged = Trainer(config(ema_decay=0.5), CODEC, [corpus], [1.0])
+  averaged.stream = Fixed([averaged.stream.next()])
+  first = flat(averaged)
+  expected = first.copy()
+  for step in range(3):
+    averaged.train_step(0.0)
+    decay = min(0.5, (1 + step) / (10 + step))
+    expected = decay * expected + (1 - decay) * flat(averaged)
+  model = averaged.current_model()
+  leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+  found = np.concatenate([np.asarray(x).ravel() for x in leaves])
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+  assert np.abs(found - flat(averaged)).max() > 1e-4
+
+
+def test_the_terms_beside_cross_entropy(corpus, monkeypatch):
+  model = nnx.eval_shape(lambda: Depthformer(SHAPE, rngs=nnx.Rngs(0)))
+  batch = BatchStream(
+    codec=CODEC,
+    corpora=[corpus],
+    shares=[1.0],
+    augmentation=Augmentation(),
+    frames_per_batch=300,
+    target_steps=400,
+    context_steps=1000,
+    seed=0,
+  ).next()
+  batch = jax.tree.map(jnp.asarray, batch)
+  shape = batch.targets.shape[:2]
+  drawn = [
+    jax.random.normal(jax.random.key(level), (*shape, stop - start))
+    for level, (start, stop) in enumerate(SHAPE.columns)
+  ]
+  monkeypatch.setattr(losses, "level_logits", lambda *_: drawn)
+  plain, nats = training_loss(model, batch)
+  assert float(plain) == float(jnp.sum(nats.nats))
+  # By hand, at every level where it predicts.
+  z = smooth = 0.0
+  for level, logits in enumerate(drawn):
+    log_p = np.asarray(jax.nn.log_softmax(logits))
+    log_z = np.asarray(jax.nn.logsumexp(logits, axis=-1))
+    used = np.asarray(batch.weights[..., level])
+    z += 0.5 * np.square(log_z)[used].sum()
+    smooth += 0.1 * -log_p.mean(-1)[used].sum()
+  for settings, expected in (
+    (dict(z_loss=0.5), float(plain) + z),
+    (dict(label_smoothing=0.1), 0.9 * float(plain) + smooth),
+  ):
+    loss, same = training_loss(model, batch, **settings)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_array_equal(same.nats, nats.nats)

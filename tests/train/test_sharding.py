@@ -1,0 +1,122 @@
+"""Many devices: the same losses; a state restores onto another mesh."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from magenta_midi.model.checkpoint import parameter_shapes
+from magenta_midi.model.config import PRESETS, preset
+from magenta_midi.model.logical_axes import NAMES, logical_axes
+from magenta_midi.train.sharding import RULES, join_hosts, make_mesh, path_name
+
+# Losses of 20 steps on each mesh, in one process with 8 devices; float32 sums
+# come in another order. Then the state of one mesh on others.
+PROGRAM = """
+import json, sys
+from pathlib import Path
+import jax, numpy as np
+from magenta_midi.midi.score import Score
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.train.corpus import pack_scores
+from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.trainer import Trainer
+from magenta_midi.train.loop import TrainConfig
+
+random = np.random.default_rng(0)
+onset = np.arange(0, 60, 0.5)
+corpus = pack_scores([("piece", Score.from_arrays(
+  onset_s=onset, duration_s=np.full(len(onset), 0.2),
+  key=random.integers(50, 70, len(onset)),
+  velocity=np.full(len(onset), 66)))])
+
+def trainer(mesh, **changes):
+  return Trainer(
+    TrainConfig(
+      preset="tiny", steps=20, warmup_steps=5, frames_per_batch=800, mesh=mesh,
+      model=dict(temporal_layers=1), ema_decay=0.9, **changes),
+    NoteCodec(), [corpus], [1.0])
+
+def losses(run, steps):
+  return [np.asarray(run.train_step(run.step / 20)) for _ in range(steps)]
+
+meshes = [{}, {"data": 8}, {"fsdp": 4}, {"model": 2},
+          {"data": 2, "fsdp": 2, "model": 2}]
+found = {}
+runs = {}
+for mesh in meshes:
+  run = trainer(mesh)
+  name = json.dumps(mesh)
+  found[name] = [float(x.sum()) for x in losses(run, 20)]
+  runs[name] = run
+mesh = json.dumps(meshes[-1])
+kernel = runs[mesh].params["encoder_layers"][0]["mlp"]["wi_0"]["kernel"]
+found["spec"] = list(kernel[...].sharding.spec)
+mu = [x for path, x in jax.tree_util.tree_leaves_with_path(
+  runs[mesh]._learned.optimizer) if x.shape == kernel.shape]
+found["moments split"] = all(not x.sharding.is_fully_replicated for x in mu)
+with RunStore(Path(sys.argv[1])) as store:
+  runs[mesh].save(store)
+  store.wait()
+  further = losses(runs[mesh], 3)
+  for other in ({}, {"data": 2, "model": 4}):
+    moved = trainer(other)
+    moved.restore(store)
+    found["after " + json.dumps(other)] = float(
+      np.abs(np.array(losses(moved, 3)) - further).max())
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_eight_devices_learn_what_one_learns(tmp_path):
+  flags = "--xla_force_host_platform_device_count=8"
+  # Quickly compiled; the losses compared are all compiled so.
+  flags += " --xla_backend_optimization_level=0"
+  done = subprocess.run(
+    [sys.executable, "-c", PROGRAM, str(tmp_path / "state")],
+    env=os.environ | dict(JAX_PLATFORMS="cpu", XLA_FLAGS=flags),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = json.loads(done.stdout.splitlines()[-1])
+  one = found.pop("{}")
+  assert one[-1] < one[0] - 1, "it does not learn"
+  assert found.pop("spec") == ["fsdp", "model"]
+  assert found.pop("moments split")
+  moved = {name: found.pop(name) for name in list(found) if "after" in name}
+  assert len(moved) == 2 and max(moved.values()) < 2e-5, moved
+  assert len(found) == 4
+  for mesh, losses in found.items():
+    assert losses == pytest.approx(one, rel=1e-5), mesh
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_parameter_has_named_axes(name):
+  config = preset(name, level_sizes=(401, 130, 32, 64), reserved=6)
+  shapes = parameter_shapes(config)
+  assert shapes
+  for parameter, shape in shapes.items():
+    axes = logical_axes(parameter)
+    assert len(axes) == len(shape), parameter
+    assert set(axes) <= {None, *NAMES}
+  assert set(RULES) == set(NAMES)
+
+
+def test_paths_are_the_names_of_checkpoints():
+  path = (jax.tree_util.GetAttrKey("mu"), *map(jax.tree_util.DictKey, "ab"))
+  assert path_name(path) == "mu.a.b"
+
+
+def test_what_cannot_be_meshed_is_refused(monkeypatch):
+  assert make_mesh({}) is None
+  with pytest.raises(ValueError, match=r"takes 4096 devices, there are \d+"):
+    make_mesh({"data": 4096})
+  monkeypatch.setenv("MAGENTA_MIDI_HOSTS", "host-0")
+  with pytest.raises(ValueError, match=r"ADDRESS:PORT,COUNT,INDEX.*'host-0'"):
+    join_hosts()

@@ -138,3 +138,10 @@ def test_a_checkpoint_whose_style_does_not_fit_is_refused(folder, tmp_path):
   (tmp_path / "config.json").write_text(json.dumps(config))
   with pytest.raises(CheckpointError, match=r"need 9 style slots"):
     MagentaMidi.load(tmp_path)
+
+
+def test_music_from_nothing_begins_at_once():
+  mm = MagentaMidi.load()
+  for seed in range(4):
+    music, _ = mm.generate(2.0, seed=seed)
+    assert len(music) and music.notes["onset_s"][0] <= 0.5, seed

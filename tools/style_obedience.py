@@ -6,7 +6,8 @@ Continues 10 s of held-out pieces by 20 s under two opposite prompts (sparse
 or dense, soft or loud, low or high, slow or fast, major or minor) and under
 two values of each control, from the same context and seed, and measures what
 was played: in how many pairs does it move the right way. The same over
-guidance, with a picture, and for blends of the two prompts.
+guidance, with a picture, and for blends of the two prompts; and whether a
+MIDI example pulls what is played towards it.
 """
 
 import json
@@ -90,6 +91,18 @@ class Runner:
     **controls: float,
   ) -> float:
     """The attribute of one continuation."""
+    music = self.music(seed, guidance=guidance, prompt=prompt, **controls)
+    return measured(name, music)
+
+  def music(
+    self,
+    seed: int,
+    *,
+    guidance: float | None = None,
+    prompt: Any = None,
+    **controls: float,
+  ) -> Score:
+    """One continuation."""
     music, _ = self.mm.generate(
       MUSIC_S,
       context=self.contexts[seed],
@@ -98,7 +111,7 @@ class Runner:
       seed=seed,
       guidance=guidance,
     )
-    return measured(name, music)
+    return music
 
 
 def obeyed(
@@ -138,6 +151,33 @@ def by_control(run: Runner, seeds: int, guidance: float | None) -> dict:
     )
     for name, (low, high) in CONTROLS.items()
   }
+
+
+def by_example(run: Runner, seeds: int) -> dict[str, Any]:
+  """How far attributes lie from another piece's, prompted by it and not."""
+  found: dict[str, list[tuple[float, float]]] = {name: [] for name in PROMPTS}
+  for seed in range(seeds):
+    example = run.contexts[(seed + 1) % len(run.contexts)]
+    prompted, usual = run.music(seed, prompt=example), run.music(seed)
+    for name, distances in found.items():
+      wanted = measured(name, example)
+      distances.append(
+        (
+          abs(measured(name, prompted) - wanted),
+          abs(measured(name, usual) - wanted),
+        )
+      )
+  report = {}
+  for name, distances in found.items():
+    pairs = np.array(distances)
+    pairs = pairs[np.isfinite(pairs).all(axis=1)]
+    report[name] = {
+      "nearer": round(float((pairs[:, 0] < pairs[:, 1]).mean()), 3),
+      "pairs": len(pairs),
+      "distance": round(float(pairs[:, 0].mean()), 3),
+      "distance_unprompted": round(float(pairs[:, 1].mean()), 3),
+    }
+  return report
 
 
 def blends(run: Runner, seeds: int) -> dict[str, Any]:
@@ -215,6 +255,7 @@ def command(
       "guidance": DEFAULT_GUIDANCE,
       "prompts": by_prompt(run, seeds, None),
       "controls": by_control(run, seeds, None),
+      "examples": by_example(run, seeds),
     }
     if curve_seeds:
       curves = {

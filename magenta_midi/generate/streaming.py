@@ -30,6 +30,9 @@ CONTEXT_S = 10.0
 KEEP_S, TRIM_AT_S = 30.0, 60.0
 # Draws of a chunk that repeats what was just played.
 REDRAWS = 3
+# From nothing, the first note comes within so much, s, if one of so many draws
+# does so.
+START_S, STARTS = 0.5, 24
 
 
 class GenerationState(NamedTuple):
@@ -252,8 +255,13 @@ class Generator:
 
     Returns:
       The chunk and the state after it.
+
+    A chunk that repeats what was just played is drawn again, and so is a first
+    one, after nothing, that begins with a silence.
     """
     guided = guidance != 0.0
+    # A model that waits for its partner's turn would often wait for nobody.
+    begins = not len(state.history)
     redraw = 0
     now = state.now_s - state.origin_s
     codec = self.codec
@@ -280,9 +288,13 @@ class Generator:
       score = codec.decode_frames(
         frames, pedal_down=pedal_down, until_step=steps
       )
-      if redraw == REDRAWS or not repeats_exactly(
-        state.history, score, now, codec
-      ):
+      if begins:
+        again = redraw < STARTS and not _starts(score)
+      else:
+        again = redraw < REDRAWS and repeats_exactly(
+          state.history, score, now, codec
+        )
+      if not again:
         break
       redraw += 1
     log_p = np.zeros(frames.codes.shape, np.float32)
@@ -320,6 +332,11 @@ class Generator:
         context_part=blank,
       )
       jax.block_until_ready(self.decode(padded, guided=guided))
+
+
+def _starts(score: Score) -> bool:
+  onset_s = score.notes["onset_s"]
+  return len(onset_s) > 0 and float(onset_s[0]) <= START_S
 
 
 def _trimmed(state: GenerationState) -> GenerationState:

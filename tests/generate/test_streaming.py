@@ -222,13 +222,23 @@ def test_runs_seen_before():
   assert not runs_seen_before(earlier[:2], new, 3).any()
 
 
-def test_an_exact_repetition_is_drawn_again(generator, monkeypatch):
+def test_an_exact_repetition_is_drawn_again(generator, phrase, monkeypatch):
   """Greedy decoding cannot escape, so every redraw is spent on it."""
   import magenta_midi.generate.streaming as streaming
 
   monkeypatch.setattr(streaming, "repeats_exactly", lambda *_: True)
-  chunk, _ = generator.generate_chunk(generator.init_state(), seed=1)
+  chunk, _ = generator.generate_chunk(generator.init_state(phrase), seed=1)
   assert chunk.redraws == streaming.REDRAWS
+
+
+def test_a_beginning_is_drawn_again_until_it_begins(generator):
+  import magenta_midi.generate.streaming as streaming
+
+  for seed in range(8):
+    chunk, _ = generator.generate_chunk(generator.init_state(), seed=seed)
+    onset_s = chunk.score.notes["onset_s"]
+    at_once = len(onset_s) and onset_s[0] <= streaming.START_S
+    assert at_once or chunk.redraws == streaming.STARTS
 
 
 def test_padding_of_the_context_changes_nothing(generator, phrase):

@@ -98,6 +98,7 @@ def main(
       velocity_gain=(0.75, 1.25),
       velocity_shift=(-12.0, 12.0),
       short_context=0.0,
+      empty_context=0.0,
     ),
     seed=seed,
   )

@@ -54,6 +54,7 @@ EXAMPLE_DTYPE = np.dtype(
     ("velocity_gain", "f4"),
     ("velocity_shift", "f4"),
     ("context_steps", "i4"),  # how far back the context reaches, 10 ms
+    ("begins", "?"),  # whether nothing was heard before *now*
     *PARTNER_FIELDS,
     *DEPARTURE_FIELDS,
   ]
@@ -73,6 +74,8 @@ class Augmentation:
   velocity_shift: tuple[float, float] = (-8.0, 8.0)
   # Share of examples with a context cut to 0-10 s: phrases are short.
   short_context: float = 0.15
+  # Share of examples in which nothing was heard before *now*.
+  empty_context: float = 0.05
   # Share of the examples of a run with style whose music departs from its
   # context, as style and controls tell (`train.departures`).
   departures: float = 0.45
@@ -84,6 +87,7 @@ NO_AUGMENTATION = Augmentation(
   velocity_gain=(1.0, 1.0),
   velocity_shift=(0.0, 0.0),
   short_context=0.0,
+  empty_context=0.0,
   departures=0.0,
 )
 
@@ -134,9 +138,11 @@ def draw_examples(
   )
   examples["velocity_gain"] = rng.uniform(*a.velocity_gain, size=count)
   examples["velocity_shift"] = rng.uniform(*a.velocity_shift, size=count)
-  short = rng.uniform(size=count) < a.short_context
+  drawn = rng.uniform(size=count)
   cut = rng.integers(0, context_steps, size=count, endpoint=True)
+  short = drawn < a.short_context
   examples["context_steps"] = np.where(short, cut, context_steps)
+  examples["begins"] = drawn >= 1 - a.empty_context
   return examples
 
 
@@ -204,7 +210,9 @@ def gather(
   valid &= ~leaves_out(
     examples, padded["key"], padded["upper"], changed, players
   )
-  pedal &= ~pedal_lifted(examples)[:, None]
+  begins = examples["begins"][:, None]
+  valid &= ~begins | (step >= 0)
+  pedal &= ~begins & ~pedal_lifted(examples)[:, None]
   key = moved_keys(examples, padded["key"], changed, players)
   key = key + np.where(is_note, examples["transpose"][:, None], 0)
   # A key pushed off the keyboard comes back an octave further in.

@@ -13,7 +13,9 @@ from magenta_midi.tokens.vocabulary import NONE
 from magenta_midi.train.corpus import pack_scores
 from magenta_midi.train.windows import (
   EXAMPLE_DTYPE,
+  NO_AUGMENTATION,
   cut_examples,
+  draw_examples,
   frame_counts,
 )
 
@@ -191,6 +193,54 @@ def test_a_capped_example_has_no_end():
   )
   assert capped.tolist() == [True]
   assert batch.weights.all()
+
+
+def test_where_music_begins_nothing_was_heard_before():
+  score = Score.from_arrays(
+    onset_s=np.arange(40) / 4,
+    duration_s=np.full(40, 3.0),
+    key=np.arange(40) + 30,
+    velocity=np.full(40, 64),
+    pedal=[(0.1, True, 0)],
+  )
+  corpus = pack_scores([("piece", score)])
+  rows = np.concatenate([example(5000), example(5000)])
+  rows["begins"] = [False, True]
+  for codec in (CODEC, EVENT):
+    shape = dict(context_frames=128, target_frames=256, target_steps=400)
+    batch, _ = cut_examples(codec, [corpus], rows, **shape)
+    nothing = codec.encode_context(Score.empty(), 0.0)
+    assert np.count_nonzero(batch.context_ids[0].any(-1)) > len(nothing.codes)
+    np.testing.assert_array_equal(
+      batch.context_ids[1, : len(nothing.codes)],
+      codec.vocabulary.to_ids(nothing.codes),
+    )
+    assert not batch.context_ids[1, len(nothing.codes) :].any()
+    # What comes is the same: the event codec also says what still sounds.
+    if codec is CODEC:
+      np.testing.assert_array_equal(batch.targets[0], batch.targets[1])
+
+
+def test_augmentation_says_how_often_music_begins():
+  corpus = pack_scores(
+    [
+      (
+        "piece",
+        Score.from_arrays(
+          onset_s=[0.0, 9.0],
+          duration_s=[1.0, 1.0],
+          key=[60, 61],
+          velocity=[64, 64],
+        ),
+      )
+    ]
+  )
+  for share in (0.0, 0.25, 1.0):
+    augmentation = dataclasses.replace(NO_AUGMENTATION, empty_context=share)
+    rows = draw_examples(
+      np.random.default_rng(0), [corpus], [1.0], 4000, augmentation, 1000
+    )
+    assert abs(rows["begins"].mean() - share) < 0.03
 
 
 def test_augmentation_moves_what_it_says():

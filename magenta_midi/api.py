@@ -131,7 +131,7 @@ class MagentaMidi:
   def hears_style(self) -> bool:
     """Whether the checkpoint was trained with style.
 
-    Until it was, its style slots are masked: a style changes nothing.
+    If it was not, its style slots are masked: a style changes nothing.
     """
     return self.slots.levels > 0
 

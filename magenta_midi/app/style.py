@@ -102,8 +102,10 @@ def _compare(
   if neutral[0] is not None:
     table.add_column("neutral", justify="right", no_wrap=True)
   table.add_column("tokens", overflow="fold")
-  for place, name in enumerate(names):
-    row = [str(place + 1), _short(name), *(f"{c:.2f}" for c in cosines[place])]
+  for place, ((item, _), name) in enumerate(zip(items, names, strict=True)):
+    # A file's folder would fill the table.
+    shown = name if isinstance(item, str) else Path(name).name
+    row = [str(place + 1), _short(shown), *(f"{c:.2f}" for c in cosines[place])]
     if neutral[0] is not None:
       row.append(f"{neutral[place]:.2f}")
     table.add_row(*row, " ".join(map(str, tokens[place])))

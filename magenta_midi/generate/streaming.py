@@ -279,9 +279,10 @@ class Generator:
       pedal_down = bool(request.rules.pedal_down)
       decoded = self.decode(request, guided=guided)
       count = int(decoded.count)
+      # Sliced here: a slice of a JAX array is compiled for each length.
       frames = Frames(
-        np.asarray(decoded.codes[:count]),
-        np.asarray(decoded.step[:count]),
+        np.asarray(decoded.codes)[:count],
+        np.asarray(decoded.step)[:count],
         np.zeros(count, np.int32),
       )
       frames = codec.complete(state.history, frames, now, steps)
@@ -298,7 +299,7 @@ class Generator:
         break
       redraw += 1
     log_p = np.zeros(frames.codes.shape, np.float32)
-    log_p[:count] = decoded.log_p[:count]
+    log_p[:count] = np.asarray(decoded.log_p)[:count]
     chunk = Chunk(
       frames=frames,
       score=score,

@@ -129,9 +129,8 @@ class MidiCoCa:
     folder = Path(__file__).parent / "embedded"
     if not folder.exists():
       raise CheckpointError(
-        "MidiCoCa's weights do not come with this version. Train it with"
-        " tools/train_midicoca.py and give its folder; descriptors works"
-        " without weights."
+        f"{folder}: MidiCoCa's weights are missing. Install magenta_midi"
+        " again; the style model descriptors works without weights."
       )
     return cls.load(folder)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command_line import refused, run, run_json
 
-from magenta_midi.app.cli import COMMANDS, main
+from magenta_midi.app.cli import COMMANDS
 from magenta_midi.app.phrases import phrase_path
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import save_checkpoint
@@ -25,30 +26,6 @@ def checkpoint(tmp_path_factory):
     folder, tiny_generator().model, codec={"name": "note", "settings": {}}
   )
   return folder
-
-
-def run(capsys, *args: object) -> tuple[int, str, str]:
-  code = 0
-  try:
-    main([str(arg) for arg in args])
-  except SystemExit as error:
-    code = int(error.code or 0)
-  captured = capsys.readouterr()
-  return code, captured.out, captured.err
-
-
-def run_json(capsys, *args: object) -> dict:
-  code, out, err = run(capsys, *args, "--json")
-  assert code == 0, err
-  return json.loads(out.strip().splitlines()[-1])
-
-
-def refused(capsys, *args: object) -> str:
-  code, out, err = run(capsys, *args)
-  assert code == 2, (out, err)
-  lines = err.strip().splitlines()
-  assert len(lines) == 1, err
-  return lines[0]
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -1,31 +1,13 @@
 """The `event` codec on the command line, and codecs that cannot be played."""
 
-import json
-
 import pytest
+from support.command_line import refused, run, run_json
 
-from magenta_midi.app.cli import main
 from magenta_midi.app.phrases import phrase_path
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
 from magenta_midi.tokens.event import EventCodec
-
-
-def run(capsys, *args: object) -> tuple[int, str, str]:
-  code = 0
-  try:
-    main([str(arg) for arg in args])
-  except SystemExit as error:
-    code = int(error.code or 0)
-  captured = capsys.readouterr()
-  return code, captured.out, captured.err
-
-
-def run_json(capsys, *args: object) -> dict:
-  code, out, err = run(capsys, *args, "--json")
-  assert code == 0, err
-  return json.loads(out.strip().splitlines()[-1])
 
 
 def test_tokenize(capsys, tmp_path):
@@ -80,14 +62,6 @@ def test_train_generate_and_evaluate(capsys, tmp_path):
     *("--out", tmp_path / "run"),
   )
   assert code == 2 and "holds a run with other settings" in err
-
-
-def refused(capsys, *args: object) -> str:
-  code, out, err = run(capsys, *args)
-  assert code == 2, (out, err)
-  lines = err.strip().splitlines()
-  assert len(lines) == 1, err
-  return lines[0]
 
 
 def test_a_checkpoint_of_audio_tokens_is_refused(capsys, tmp_path):

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
+from support.command_line import refused, run, run_json
 
 from magenta_midi.app import download
-from magenta_midi.app.cli import main
 from magenta_midi.app.errors import UserError
 from magenta_midi.app.output import progress_bar
 from magenta_midi.model.checkpoint import (
@@ -46,30 +46,6 @@ SMALL = DepthformerConfig(
   depth_layers=1,
 )
 HEAD = "decoder.logits_dense.kernel"
-
-
-def run(capsys, *args: object) -> tuple[int, str, str]:
-  code = 0
-  try:
-    main([str(arg) for arg in args])
-  except SystemExit as error:
-    code = int(error.code or 0)
-  captured = capsys.readouterr()
-  return code, captured.out, captured.err
-
-
-def run_json(capsys, *args: object) -> dict:
-  code, out, err = run(capsys, *args, "--json")
-  assert code == 0, err
-  return json.loads(out.strip().splitlines()[-1])
-
-
-def refused(capsys, *args: object) -> str:
-  code, out, err = run(capsys, *args)
-  assert code == 2, (out, err)
-  lines = err.strip().splitlines()
-  assert len(lines) == 1, err
-  return lines[0]
 
 
 def write(folder, config=SMALL, change=lambda arrays: None):

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from support import command_line
 
 from magenta_midi.app import ports
-from magenta_midi.app.cli import main
 from magenta_midi.live import port_scan
 from magenta_midi.live.calibration import Calibration
 from magenta_midi.live.events import SECOND
@@ -16,13 +16,7 @@ from magenta_midi.testing.ports import FakeBackend
 
 
 def run(capsys, *args: str) -> tuple[int, str, str]:
-  code = 0
-  try:
-    main(["ports", *args])
-  except SystemExit as error:
-    code = int(error.code or 0)
-  captured = capsys.readouterr()
-  return code, captured.out, captured.err
+  return command_line.run(capsys, "ports", *args)
 
 
 def find(monkeypatch, found: PortList) -> None:

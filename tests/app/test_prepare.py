@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command_line import run
 
-from magenta_midi.app.cli import main
 from magenta_midi.midi.files import write_score
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import save_checkpoint
@@ -39,16 +39,6 @@ def folder(tmp_path_factory) -> Path:
     (folder / f"broken {index}.mid").write_bytes(b"no [red]MIDI")
   folder.with_name("midi.csv").write_text("\n".join(rows) + "\n")
   return folder
-
-
-def run(capsys, *args: object) -> tuple[int, str, str]:
-  code = 0
-  try:
-    main([str(arg) for arg in args])
-  except SystemExit as error:
-    code = int(error.code or 0)
-  captured = capsys.readouterr()
-  return code, captured.out, captured.err
 
 
 def test_counts_and_bad_files(capsys, folder, tmp_path):

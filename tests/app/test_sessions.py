@@ -7,9 +7,9 @@ import wave
 import mido
 import numpy as np
 import pytest
+from support import command_line
 
 from magenta_midi.app import sessions as sessions_module
-from magenta_midi.app.cli import main
 from magenta_midi.live import port_scan, ports
 from magenta_midi.live.bars import Bars
 from magenta_midi.live.events import SECOND, Message
@@ -55,19 +55,11 @@ def root(tmp_path):
 
 
 def run(capsys, root, *args):
-  code = 0
-  try:
-    main(["sessions", "--sessions", str(root), *map(str, args)])
-  except SystemExit as error:
-    code = int(error.code or 0)
-  captured = capsys.readouterr()
-  return code, captured.out, captured.err
+  return command_line.run(capsys, "sessions", "--sessions", root, *args)
 
 
 def run_json(capsys, root, *args):
-  code, out, err = run(capsys, root, *args, "--json")
-  assert code == 0, err
-  return json.loads(out.strip().splitlines()[-1])
+  return command_line.run_json(capsys, "sessions", "--sessions", root, *args)
 
 
 def refused(capsys, root, *args):

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from support.command_line import refused, run
 
-from magenta_midi.app.cli import main
 from magenta_midi.app.phrases import phrase_path
 from magenta_midi.audio.wav import write_wav
 from magenta_midi.midi.score import Score
@@ -50,16 +50,6 @@ def music(tmp_path):
   return folder
 
 
-def run(capsys, *args):
-  code = 0
-  try:
-    main([str(arg) for arg in args])
-  except SystemExit as error:
-    code = int(error.code or 0)
-  captured = capsys.readouterr()
-  return code, captured.out, captured.err
-
-
 def run_json(capsys, *args):
   code, out, err = run(capsys, *args, "--json")
   assert code == 0, err
@@ -78,6 +68,8 @@ def test_all_are_compared_with_all(capsys, checkpoint):
     assert told["tokens"] == model.tokenize(vector).tolist()
     assert not told["means_nothing"]
     assert " ".join(map(str, told["tokens"][:2])) in out
+  assert "elise.mid" in out
+  assert str(phrase_path("elise").parent) not in out
 
 
 def test_a_folder_is_ranked_and_the_second_time_known(
@@ -211,14 +203,6 @@ def test_mistakes_are_one_line_and_write_nothing(
   for args, message in cases:
     assert message in refused(capsys, *args, "--checkpoint", checkpoint), args
   assert not out.exists()
-
-
-def refused(capsys, *args):
-  code, out, err = run(capsys, *args)
-  assert code == 2, (out, err)
-  lines = err.strip().splitlines()
-  assert len(lines) == 1, err
-  return lines[0]
 
 
 @pytest.mark.usefixtures("cache")

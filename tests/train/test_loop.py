@@ -139,7 +139,12 @@ def test_a_state_of_another_model_is_refused(tmp_path, corpus):
 @pytest.mark.slow
 def test_it_learns_a_scale(tmp_path, corpus):
   evaluation = train(
-    config(steps=150, warmup_steps=20, learning_rate=1e-2, augmentation=NO_AUGMENTATION),
+    config(
+      steps=150,
+      warmup_steps=20,
+      learning_rate=1e-2,
+      augmentation=NO_AUGMENTATION,
+    ),
     CODEC,
     [corpus],
     [1.0],

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
+from support.command_line import run
 
-from magenta_midi.app.cli import main
 from magenta_midi.app.phrases import phrase_path
 from magenta_midi.model.checkpoint import (
   StoredCheckpoint,
@@ -157,16 +157,6 @@ def test_other_widths_are_refused(tmp_path, changes, message):
 
 
 # Through the command line --------------------------------------------------
-
-
-def run(capsys, *args):
-  code = 0
-  try:
-    main([str(arg) for arg in args])
-  except SystemExit as error:
-    code = int(error.code or 0)
-  captured = capsys.readouterr()
-  return code, captured.out, captured.err
 
 
 @pytest.fixture

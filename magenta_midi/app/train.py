@@ -221,6 +221,7 @@ def command(
   from magenta_midi.tokens.codec import get_codec
   from magenta_midi.train.allocator import keep_memory
   from magenta_midi.train.sharding import join_hosts
+  from magenta_midi.train.teacher import check_teacher
 
   keep_memory()
   join_hosts()
@@ -266,6 +267,13 @@ def command(
   rows = loop.style_rows(config)
   loop.model_config(config, codec, rows)
   loop.check_init_from(config, codec, out, rows)
+  if config.teacher is not None:
+    check_teacher(
+      Path(config.teacher),
+      codec,
+      duet=config.duet,
+      style=None if rows is None else rows.entry,
+    )
   corpora, held_out, bad = _read(folders)
   shares = [
     weight if weight is not None else float(corpus.notes)

@@ -1,5 +1,6 @@
 """Cross entropy by level."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -65,6 +66,8 @@ def training_loss(
   *,
   z_loss: float = 0.0,
   label_smoothing: float = 0.0,
+  teacher: Sequence[jax.Array] | None = None,
+  teacher_share: float = 0.0,
 ) -> tuple[Float[jax.Array, ""], BatchNats]:
   """What training minimises, summed over a batch, and the plain nats in it.
 
@@ -73,9 +76,11 @@ def training_loss(
     batch: As `cut_examples` makes it.
     z_loss: Weight of each level's squared log normaliser.
     label_smoothing: Share of a target spread evenly over its level's codes.
+    teacher: Another model's logits of each level.
+    teacher_share: Share of a target that is what the teacher expects.
 
   Returns:
-    The sum, and the nats that are reported: neither term is in them.
+    The sum, and the nats that are reported: none of these terms is in them.
   """
   nats, extra = [], []
   for level, logits in enumerate(level_logits(model, batch)):
@@ -89,6 +94,12 @@ def training_loss(
       # What a target spread over all codes costs, beyond the true one.
       spread = log_z - jnp.mean(logits, axis=-1) - found
       terms = z_loss * jnp.square(log_z) + label_smoothing * spread
+      extra.append(jnp.sum(jnp.where(weights, terms, 0.0)))
+    if teacher is not None:
+      expected = jax.nn.softmax(teacher[level], axis=-1)
+      log_z = jax.nn.logsumexp(logits, axis=-1)
+      told = log_z - jnp.sum(expected * logits, axis=-1)
+      terms = teacher_share * (told - found)
       extra.append(jnp.sum(jnp.where(weights, terms, 0.0)))
   sums = jnp.stack(nats)
   loss = jnp.sum(sums)

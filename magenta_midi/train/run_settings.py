@@ -97,6 +97,10 @@ class TrainConfig:
   z_loss: float = 0.0
   # Share of each target that is spread over its level's codes.
   label_smoothing: float = 0.0
+  # Checkpoint whose predictions are learned from beside the music
+  # (`train.teacher`), and how much of each target is what it expects.
+  teacher: str | None = None
+  teacher_share: float = 0.5
   # Of the weights' moving average, which is then what is evaluated and
   # written; 0: none.
   ema_decay: float = 0.0
@@ -181,6 +185,10 @@ class TrainConfig:
       value = getattr(self, name)
       if value is not None and value < bound:
         raise ValueError(f"{name} must be at least {bound}, got {value}.")
+    if not 0 <= self.teacher_share <= 1:
+      raise ValueError(
+        f"teacher_share must be in 0..1, got {self.teacher_share}."
+      )
     if self.early_stopping and not self.keep_best:
       raise ValueError("early_stopping needs keep_best: it ends at the best.")
     for axis, size in self.mesh.items():

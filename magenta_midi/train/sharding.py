@@ -27,6 +27,7 @@ __all__ = [
   "on_one_device",
   "path_name",
   "place_batch",
+  "replicate",
   "shardings",
 ]
 
@@ -127,6 +128,13 @@ def _spec(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     divides = axis is not None and size % mesh.shape[axis] == 0
     axes.append(axis if divides else None)
   return PartitionSpec(*axes)
+
+
+def replicate(tree: Any, mesh: Mesh | None) -> Any:
+  """Puts all of a tree on every device; without a mesh it stays."""
+  if mesh is None:
+    return tree
+  return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def batch_rows(mesh: Mesh | None) -> int:

@@ -4,6 +4,7 @@ A step's random numbers follow from the seed and its number, so that the state
 of a run is its arrays, its step and its place in the data.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -31,11 +32,13 @@ from magenta_midi.train.sharding import (
   on_one_device,
   path_name,
   place_batch,
+  replicate,
   shardings,
 )
 from magenta_midi.train.sources import BatchSource, make_source
 from magenta_midi.train.style_rows import StyleRows
 from magenta_midi.train.style_table import style_table
+from magenta_midi.train.teacher import Teacher
 from magenta_midi.train.warm_start import WarmStart, warm_start
 from magenta_midi.train.windows import Batch
 
@@ -94,6 +97,18 @@ class Trainer:
     self._graph, params, self._rest = nnx.split(self.model, nnx.Param, ...)
     self._optimizer = make_optimizer(config)
     self._learned = self._place(params)
+    self._teacher: Teacher | None = None
+    if config.teacher is not None:
+      self._teacher = Teacher(
+        Path(config.teacher),
+        codec,
+        duet=config.duet,
+        style=None if self.style is None else self.style.entry,
+      )
+    # An argument of the compiled step: a constant would be copied into it.
+    self._taught_by = replicate(
+      None if self._teacher is None else self._teacher.params, self.mesh
+    )
     self._compile()
 
   @property
@@ -115,9 +130,9 @@ class Trainer:
   def _compile(self) -> None:
     config, graph, rest = self.config, self._graph, self._rest
     has_dropout = self.model.config.dropout_rate > 0
-    optimizer = self._optimizer
+    optimizer, teacher = self._optimizer, self._teacher
 
-    def sums(params: Any, batch: Batch, key: jax.Array) -> tuple:
+    def sums(params: Any, batch: Batch, key: jax.Array, taught: Any) -> tuple:
       model = nnx.merge(graph, params, rest)
       model.remat = config.remat
       if has_dropout:
@@ -127,10 +142,12 @@ class Trainer:
         batch,
         z_loss=config.z_loss,
         label_smoothing=config.label_smoothing,
+        teacher=None if teacher is None else teacher.logits(taught, batch),
+        teacher_share=config.teacher_share,
       )
 
-    def mean(params: Any, batch: Batch, key: jax.Array) -> tuple:
-      loss, (nats, frames) = sums(params, batch, key)
+    def mean(params: Any, batch: Batch, key: jax.Array, taught: Any) -> tuple:
+      loss, (nats, frames) = sums(params, batch, key, taught)
       return loss / frames, nats / frames
 
     def move(
@@ -151,14 +168,23 @@ class Trainer:
       key: jax.Array,
       step: jax.Array,
       rate: jax.Array,
+      taught: Any,
     ) -> tuple:
-      grads, nats = jax.grad(mean, has_aux=True)(learned.params, batch, key)
+      grads, nats = jax.grad(mean, has_aux=True)(
+        learned.params, batch, key, taught
+      )
       return move(learned, grads, step, rate), nats
 
     def add(
-      total: _Gradients, params: Any, batch: Batch, key: jax.Array
+      total: _Gradients,
+      params: Any,
+      batch: Batch,
+      key: jax.Array,
+      taught: Any,
     ) -> _Gradients:
-      grads, (nats, frames) = jax.grad(sums, has_aux=True)(params, batch, key)
+      grads, (nats, frames) = jax.grad(sums, has_aux=True)(
+        params, batch, key, taught
+      )
       return jax.tree.map(jnp.add, total, _Gradients(grads, nats, frames))
 
     def update_by(
@@ -189,13 +215,17 @@ class Trainer:
     step = jnp.int32(self.step)
     if self.config.accumulate == 1:
       self._learned, nats = self._update(
-        self._learned, self._batch(), key, step, rate
+        self._learned, self._batch(), key, step, rate, self._taught_by
       )
     else:
       total = self._nothing()
       for index in range(self.config.accumulate):
         total = self._add(
-          total, self.params, self._batch(), jax.random.fold_in(key, index)
+          total,
+          self.params,
+          self._batch(),
+          jax.random.fold_in(key, index),
+          self._taught_by,
         )
       self._learned, nats = self._update_by(self._learned, total, step, rate)
     self.step += 1

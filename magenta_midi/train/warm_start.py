@@ -16,7 +16,7 @@ from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.layers import relative_buckets
 from magenta_midi.tokens.codec import Codec, get_codec
 
-__all__ = ["WarmStart", "check_widths", "warm_start"]
+__all__ = ["WarmStart", "check_widths", "same_vocabulary", "warm_start"]
 
 # Their rows or columns are ids of a vocabulary.
 _VOCABULARY = ("token_embedder.", "logits_dense.")
@@ -117,7 +117,10 @@ def warm_start(
   """
   config = model.config
   check_widths(stored, config)
-  same = _same_vocabulary(stored, config, codec)
+  same = same_vocabulary(stored, codec) and (
+    stored.config.vocab_size == config.vocab_size
+    and stored.config.columns == config.columns
+  )
   loaded, fresh = [], []
   taken: dict[str, set[str]] = {}
   parameters = 0
@@ -195,9 +198,8 @@ def _rebucketed(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:
   return table
 
 
-def _same_vocabulary(
-  stored: StoredCheckpoint, config: DepthformerConfig, codec: Codec
-) -> bool:
+def same_vocabulary(stored: StoredCheckpoint, codec: Codec) -> bool:
+  """Whether a checkpoint's codec is the same, with the same settings."""
   described: dict[str, Any] = stored.facts.get("codec") or {}
   if described.get("name") != codec.name:
     return False
@@ -205,8 +207,4 @@ def _same_vocabulary(
     theirs = get_codec(codec.name, **described.get("settings", {}))
   except (ValueError, TypeError):
     return False
-  return (
-    theirs.config == codec.config
-    and stored.config.vocab_size == config.vocab_size
-    and stored.config.columns == config.columns
-  )
+  return theirs.config == codec.config

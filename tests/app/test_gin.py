@@ -23,9 +23,7 @@ from magenta_midi.app.gin_train import TrainRun, gin_train_run
 from magenta_midi.app.gin_values import conform
 from magenta_midi.app.train import command as train_command
 from magenta_midi.midi.score import Score
-from magenta_midi.model.checkpoint import CheckpointError
 from magenta_midi.model.config import PRESETS
-from magenta_midi.style import midi_coca
 from magenta_midi.tokens.codec import get_codec, known_codecs
 from magenta_midi.train.loop import (
   TrainConfig,
@@ -38,8 +36,6 @@ pytest.importorskip("gin")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 GIN = CHECKOUT / "gin_configs"
-# MidiCoCa's weights, which a version may come without.
-EMBEDDED = Path(midi_coca.__file__).parent / "embedded"
 PRETRAIN = "gin_configs/runs/pretrain.gin"
 REQUIRED = ("MIXTURE_OR_TASK_NAME='DIR'", "TRAIN_STEPS=5")
 TINY = (
@@ -95,10 +91,6 @@ def test_the_command_that_opens_a_file_builds(file, monkeypatch, tmp_path):
       return
     run = gin_train_run(gin_source(), {})
   codec = get_codec(run.codec)
-  if run.config.style == "midicoca" and not EMBEDDED.exists():
-    with pytest.raises(CheckpointError, match="give its folder"):
-      style_rows(run.config)
-    return
   rows = style_rows(run.config)
   check_settings(run.config, codec, run.out)
   shape = model_config(run.config, codec, rows)

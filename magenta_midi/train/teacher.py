@@ -1,0 +1,98 @@
+"""A larger model whose predictions a smaller one learns from.
+
+Hinton et al. 2015 (arXiv 1503.02531), at temperature 1: beside the code that
+was played, the student is told how likely its teacher finds every code, level
+by level, on the same augmented music.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+from magenta_midi.model.checkpoint import StoredCheckpoint, load_checkpoint
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.train.losses import level_logits
+from magenta_midi.train.partners import PARTS
+from magenta_midi.train.warm_start import same_vocabulary
+from magenta_midi.train.windows import Batch
+from magenta_midi.typing import Float
+
+__all__ = ["Teacher", "check_teacher"]
+
+
+def check_teacher(
+  folder: Path,
+  codec: Codec,
+  *,
+  duet: bool,
+  style: dict[str, Any] | None = None,
+) -> bool:
+  """Refuses a teacher that cannot hear what its student is told.
+
+  Args:
+    folder: The teacher's checkpoint.
+    codec: The run's.
+    duet: Whether the run has partners.
+    style: What the run's style slots mean, as in config.json; None: nothing.
+
+  Returns:
+    Whether it can be told of style too.
+
+  Raises:
+    ValueError: It is of another codec, or knows no partner.
+    CheckpointError: It is absent or damaged.
+  """
+  stored = StoredCheckpoint(folder)
+  if not same_vocabulary(stored, codec):
+    raise ValueError(
+      f"{folder}: a teacher must have the run's codec, {codec.name} with its"
+      f" settings; it has {(stored.facts.get('codec') or {}).get('name')}."
+    )
+  if duet and stored.config.parts < PARTS:
+    raise ValueError(
+      f"{folder}: this teacher knows no partner. Train with --partners solo:1,"
+      " or give a teacher that was trained with partners."
+    )
+  return style is not None and stored.facts.get("style") == style
+
+
+class Teacher:
+  """A model that is asked, not trained.
+
+  Args:
+    folder: Its checkpoint.
+    codec: The run's.
+    duet: Whether the run has partners.
+    style: What the run's style slots mean; None: nothing.
+
+  Attributes:
+    params: Its parameters, to be given to the compiled step.
+  """
+
+  def __init__(
+    self,
+    folder: Path,
+    codec: Codec,
+    *,
+    duet: bool,
+    style: dict[str, Any] | None = None,
+  ):
+    self._told = check_teacher(folder, codec, duet=duet, style=style)
+    model, _ = load_checkpoint(folder)
+    self._graph, self.params, self._rest = nnx.split(model, nnx.Param, ...)
+
+  def logits(
+    self, params: Any, batch: Batch
+  ) -> tuple[Float[jax.Array, "b t _"], ...]:
+    """Its logits of each level; no gradient goes through them.
+
+    Args:
+      params: Its `params`, as the step has them.
+      batch: What the student hears; of style only what the teacher knows.
+    """
+    model: Depthformer = nnx.merge(self._graph, params, self._rest)
+    heard = batch if self._told else batch._replace(style=None)
+    return jax.lax.stop_gradient(level_logits(model, heard))

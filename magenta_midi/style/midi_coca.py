@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 FORMAT = 1
+# Characters of the weights' SHA-256 that tell one MidiCoCa from another.
+DIGEST = 16
 CONFIG, WEIGHTS, WORDS = "config.json", "weights.safetensors", "words.txt"
 WINDOW_S = 10.0
 # Windows overlap by half; of a long piece so many, evenly spread.
@@ -99,6 +101,7 @@ class MidiCoCa:
     quantiser: Quantiser,
     neutral: np.ndarray,
     facts: dict[str, Any] | None = None,
+    digest: str = "",
   ):
     self.config = config
     self.words = words
@@ -107,6 +110,8 @@ class MidiCoCa:
     self.neutral = neutral
     # Figures and settings of its training.
     self.facts = facts or {}
+    # Of the file of weights; empty: not from one.
+    self.digest = digest
     self._codec = get_codec("note")
     graph, params, rest = nnx.split(towers, nnx.Param, ...)
     self._leaves, treedef = jax.tree.flatten(params)
@@ -174,7 +179,15 @@ class MidiCoCa:
         f" ({type(error).__name__}: {error}). Copy it again."
       ) from None
     facts = stored.get("facts", {})
-    return cls(config, towers, words, quantiser, neutral, facts)
+    return cls(
+      config,
+      towers,
+      words,
+      quantiser,
+      neutral,
+      facts,
+      digest=stored["sha256"][:DIGEST],
+    )
 
   def save(self, folder: Path) -> None:
     """Writes a folder: config, weights in bfloat16, words."""

@@ -49,6 +49,8 @@ class StyleModel(Protocol):
     """
     ...
 
+  # A model that is trained has a `digest`, of its weights: tokens of another
+  # mean something else.
   # A model may also offer `neutral`, the unit vector of a text that says
   # nothing, and `neutral_cosine`, nearer than which a text says nothing; and
   # `warm_up()`, after which no prompt compiles anything.

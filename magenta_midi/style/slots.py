@@ -22,7 +22,22 @@ from magenta_midi.style.model import MASK_TOKEN, StyleModel
 from magenta_midi.style.registry import style_model_named
 from magenta_midi.typing import Bool, Int
 
-__all__ = ["StyleSlots", "allowed_keys"]
+__all__ = ["StyleSlots", "allowed_keys", "same_style"]
+
+
+def same_style(
+  ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None
+) -> bool:
+  """Whether two entries `style` of config.json mean the same by each row.
+
+  One of an earlier version, or of a model that is not trained, has no digest:
+  it fits any.
+  """
+  if ours is None or theirs is None:
+    return ours is theirs
+  ours, theirs = dict(ours), dict(theirs)
+  digests = {ours.pop("digest", None), theirs.pop("digest", None)} - {None}
+  return ours == theirs and len(digests) < 2
 
 
 class StyleSlots:
@@ -46,6 +61,7 @@ class StyleSlots:
     self.model: str | None = style.get("model")
     self.levels = int(style.get("levels", 0))
     self.controls = bool(style.get("controls"))
+    self._digest: str = style.get("digest", "")
     self._first_row = int(style.get("rows", 1))
     if self.controls and style["controls"] != CONTROL_BUCKETS:
       raise ValueError(
@@ -64,9 +80,18 @@ class StyleSlots:
     """Makes the style model; the default where there was none in training.
 
     Raises:
-      ValueError: It is not installed; one line says how to get it.
+      ValueError: It is not installed, or not the one that the checkpoint was
+        trained with; one line says how to get it.
     """
-    return style_model_named(self.model, levels=self.levels or None)
+    model = style_model_named(self.model, levels=self.levels or None)
+    digest = getattr(model, "digest", "")
+    if self._digest and digest and digest != self._digest:
+      raise ValueError(
+        f"config.json: it was trained with a {self.model} of other weights"
+        f" ({self._digest}, here {digest}): texts would mean something else."
+        " Install the version that trained it."
+      )
+    return model
 
   def rows(
     self,

@@ -30,6 +30,7 @@ from magenta_midi.style.facts import PieceFacts, piece_facts
 from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.model import MASK_TOKEN, StyleModel
 from magenta_midi.style.registry import style_model_named
+from magenta_midi.style.slots import same_style
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.corpus import Corpus
@@ -80,12 +81,12 @@ def stored_style(config: Mapping[str, Any]) -> StyleRows:
       " or leave out --style-prompted."
     )
   rows = StyleRows(load_style(entry["model"]))
-  if rows.entry != entry:
+  if not same_style(rows.entry, entry):
     raise ValueError(
       f"the checkpoint was trained with another {entry['model']!r}:"
       f" {entry['levels']} levels of {entry['rows']} rows in all, here"
       f" {rows.entry['levels']} of {rows.entry['rows']}; or with other"
-      " controls."
+      " weights or controls."
     )
   return rows
 
@@ -130,11 +131,13 @@ class StyleRows:
   @property
   def entry(self) -> dict[str, Any]:
     """What config.json says of them."""
+    digest = getattr(self.model, "digest", "")
     return dict(
       model=self.model.name,
       levels=self.model.levels,
       rows=self.model.table_rows,
       controls=CONTROL_BUCKETS,
+      **({"digest": digest} if digest else {}),
     )
 
   def drawn(

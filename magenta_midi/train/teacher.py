@@ -13,6 +13,7 @@ from flax import nnx
 
 from magenta_midi.model.checkpoint import StoredCheckpoint, load_checkpoint
 from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.style.slots import same_style
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.losses import level_logits
 from magenta_midi.train.partners import PARTS
@@ -56,7 +57,7 @@ def check_teacher(
       f"{folder}: this teacher knows no partner. Train with --partners solo:1,"
       " or give a teacher that was trained with partners."
     )
-  return style is not None and stored.facts.get("style") == style
+  return style is not None and same_style(style, stored.facts.get("style"))
 
 
 class Teacher:

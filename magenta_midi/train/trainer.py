@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.model.checkpoint import StoredCheckpoint
+from magenta_midi.model.checkpoint import CheckpointError, StoredCheckpoint
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.dropout import seed_dropout
 from magenta_midi.style.model import MASK_TOKEN
+from magenta_midi.style.slots import same_style
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.event import EventCodec
 from magenta_midi.train.corpus import Corpus
@@ -103,7 +104,7 @@ class Trainer:
         Path(config.teacher),
         codec,
         duet=config.duet,
-        style=None if self.style is None else self.style.entry,
+        style=self._entry,
       )
     # An argument of the compiled step: a constant would be copied into it.
     self._taught_by = replicate(
@@ -115,6 +116,11 @@ class Trainer:
   def params(self) -> Any:
     """The parameters, not their average."""
     return self._learned.params
+
+  @property
+  def _entry(self) -> dict[str, Any] | None:
+    """What config.json says of style."""
+    return None if self.style is None else self.style.entry
 
   def _place(self, params: Any) -> _Learned:
     """The state before the first step, on its devices."""
@@ -203,8 +209,7 @@ class Trainer:
 
   def start_from(self, stored: StoredCheckpoint) -> WarmStart:
     """Takes a checkpoint's weights where they fit, before the first step."""
-    entry = None if self.style is None else self.style.entry
-    taken = warm_start(self.model, stored, self.codec, entry)
+    taken = warm_start(self.model, stored, self.codec, self._entry)
     self._learned = self._place(nnx.state(self.model, nnx.Param))
     return taken
 
@@ -268,7 +273,7 @@ class Trainer:
     store.save(
       self.step,
       self._named(),
-      dict(facts, data=data, seed=self.config.seed),
+      dict(facts, data=data, seed=self.config.seed, style=self._entry),
       held_out=held_out,
     )
 
@@ -286,6 +291,12 @@ class Trainer:
       CheckpointError: There is none, or it is of another model or optimizer.
     """
     step, arrays, facts = store.restore(self._named(), step)
+    # Of a state of an earlier version it is not known.
+    if not same_style(self._entry, facts.pop("style", self._entry)):
+      raise CheckpointError(
+        f"{store.folder}: its style model has other weights now. Give --out a"
+        " new folder and --init-from this run's checkpoint."
+      )
     treedef = jax.tree.structure(self._learned)
     self._learned = jax.tree.unflatten(
       treedef, [arrays[name] for name in self._named()]

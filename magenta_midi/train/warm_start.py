@@ -14,6 +14,7 @@ from magenta_midi.model.checkpoint import StoredCheckpoint
 from magenta_midi.model.config import PRESETS, DepthformerConfig
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.layers import relative_buckets
+from magenta_midi.style.slots import same_style
 from magenta_midi.tokens.codec import Codec, get_codec
 
 __all__ = ["WarmStart", "check_widths", "same_vocabulary", "warm_start"]
@@ -132,8 +133,8 @@ def warm_start(
     if info is None or (name.startswith(_VOCABULARY) and not same):
       fresh.append(part)
       continue
-    if name == "style_embedder.embedding" and style != stored.facts.get(
-      "style"
+    if name == "style_embedder.embedding" and not same_style(
+      style, stored.facts.get("style")
     ):
       array = _unmasked(stored.read(name), np.asarray(variable[...]))
       fresh.append("style rows")

@@ -57,6 +57,9 @@ def test_saved_and_loaded_it_is_the_same(model, tmp_path):
   for prompt in ("slow waltz", music(40)):
     assert model.embed(prompt) @ again.embed(prompt) > 0.999
   assert again.facts == model.facts
+  assert again.digest == MidiCoCa.load(tmp_path / "style").digest != ""
+  make(1).save(tmp_path / "other")
+  assert MidiCoCa.load(tmp_path / "other").digest != again.digest
   assert again.table_rows == model.table_rows == 1 + 3 * 16
   assert sorted(p.name for p in (tmp_path / "style").iterdir()) == [
     "config.json",

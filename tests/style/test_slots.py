@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from magenta_midi.style.controls import ControlTargets, control_rows
-from magenta_midi.style.slots import StyleSlots, allowed_keys
+from magenta_midi.style.midi_coca import MidiCoCa
+from magenta_midi.style.slots import StyleSlots, allowed_keys, same_style
 from magenta_midi.testing import STYLE_ENTRY
 
 TOKENS = np.array([5, 300, 600, 800, 1100, 1400], np.int32)
@@ -57,6 +58,26 @@ def test_deeper_tokens_than_are_read_are_left_out():
 def test_what_does_not_fit_is_refused(count, style, message):
   with pytest.raises(ValueError, match=message):
     slots(count, **style)
+
+
+def test_what_was_trained_with_other_weights_is_not_told_of_style():
+  model = MidiCoCa.embedded()
+  entry = dict(model=model.name, levels=model.levels, rows=model.table_rows)
+  for digest in (None, model.digest):
+    assert slots(10, **entry, digest=digest).style_model().name == "midicoca"
+  other = slots(10, **entry, digest="0123456789abcdef")
+  with pytest.raises(
+    ValueError, match=f"0123456789abcdef, here {model.digest}"
+  ):
+    other.style_model()
+
+
+def test_an_entry_without_a_digest_fits_any():
+  one = STYLE_ENTRY | {"digest": "one"}
+  assert same_style(STYLE_ENTRY, one) and same_style(one, STYLE_ENTRY)
+  assert same_style(one, dict(one)) and same_style(None, None)
+  for other in (None, one | {"digest": "two"}, one | {"levels": 3}):
+    assert not same_style(one, other) and not same_style(other, one)
 
 
 def test_a_register_allows_its_keys():

@@ -7,6 +7,7 @@ import pytest
 
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import (
+  CheckpointError,
   StoredCheckpoint,
   flat_parameters,
   load_checkpoint,
@@ -208,6 +209,19 @@ def test_a_killed_run_with_style_continues_exactly(tmp_path, corpus):
     np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
+def test_a_run_goes_on_only_with_the_style_model_it_began_with(
+  tmp_path, corpus, monkeypatch
+):
+  with RunStore(tmp_path / "state") as store:
+    Trainer(config(), CODEC, [corpus], [1.0]).save(store)
+    store.wait()
+    Trainer(config(), CODEC, [corpus], [1.0]).restore(store)
+    entry = StyleRows(DescriptorStyle()).entry | {"rows": 7}
+    monkeypatch.setattr(StyleRows, "entry", entry)
+    with pytest.raises(CheckpointError, match="other weights now"):
+      Trainer(config(), CODEC, [corpus], [1.0]).restore(store)
+
+
 def test_style_changes_no_other_draw(corpus):
   # But for departures, which it tells of.
   settings = dict(augmentation=NO_AUGMENTATION)
@@ -242,7 +256,7 @@ def test_the_checkpoint_says_what_its_slots_mean(tmp_path, corpus):
   stored["style"]["controls"] = json.loads(
     json.dumps(CONTROL_BUCKETS).replace("20", "21")
   )
-  with pytest.raises(ValueError, match="with other controls"):
+  with pytest.raises(ValueError, match="other weights or controls"):
     stored_style(stored)
 
 

@@ -8,6 +8,7 @@ notes, so that codecs compare.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,7 @@ __all__ = [
   "Players",
   "evaluate",
   "protocol_windows",
+  "resampled_pieces",
 ]
 
 LEVEL_NAMES = ("onset", "key", "velocity", "duration")
@@ -62,6 +64,8 @@ class Evaluation:
   notes: Int[np.ndarray, " pieces"]
   seconds: Float[np.ndarray, " pieces"]
   names: tuple[str, ...] = LEVEL_NAMES
+  # Of the pieces; none where nobody asks.
+  titles: tuple[str, ...] = ()
 
   @property
   def nats_per_note(self) -> float:
@@ -70,15 +74,31 @@ class Evaluation:
 
   def interval(self, draws: int = 2000) -> tuple[float, float]:
     """95 % bootstrap over pieces of `nats_per_note`."""
-    pieces = len(self.notes)
-    rng = np.random.default_rng(0)
-    chosen = rng.integers(0, pieces, size=(draws, pieces))
+    ratios = self.resampled(resampled_pieces(len(self.notes), draws))
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    return float(low), float(high)
+
+  def resampled(
+    self, chosen: Int[np.ndarray, "draws pieces"]
+  ) -> Float[np.ndarray, " draws"]:
+    """`nats_per_note` of each row of pieces."""
     total = self.nats.sum(axis=1)
-    ratio = total[chosen].sum(axis=1) / np.maximum(
+    return total[chosen].sum(axis=1) / np.maximum(
       1, self.notes[chosen].sum(axis=1)
     )
-    low, high = np.quantile(ratio, (0.025, 0.975))
-    return float(low), float(high)
+
+  def by_piece(self) -> list[dict[str, Any]]:
+    """Title, notes and nats a note (None without notes) of each piece."""
+    return [
+      dict(
+        piece=title,
+        notes=int(notes),
+        nats_per_note=float(nats / notes) if notes else None,
+      )
+      for title, notes, nats in zip(
+        self.titles, self.notes, self.nats.sum(axis=1), strict=True
+      )
+    ]
 
   def figures(self) -> dict[str, Any]:
     """The figures that `evaluate --json` prints."""
@@ -104,7 +124,15 @@ class Evaluation:
       np.concatenate([self.notes, other.notes]),
       np.concatenate([self.seconds, other.seconds]),
       self.names,
+      self.titles + other.titles,
     )
+
+
+def resampled_pieces(
+  pieces: int, draws: int = 2000
+) -> Int[np.ndarray, "draws pieces"]:
+  """Rows of as many pieces, drawn with replacement; always the same rows."""
+  return np.random.default_rng(0).integers(0, pieces, size=(draws, pieces))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -248,7 +276,8 @@ def evaluate(
       on_window(done, len(examples))
   seconds = np.bincount(examples["piece"], minlength=len(corpus)) * 2.0
   scored = seconds > 0
-  return Evaluation(nats[scored], notes[scored], seconds[scored], names)
+  titles = tuple(itertools.compress(corpus.names, scored))
+  return Evaluation(nats[scored], notes[scored], seconds[scored], names, titles)
 
 
 _CACHE: dict[Any, Any] = {}

@@ -1,24 +1,32 @@
-"""The loss curve."""
+"""The loss curve, and what held-out music costs."""
 
+import io
 import json
-import os
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["plot_losses"]
+from magenta_midi.midi.atomic import write_atomically
+
+if TYPE_CHECKING:
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
+
+__all__ = ["plot_evaluation", "plot_losses"]
+
+# More pieces are not named.
+_NAMED_PIECES = 24
+_SELF, _OTHER = "tab:blue", "0.6"
 
 
 def plot_losses(log: Path, path: Path, level_names: tuple[str, ...]) -> None:
   """Draws a run's `log.jsonl` as a PNG: training by level, and held out."""
-  from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
-
   if not log.is_file():
     return
   rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
   steps = [row for row in rows if "levels" in row]
   held = [row for row in rows if "held_out" in row]
-  figure = Figure(figsize=(9, 5), layout="constrained")
-  FigureCanvasAgg(figure)
+  figure = _figure()
   axes = figure.add_subplot()
   minutes = [row["minutes"] for row in steps]
   axes.plot(minutes, [row["nats"] for row in steps], "0.75", label="training")
@@ -38,9 +46,170 @@ def plot_losses(log: Path, path: Path, level_names: tuple[str, ...]) -> None:
   axes.set_ylim(bottom=0)
   axes.grid(alpha=0.3)
   axes.legend(frameon=False, ncols=2)
-  temporary = path.with_name(f".{os.getpid()}.{path.name}")
-  try:
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  _save(figure, path)
+
+
+def plot_evaluation(figures: dict[str, Any], path: Path) -> None:
+  """Draws nats a note by piece, and what the parts of notes cost.
+
+  Args:
+    figures: Of `evaluate`; with `against`, pieces are drawn against those of
+      the other checkpoint.
+    path: PNG to write.
+  """
+  figure = _figure()
+  pieces, parts = figure.subplots(1, 2, width_ratios=(3, 2))
+  against = figures.get("against")
+  if against is None:
+    _draw_pieces(pieces, figures)
+  else:
+    _draw_pairs(pieces, figures, against)
+  _draw_parts(parts, figures, against)
+  for axes in (pieces, parts):
+    axes.set_axisbelow(True)
+  if against is not None:
+    legend = figure.legend(
+      *parts.get_legend_handles_labels(),
+      frameon=False,
+      fontsize=8,
+      ncols=2,
+      loc="outside lower center",
+    )
+    for text in legend.get_texts():
+      text.set_parse_math(False)
+  with warnings.catch_warnings():
+    # Names in scripts that the font lacks are drawn as boxes.
+    warnings.filterwarnings("ignore", "Glyph", UserWarning)
+    _save(figure, path)
+
+
+def _draw_pieces(axes: "Axes", figures: dict[str, Any]) -> None:
+  """Every piece's nats a note, the most expected first."""
+  rows = [r for r in figures["by_piece"] if r["nats_per_note"] is not None]
+  rows.sort(key=lambda row: row["nats_per_note"])
+  low, high = figures["ci95"]
+  mean = figures["nats_per_note"]
+  axes.axvspan(low, high, color=_SELF, alpha=0.15, lw=0)
+  axes.axvline(mean, color=_SELF, lw=1, ls="--")
+  axes.scatter(
+    [row["nats_per_note"] for row in rows],
+    range(1, len(rows) + 1),
+    s=_areas([row["notes"] for row in rows]),
+    color=_SELF,
+    alpha=0.7,
+  )
+  axes.set(
+    xlabel="nats a note (line: of all notes, with its 95 % interval)",
+    title=f"{mean:.3f} nats a note in {figures['pieces']} pieces",
+  )
+  if len(rows) <= _NAMED_PIECES:
+    axes.set_yticks(
+      range(1, len(rows) + 1),
+      [_short(Path(row["piece"]).stem, 28) for row in rows],
+      parse_math=False,
+      fontsize=8,
+    )
+  else:
+    axes.set_ylabel("pieces, the most expected first")
+  axes.invert_yaxis()
+  axes.grid(axis="x", alpha=0.3)
+
+
+def _draw_pairs(
+  axes: "Axes", figures: dict[str, Any], against: dict[str, Any]
+) -> None:
+  """Every piece's nats a note against the other checkpoint's."""
+  pairs = [
+    (theirs["nats_per_note"], ours["nats_per_note"], ours["notes"])
+    for ours, theirs in zip(
+      figures["by_piece"], against["by_piece"], strict=True
+    )
+    if None not in (ours["nats_per_note"], theirs["nats_per_note"])
+  ]
+  theirs, ours, notes = zip(*pairs, strict=True) if pairs else ((), (), ())
+  axes.axline((0, 0), slope=1, color="0.4", lw=1, ls="--")
+  axes.scatter(theirs, ours, s=_areas(notes), color=_SELF, alpha=0.7)
+  ends = [*theirs, *ours] or [0.0]
+  margin = 0.05 * (max(ends) - min(ends)) + 0.01
+  limits = (min(ends) - margin, max(ends) + margin)
+  axes.set(xlim=limits, ylim=limits, aspect="equal")
+  # The words first: a name may be cut.
+  axes.set_xlabel(
+    f"nats a note, {_short(against['checkpoint'], 40)}", parse_math=False
+  )
+  axes.set_ylabel(
+    f"nats a note, {_short(figures['checkpoint'], 40)}", parse_math=False
+  )
+  difference = figures["difference"]
+  low, high = difference["ci95"]
+  axes.set_title(
+    f"{difference['nats_per_note']:+.3f} nats a note"
+    f" (95 % {low:+.3f} to {high:+.3f})\nbelow the line: fewer than the other",
+    fontsize=10,
+  )
+  axes.grid(alpha=0.3)
+
+
+def _draw_parts(
+  axes: "Axes", figures: dict[str, Any], against: dict[str, Any] | None
+) -> None:
+  """Bars by level, pedal and END; those of one name side by side."""
+  found = [(figures, _SELF)]
+  if against is not None:
+    found.append((against, _OTHER))
+  parts = [
+    {**f["levels"], "pedal": f["pedal"], "end": f["end"]} for f, _ in found
+  ]
+  if len(parts) == 2 and list(parts[0]) != list(parts[1]):
+    # Another codec's: no part of the one is a part of the other.
+    parts = [
+      {(name, place): nats for name, nats in part.items()}
+      for place, part in enumerate(parts)
+    ]
+  else:
+    parts = [{(n, 0): nats for n, nats in part.items()} for part in parts]
+  rows = list(dict.fromkeys(key for part in parts for key in part))
+  paired = len(rows) < sum(map(len, parts))
+  height = 0.38 if paired else 0.7
+  for place, (part, (facts, colour)) in enumerate(
+    zip(parts, found, strict=True)
+  ):
+    shift = (place - 0.5) * height if paired else 0.0
+    axes.barh(
+      [rows.index(key) + shift for key in part],
+      list(part.values()),
+      height=height,
+      color=colour,
+      label=_short(facts["checkpoint"], 32),
+    )
+  axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+  axes.invert_yaxis()
+  axes.set(xlabel="nats a note", title="what they are spent on")
+  axes.grid(axis="x", alpha=0.3)
+
+
+def _areas(notes: Any) -> list[float]:
+  """The areas of dots: longer pieces weigh more."""
+  most = max(notes, default=1)
+  return [8 + 52 * count / most for count in notes]
+
+
+def _short(text: str, most: int) -> str:
+  """The end of a name, which tells more than its beginning."""
+  text = " ".join(text.encode("utf-8", "replace").decode().split())
+  return text if len(text) <= most else f"…{text[1 - most :]}"
+
+
+def _figure() -> "Figure":
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(9, 5), layout="constrained")
+  FigureCanvasAgg(figure)
+  return figure
+
+
+def _save(figure: "Figure", path: Path) -> None:
+  image = io.BytesIO()
+  figure.savefig(image, format="png", dpi=110)
+  write_atomically(path, image.getvalue())

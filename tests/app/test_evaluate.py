@@ -1,6 +1,6 @@
-"""`magenta-midi evaluate` on a few seconds, with checkpoints of drawn weights."""
+"""`magenta-midi evaluate`, with checkpoints of drawn weights."""
 
-import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,9 +10,7 @@ from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.models import STYLE_ENTRY, tiny_styled_generator
-from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.event import EventCodec
-from magenta_midi.tokens.note import NoteCodec, NoteCodecConfig
 
 PIECES = ("a $1$", "b 曲", "c")
 
@@ -34,27 +32,15 @@ def music(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-  """Two of codec `note`, one of `event`, one of another grid, one styled."""
+  """Two that differ in how sure they are."""
   folder = tmp_path_factory.mktemp("checkpoints")
-  coarse = NoteCodec(config=NoteCodecConfig(duration_bins=62))
-  made: dict[str, tuple[Codec, int]] = dict(
-    one=(NoteCodec(), 0),
-    two=(NoteCodec(), 1),
-    event=(EventCodec(), 0),
-    coarse=(coarse, 0),
-  )
-  for name, (codec, seed) in made.items():
+  model = tiny_generator().model
+  kernel = model.logits_dense.kernel
+  for name in ("one", "two"):
     save_checkpoint(
-      folder / name,
-      tiny_generator(codec=codec, seed=seed).model,
-      codec=dict(name=codec.name, settings=dataclasses.asdict(codec.config)),
+      folder / name, model, codec={"name": "note", "settings": {}}
     )
-  save_checkpoint(
-    folder / "styled",
-    tiny_styled_generator().model,
-    codec=dict(name="note", settings={}),
-    style=STYLE_ENTRY,
-  )
+    kernel[...] = 1.5 * kernel[...]
   return folder
 
 
@@ -76,26 +62,18 @@ def test_every_piece_is_told(capsys, music, checkpoints):
   total = sum(row["notes"] * row["nats_per_note"] for row in rows)
   assert total / facts["notes"] == pytest.approx(facts["nats_per_note"])
   assert "against" not in facts and "difference" not in facts
-  # One file alone is scored as within the folder.
-  alone = run_json(
-    *(capsys, "evaluate", music / "c.mid"),
-    *("--checkpoint", checkpoints / "one"),
-  )
-  assert alone["nats_per_note"] == pytest.approx(rows[2]["nats_per_note"])
 
 
 def test_against_itself_there_is_no_difference(capsys, music, checkpoints):
   one = checkpoints / "one"
   code, out, err = run(
-    capsys, "evaluate", music, "--checkpoint", one, "--against", one
+    capsys, "evaluate", music, "--checkpoint", one, "--against", one, "--json"
   )
   assert code == 0, err
   line = difference_line(out)
   assert "+0.000 nats a note (95 % +0.000 to +0.000" in line
   assert line.endswith("no difference at all")
-  facts = run_json(
-    capsys, "evaluate", music, "--checkpoint", one, "--against", one
-  )
+  facts = json.loads(out.splitlines()[-1])
   difference = facts["difference"]
   assert difference["nats_per_note"] == difference["nats_per_second"] == 0.0
   assert difference["ci95"] == [0.0, 0.0]
@@ -130,12 +108,6 @@ def test_the_difference_is_that_of_two_runs(
   assert low < difference["nats_per_note"] < high
   assert difference["beyond"] == (low > 0 or high < 0)
   assert_picture(plot)
-  # The other way round every sign changes, and so does the verdict.
-  swapped = run_json(
-    capsys, "evaluate", music, "--checkpoint", two, "--against", one
-  )["difference"]
-  assert swapped["nats_per_note"] == -difference["nats_per_note"]
-  np.testing.assert_allclose(swapped["ci95"], [-high, -low], rtol=1e-9)
 
 
 def assert_picture(path):
@@ -158,11 +130,18 @@ def test_one_piece_says_nothing_of_others(capsys, music, checkpoints):
   assert '"beyond": null' in out
 
 
+@pytest.mark.slow
 def test_codecs_compare_as_wholes(capsys, music, checkpoints, tmp_path):
+  event = tmp_path / "event"
+  save_checkpoint(
+    event,
+    tiny_generator(codec=EventCodec()).model,
+    codec={"name": "event", "settings": {}},
+  )
   plot = tmp_path / "new" / "x.png"
   code, out, err = run(
     *(capsys, "evaluate", music, "--checkpoint", checkpoints / "one"),
-    *("--against", checkpoints / "event", "--plot", plot, "--json"),
+    *("--against", event, "--plot", plot, "--json"),
   )
   assert code == 0, err
   assert "levels are not compared" in out
@@ -182,8 +161,14 @@ def test_the_picture_of_one_checkpoint(capsys, music, checkpoints, tmp_path):
 
 
 @pytest.mark.slow
-def test_with_style_the_difference_is_told_twice(capsys, music, checkpoints):
-  styled = checkpoints / "styled"
+def test_with_style_the_difference_is_told_twice(capsys, music, tmp_path):
+  styled = tmp_path / "styled"
+  save_checkpoint(
+    styled,
+    tiny_styled_generator().model,
+    codec={"name": "note", "settings": {}},
+    style=STYLE_ENTRY,
+  )
   facts = run_json(
     *(capsys, "evaluate", music / "a $1$.mid", "--style-prompted"),
     *("--checkpoint", styled, "--against", styled),
@@ -205,14 +190,8 @@ def test_mistakes_are_told_before_scoring(
   for options, message in (
     (("--against", "nobody"), "--against nobody: no checkpoint of that name"),
     (("--against", tmp_path), "no checkpoint there"),
-    (("--against", checkpoints / "coarse"), "duration_bins is 62 there and 63"),
     (("--plot", tmp_path), "is a folder"),
     (("--plot", tmp_path / "file" / "x.png"), "cannot be written"),
   ):
     line = refused(capsys, "evaluate", music, "--checkpoint", one, *options)
     assert message in line, options
-  line = refused(
-    *(capsys, "evaluate", music, "--style-prompted"),
-    *("--checkpoint", checkpoints / "styled", "--against", one),
-  )
-  assert "--against: the checkpoint hears no style" in line

@@ -4,6 +4,7 @@
 # make test-magenta  MusicCoCa through magenta-rt, in an environment of its own
 # make test-beam     prepare --beam on its local runner, likewise
 # make test-seqio    the seqio tasks, likewise
+# make test-baseline GPT-2 on MidiTok's tokens (tools/baseline_gpt2.py), likewise
 # make format  rewrite the sources in house style
 # make clean   remove what these made, the virtual environment included
 #
@@ -25,12 +26,14 @@ MAGENTA := .venv-magenta
 BEAM := .venv-beam
 # Of its own: seqio brings TensorFlow.
 SEQIO := .venv-seqio
+# Of its own: MidiTok brings tokenizers and huggingface_hub.
+BASELINE := .venv-baseline
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Its wrapper would ask PyPI for a newer one at each run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: play test test-magenta test-beam test-seqio lint format clean
+.PHONY: play test test-magenta test-beam test-seqio test-baseline lint format clean
 .DELETE_ON_ERROR:
 
 play: $(CORE)
@@ -81,6 +84,19 @@ test-seqio:
 	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
 	    tests/train/test_seqio.py $(PYTEST)
 
+# BASELINE_PYTHON=... takes an environment that has both packages already.
+test-baseline:
+	@set -e; python="$(BASELINE_PYTHON)"; \
+	  if [ -z "$$python" ]; then \
+	    python=$(BASELINE)/bin/python; \
+	    [ -x $$python ] || $(PYTHON) -m venv $(BASELINE); \
+	    $$python -m pip install --quiet --disable-pip-version-check \
+	      --editable '.[dev,baseline]' || { \
+	      echo "Skipped: miditok cannot be installed here." >&2; exit 0; }; \
+	  fi; \
+	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
+	    tests/tools/test_baseline_gpt2.py $(PYTEST)
+
 lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -92,7 +108,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(MAGENTA) $(BEAM) $(SEQIO) out build dist *.egg-info .hypothesis .ruff_cache
+	rm -rf $(VENV) $(MAGENTA) $(BEAM) $(SEQIO) $(BASELINE) out build dist *.egg-info .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps, not the environment's own files: pip leaves those half-made when it

@@ -23,6 +23,7 @@ EXTRAS = {
   "apache_beam": "beam",
   "gin": "train",
   "grain": "train",
+  "miditok": "baseline",
   "optax": "train",
   "orbax": "train",
   "tensorboardX": "train",

@@ -35,7 +35,7 @@ KINDS = ("none", "loudness", "register", "pace", "hands", "mode", "pedal")
 NONE, LOUDNESS, REGISTER, PACE, HANDS, MODE, PEDAL = range(len(KINDS))
 # How often each is drawn among those that depart: mode, which only a clear key
 # allows and which is learned last, most.
-_WEIGHTS = (0.0, 0.15, 0.1, 0.18, 0.14, 0.36, 0.07)
+_WEIGHTS = (0.0, 0.12, 0.08, 0.15, 0.12, 0.44, 0.09)
 # Attributes of style whose words tell of a departure.
 TOLD_BY: tuple[tuple[str, ...], ...] = (
   (),
@@ -188,8 +188,9 @@ def moved_keys(
 ) -> Int[np.ndarray, "n e"]:
   """Keys an octave off, or in the parallel mode; not yet transposed.
 
-  Major's third, sixth and seventh are lowered, natural minor's raised. An
-  octave that does not fit the keyboard stays.
+  Major's third and sixth are lowered, minor's raised. Sevenths stay: natural
+  minor has the notes of another major key, and is heard as that. An octave
+  that does not fit the keyboard stays.
   """
   is_note = key < PEDAL_DOWN
   octaves = np.where(_of(examples, REGISTER), _amount(examples), 0)
@@ -199,8 +200,8 @@ def moved_keys(
   tonic = examples["amount"].astype(np.int64)[:, None]
   minor = tonic >= 12
   degree = (key - tonic) % 12
-  lowered = ~minor & np.isin(degree, (4, 9, 11))
-  raised = minor & np.isin(degree, (3, 8, 10))
+  lowered = ~minor & np.isin(degree, (4, 9))
+  raised = minor & np.isin(degree, (3, 8))
   step = np.where(lowered, -1, np.where(raised, 1, 0))
   changes = _of(examples, MODE) & after & is_note
   return np.where(changes, key + step, key).astype(key.dtype)

@@ -3,8 +3,9 @@
 import functools
 import math
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,14 @@ from magenta_midi.generate.streaming import (
   join_chunks,
 )
 from magenta_midi.midi.score import Score
+from magenta_midi.model.adapter_file import Adapter, check_name
+from magenta_midi.model.adapter_library import (
+  adapted_model,
+  check_free,
+  install_adapter,
+  is_adapter,
+  load_adapters,
+)
 from magenta_midi.model.checkpoint import (
   CheckpointError,
   embedded_path,
@@ -29,12 +38,16 @@ from magenta_midi.style.slots import StyleSlots, allowed_keys
 from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
 from magenta_midi.typing import Float, Int
 
+if TYPE_CHECKING:
+  from magenta_midi.train.finetune import Base, Finetuned, FinetuneProgress
+
 __all__ = [
   "DEFAULT_GUIDANCE",
   "DEFAULT_SAMPLING",
   "MagentaMidi",
   "cache_folder",
   "context_then_music",
+  "finetune_folder",
   "keep_compiled_functions",
   "lifted_pedal",
 ]
@@ -71,20 +84,31 @@ class MagentaMidi:
     self.checkpoint = checkpoint
     # Which slots it hears style and controls in.
     self.slots = StyleSlots(config)
+    # The checkpoint's own weights, and what is added to them.
+    self._base = generator.model
+    self._adapters: tuple[tuple[Adapter, float], ...] = ()
 
   @classmethod
   def load(
-    cls, checkpoint: str | os.PathLike[str] | None = None
+    cls,
+    checkpoint: str | os.PathLike[str] | None = None,
+    adapters: Sequence[str | tuple[str, float]] = (),
   ) -> "MagentaMidi":
     """Loads a checkpoint; compiled functions are kept between runs.
 
     Args:
       checkpoint: A folder that `magenta-midi train` wrote; None: the embedded
-        one.
+        one. A text that is no folder may name an adapter of the embedded one.
+      adapters: See `use_adapters`.
 
     Raises:
       CheckpointError: It is absent, damaged or of another shape.
+      AdapterError: An adapter is absent, damaged or of another checkpoint.
     """
+    if isinstance(checkpoint, str) and is_adapter(checkpoint):
+      checkpoint, adapters = None, (checkpoint, *adapters)
+    # Before the weights: a mistyped name should not wait for them.
+    loaded = load_adapters(adapters)
     keep_compiled_functions()
     folder = Path(checkpoint) if checkpoint is not None else embedded_path()
     codec = _codec_of(folder)
@@ -97,9 +121,121 @@ class MagentaMidi:
       )
     name = "embedded" if checkpoint is None else str(folder)
     try:
-      return cls(Generator(model, codec), config, name)
+      found = cls(Generator(model, codec), config, name)
     except ValueError as error:
       raise CheckpointError(f"{folder}/{error}") from None
+    found._adapt(loaded)
+    return found
+
+  @property
+  def adapters(self) -> tuple[tuple[str, float], ...]:
+    """Name and scale of the adapters in use."""
+    return tuple((adapter.name, scale) for adapter, scale in self._adapters)
+
+  @property
+  def name(self) -> str:
+    """The checkpoint and its adapters, for people."""
+    added = (
+      name if scale == 1 else f"{name}:{scale:g}"
+      for name, scale in self.adapters
+    )
+    return " + ".join((self.checkpoint, *added))
+
+  def use_adapters(self, adapters: Sequence[str | tuple[str, float]]) -> None:
+    """Plays on with other adapters; nothing is compiled again.
+
+    Args:
+      adapters: Names of installed adapters, or paths of their files, as `NAME`,
+        `NAME:SCALE` or name and scale: 1 is full strength, several blend, none
+        is the checkpoint itself.
+
+    Raises:
+      AdapterError: One is absent, damaged or was trained on another
+        checkpoint; those in use stay.
+    """
+    self._adapt(load_adapters(adapters))
+
+  def _adapt(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
+    if not adapters and not self._adapters:
+      return
+    model = self._base
+    if adapters:
+      model = adapted_model(
+        model, adapters, sha256=self._sha256, base=self.checkpoint
+      )
+    self.generator.take_weights(model)
+    self._adapters = tuple(adapters)
+
+  @property
+  def _sha256(self) -> str:
+    """Of the checkpoint's weights."""
+    return self.config.get("sha256", "")
+
+  def finetune(
+    self,
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    name: str,
+    out: str | os.PathLike[str] | None = None,
+    replace: bool = False,
+    on_progress: "Callable[[FinetuneProgress], None]" = lambda progress: None,
+    **settings: Any,
+  ) -> "Finetuned":
+    """Makes an adapter of a player's takes, and installs it.
+
+    A call that was interrupted continues where it was when it is given again.
+
+    Args:
+      paths: MIDI files or folders of such.
+      name: What the adapter is to be called; `use_adapters([name])` plays
+        with it.
+      out: Folder of the run; None: `runs/adapters/NAME`.
+      replace: Whether an installed adapter of that name may be overwritten.
+      on_progress: Called about twice a second.
+      **settings: Fields of `FinetuneConfig`, or of its `LoraConfig`; without
+        `steps` or `minutes`, 20 minutes.
+
+    Returns:
+      The adapter, and held-out figures before and after.
+
+    Raises:
+      ValueError: No take can be used, or a setting cannot.
+      OSError: Something cannot be written; the same call continues.
+    """
+    from magenta_midi.train.finetune import finetune
+    from magenta_midi.train.finetune_settings import finetune_config
+    from magenta_midi.train.takes import read_takes, split_takes
+
+    one = isinstance(paths, str | os.PathLike)
+    given = [paths] if one else list(paths)  # type: ignore[arg-type]
+    config = finetune_config(**settings)
+    folder = Path(out) if out is not None else finetune_folder(name)
+    if not replace:
+      check_free(name)
+    takes, _ = read_takes([Path(path) for path in given])
+    found = finetune(
+      config,
+      self.finetune_base(),
+      split_takes(takes),
+      name,
+      folder,
+      on_progress=on_progress,
+    )
+    assert found is not None  # nobody asked it to stop
+    install_adapter(found.adapter, replace=replace)
+    return found
+
+  def finetune_base(self) -> "Base":
+    """What `train.finetune` adapts: the checkpoint without adapters."""
+    from magenta_midi.train.finetune import Base
+
+    return Base(
+      model=self._base,
+      codec=self.codec,
+      name=self.checkpoint,
+      sha256=self._sha256,
+      codec_entry=self.config.get("codec", {}),
+    )
 
   @functools.cached_property
   def style_model(self) -> StyleModel:
@@ -288,6 +424,15 @@ def _codec_of(folder: Path) -> Codec:
     return get_codec(name, **described.get("settings", {}))
   except (TypeError, ValueError) as error:
     raise CheckpointError(f"{folder}/config.json: {error}") from None
+
+
+def finetune_folder(name: str) -> Path:
+  """Where a fine-tuning run lies if nothing else is said.
+
+  Raises:
+    AdapterError: The adapter cannot be called so.
+  """
+  return Path("runs", "adapters", check_name(name))
 
 
 def lifted_pedal(score: Score, at_s: float) -> Score:

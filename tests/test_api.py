@@ -7,6 +7,7 @@ import pytest
 
 from magenta_midi.api import DEFAULT_GUIDANCE, MagentaMidi
 from magenta_midi.live.compilations import CompilationCounter
+from magenta_midi.live.duet import Duet
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import CheckpointError, save_checkpoint
 from magenta_midi.style import StyleMotion
@@ -145,3 +146,52 @@ def test_music_from_nothing_begins_at_once():
   for seed in range(4):
     music, _ = mm.generate(2.0, seed=seed)
     assert len(music) and music.notes["onset_s"][0] <= 0.5, seed
+
+
+def test_finetune_then_play_with_it_and_compile_nothing(
+  folder, tmp_path, monkeypatch
+):
+  monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path / "adapters"))
+  take = tmp_path / "take.mid"
+  rows = PHRASE.notes
+  late = [rows["onset_s"] + 8.0 * place for place in range(5)]
+  Score.from_arrays(
+    onset_s=np.concatenate(late),
+    duration_s=np.tile(rows["duration_s"], 5),
+    key=np.tile(rows["key"], 5),
+    velocity=np.tile(rows["velocity"], 5),
+  ).to_file(take)
+  mm = MagentaMidi.load(folder)
+  plain, _ = mm.generate(4.0, seed=2)
+  seen = []
+  with pytest.raises(ValueError, match="unknown settings stepz"):
+    mm.finetune(take, name="me", stepz=1)
+  found = mm.finetune(
+    take,
+    name="me",
+    out=tmp_path / "run",
+    on_progress=seen.append,
+    steps=2,
+    learning_rate=0.05,
+    rank=2,
+    targets=("depth.mlp",),
+  )
+  assert seen[-1].step == 2
+  assert found.after.nats_per_note < found.before.nats_per_note
+  assert mm.adapters == ()
+  with CompilationCounter() as counter:
+    mm.use_adapters(["me:30"])
+    adapted, _ = mm.generate(4.0, seed=2)
+    mm.use_adapters([])
+    again, _ = mm.generate(4.0, seed=2)
+  assert counter.count == 0
+  assert adapted.notes.tolist() != plain.notes.tolist()
+  assert again.notes.tolist() == plain.notes.tolist()
+  other = MagentaMidi.load(folder, adapters=[("me", 30.0)])
+  assert other.name.endswith("+ me:30")
+  same, _ = other.generate(4.0, seed=2)
+  assert same.notes.tolist() == adapted.notes.tolist()
+  with pytest.raises(ValueError, match="'me' is installed already"):
+    mm.finetune(take, name="me", steps=2)
+  with pytest.raises(ValueError, match="cannot play with adapters yet"):
+    Duet(other)

@@ -18,6 +18,8 @@ COMMANDS = {
   "evaluate": "Score held-out music in nats a note.",
   "prepare": "Pack a corpus into shards, once, for train and evaluate.",
   "train": "Train a model on folders of MIDI files.",
+  "finetune": "Make an adapter of your own takes: play like me.",
+  "adapters": "List, show, merge, remove, export and import adapters.",
   "jam": "Play, and be answered: a live duet over MIDI ports.",
   "replay": "Play a recording into the duet on a virtual clock.",
   "sessions": "List, hear, rate and export what was played.",

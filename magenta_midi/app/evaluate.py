@@ -8,9 +8,9 @@ import click
 from magenta_midi.app.errors import UserError, writable
 from magenta_midi.app.gin_options import GinDefaultsCommand, run_as_module
 from magenta_midi.app.options import (
+  adapter_option,
   checkpoint_option,
   load_model,
-  refuse_adapters,
 )
 from magenta_midi.app.output import (
   console,
@@ -40,9 +40,7 @@ __all__ = ["command"]
   help="Only files of this split, by the list DIR.csv beside the folder DIR"
   " or as DIR was prepared [default: all files].",
 )
-@click.option(
-  "--adapter", "adapters", multiple=True, metavar="NAME", help="An adapter."
-)
+@adapter_option
 @click.option(
   "--no-context",
   is_flag=True,
@@ -82,14 +80,15 @@ def command(
   Every 2 s of every piece once, with its true 10 s of context, nothing
   augmented; notes, pedal and the ends of chunks all count.
   """
-  refuse_adapters(adapters)
   if plot is not None:
     writable(plot)
   other_folder = None if against is None else _folder_of(against)
   corpus = _read(paths, split)
   from magenta_midi.train.comparison import Comparison, check_comparable
 
-  scorers = [_Scorer(load_model(checkpoint), not no_context, style_prompted)]
+  scorers = [
+    _Scorer(load_model(checkpoint, adapters), not no_context, style_prompted)
+  ]
   if against is not None:
     try:
       other = load_model(other_folder)
@@ -141,7 +140,7 @@ class _Scorer:
     from magenta_midi.train.style_rows import stored_style
 
     self.mm = mm
-    self.name = mm.checkpoint
+    self.name = mm.name
     self.context = context
     self.style = stored_style(mm.config) if style_prompted else None
 

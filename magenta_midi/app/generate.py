@@ -13,6 +13,7 @@ from magenta_midi.app.errors import UserError, writable
 from magenta_midi.app.gin_options import GinDefaultsCommand, run_as_module
 from magenta_midi.app.options import (
   NOTHING_SAID,
+  adapter_option,
   checkpoint_option,
   control_options,
   embed_items,
@@ -20,7 +21,6 @@ from magenta_midi.app.options import (
   parse_controls,
   parse_sampling,
   read_music,
-  refuse_adapters,
   sampling_options,
   style_items,
 )
@@ -68,13 +68,7 @@ LONGEST_S = 24 * 3600
   help="Weight of style and controls against their absence; 0 switches it off"
   " [default: 1.5 where a style or a control is given].",
 )
-@click.option(
-  "--adapter",
-  "adapters",
-  multiple=True,
-  metavar="NAME[:SCALE]",
-  help="A personal style; repeatable.",
-)
+@adapter_option
 @checkpoint_option
 @click.option(
   "--out",
@@ -119,7 +113,6 @@ def command(
     )
   if not 0 <= seed < 2**31:
     raise UserError(f"--seed must be in 0..2147483647, got {seed}.")
-  refuse_adapters(adapters)
   for path in (out, wav, plot):
     if path is not None:
       writable(path)
@@ -137,7 +130,7 @@ def command(
   log = console()
   started = time.perf_counter()
   with log.status("loading the model"):
-    mm = load_model(checkpoint)
+    mm = load_model(checkpoint, adapters)
     sampling = dataclasses.replace(mm.default_sampling, **given_sampling)
     style = embed_items(mm.style_model, items, prompts) if items else None
     guidance = (
@@ -180,6 +173,7 @@ def command(
     first_note_ms=first_note_ms,
     chunks=len(chunks),
     checkpoint=mm.checkpoint,
+    adapters=dict(mm.adapters),
     device=jax.devices()[0].device_kind,
     ready_s=ready_s,
     guidance=guidance,

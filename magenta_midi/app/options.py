@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
   "NOTHING_SAID",
+  "adapter_option",
   "checkpoint_option",
   "control_options",
   "embed_items",
   "load_model",
   "parse_controls",
   "read_music",
-  "refuse_adapters",
   "style_items",
 ]
 
@@ -44,11 +44,23 @@ checkpoint_option = click.option(
 )
 
 
-def load_model(checkpoint: Path | None) -> "MagentaMidi":
-  """Loads a checkpoint; its faults are a user's mistake."""
+adapter_option = click.option(
+  "--adapter",
+  "adapters",
+  multiple=True,
+  metavar="NAME[:SCALE]",
+  help="Play like this player: an installed adapter, or its file; repeatable,"
+  " 1 is full strength, several blend.",
+)
+
+
+def load_model(
+  checkpoint: Path | None, adapters: Sequence[str] = ()
+) -> "MagentaMidi":
+  """Loads a checkpoint with adapters; its faults are a user's mistake."""
   from magenta_midi.api import MagentaMidi
 
-  return MagentaMidi.load(checkpoint)
+  return MagentaMidi.load(checkpoint, adapters)
 
 
 def read_music(path: Path, what: str) -> "Score":
@@ -72,14 +84,6 @@ def read_music(path: Path, what: str) -> "Score":
   for message in score.repairs.messages():
     click.echo(f"{path}: {message}", err=True)
   return score
-
-
-def refuse_adapters(adapters: tuple[str, ...]) -> None:
-  """No adapter is installed yet, so none can be found."""
-  if adapters:
-    raise UserError(
-      f"--adapter {adapters[0]}: no adapter of that name is installed."
-    )
 
 
 def style_items(

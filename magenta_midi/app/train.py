@@ -1,8 +1,5 @@
 """`magenta-midi train`: from folders of MIDI files to a checkpoint."""
 
-import contextlib
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from magenta_midi.app.gin_options import (
   given_options,
   run_as_module,
 )
+from magenta_midi.app.interrupts import stop_signals
 from magenta_midi.app.output import (
   console,
   json_option,
@@ -298,7 +296,7 @@ def command(
       f"{folder}: {len(corpus)} pieces, {corpus.notes:,} notes,"
       f" {share / sum(shares):.0%} of the examples"
     )
-  with progress_bar() as bar, _stop_signals() as stopped:
+  with progress_bar() as bar, stop_signals() as stopped:
     task = bar.add_task("training", total=1.0, note="compiling")
 
     def show(progress: loop.Progress) -> None:
@@ -339,31 +337,6 @@ def command(
     if "warm_start" in notes:
       facts["warm_start"] = notes["warm_start"]
     print_json(facts)
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-  """Collects Ctrl-C and SIGTERM, so that the step in progress can be saved.
-
-  A second one stops at once.
-  """
-  received: list[int] = []
-
-  def note(number: int, frame: object) -> None:
-    del frame
-    if received:
-      raise KeyboardInterrupt
-    received.append(number)
-
-  before = {
-    number: signal.signal(number, note)
-    for number in (signal.SIGINT, signal.SIGTERM)
-  }
-  try:
-    yield received
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
 
 
 def _read(folders: list[tuple[Path, float | None]]) -> tuple:

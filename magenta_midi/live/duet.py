@@ -207,6 +207,11 @@ def _checkpoint(model: Any) -> str | None:
   """The folder that a process of its own can load again."""
   if model is None:
     return None
+  if getattr(model, "adapters", ()):
+    raise ValueError(
+      "a duet cannot play with adapters yet: give the checkpoint that"
+      " `magenta-midi adapters merge` writes."
+    )
   name = getattr(model, "checkpoint", model)
   if name == "embedded":
     return None

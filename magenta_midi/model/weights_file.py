@@ -101,6 +101,8 @@ class WeightsFile:
     self.path = path
     # Every array, in the order of the file.
     self.infos: dict[str, ArrayInfo] = {}
+    # What the file says of itself.
+    self.metadata: dict[str, str] = {}
     self._offsets: dict[str, int] = {}
     # Of the whole file, hexadecimal, once it was asked for.
     self._sha256: str | None = None
@@ -133,7 +135,9 @@ class WeightsFile:
   def _read_header(self, header: dict, start: int) -> int:
     """Fills the tables; returns where the data end."""
     end = start
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
+    if isinstance(metadata, dict):
+      self.metadata = {name: str(text) for name, text in metadata.items()}
     for name, entry in header.items():
       if not _is_entry(entry):
         raise ValueError(f"its header does not say what {name} is")

@@ -85,6 +85,8 @@ class BatchStream:
     shard_index: Which of the hosts this is.
     shard_count: How many share the examples.
     open_pools: Gives the pools from a number on, cut; None: cut here.
+    buckets: Context frames and decoder positions of each shape, the largest
+      last; (): the codec's. Fewer compile faster and pad more.
   """
 
   codec: Codec
@@ -102,6 +104,7 @@ class BatchStream:
   shard_index: int = 0
   shard_count: int = 1
   open_pools: Callable[[int], Iterator[Crops]] | None = None
+  buckets: tuple[tuple[int, int], ...] = ()
 
   def __post_init__(self) -> None:
     """Starts at the first pool."""
@@ -110,7 +113,7 @@ class BatchStream:
         "shard_index must be in 0..shard_count - 1, got"
         f" {self.shard_index} of {self.shard_count}."
       )
-    self.buckets = BUCKETS[self.codec.name]
+    self.buckets = self.buckets or BUCKETS[self.codec.name]
     self.pools = Pools(
       codec=self.codec,
       corpora=self.corpora,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
 
-__all__ = ["plot_evaluation", "plot_losses"]
+__all__ = ["plot_evaluation", "plot_finetune", "plot_losses"]
 
 # More pieces are not named.
 _NAMED_PIECES = 24
@@ -46,6 +46,38 @@ def plot_losses(log: Path, path: Path, level_names: tuple[str, ...]) -> None:
   axes.set_ylim(bottom=0)
   axes.grid(alpha=0.3)
   axes.legend(frameon=False, ncols=2)
+  _save(figure, path)
+
+
+def plot_finetune(log: Path, path: Path) -> None:
+  """Draws a fine-tuning run's `log.jsonl` as a PNG.
+
+  Held-out nats against the base's, which is the evaluation at step 0, on an
+  axis that shows a gain of a few per cent; beside them those of training.
+  """
+  rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+  held = [
+    (row["step"], row["held_out"]["nats_per_note"])
+    for row in rows
+    if "held_out" in row
+  ]
+  training = [(row["step"], row["nats"]) for row in rows if "levels" in row]
+  figure = _figure()
+  left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+  step, nats = [row[0] for row in held], [row[1] for row in held]
+  left.plot(step, nats, "o-", color=_SELF, ms=4, label="adapter")
+  if held:
+    left.axhline(nats[0], color="0.4", lw=1, ls="--", label="base")
+    best = min(range(len(nats)), key=nats.__getitem__)
+    gain = (nats[best] - nats[0]) / nats[0]
+    left.plot(step[best], nats[best], "o", color=_SELF, ms=10, mfc="none")
+    left.set_title(f"best: {nats[best]:.3f} at step {step[best]} ({gain:+.1%})")
+    left.legend(frameon=False)
+  left.set(xlabel="step", ylabel="nats a note, held-out windows")
+  right.plot([row[0] for row in training], [row[1] for row in training], "0.5")
+  right.set(xlabel="step", ylabel="nats an event", title="training")
+  for axes in (left, right):
+    axes.grid(alpha=0.3)
   _save(figure, path)
 
 

@@ -44,6 +44,7 @@ def make_source(
   *,
   shard_index: int = 0,
   shard_count: int = 1,
+  buckets: tuple[tuple[int, int], ...] = (),
 ) -> BatchSource:
   """A run's source of batches, at its first batch.
 
@@ -56,6 +57,7 @@ def make_source(
     style: The run's `style_rows`.
     shard_index: Which of the hosts this is.
     shard_count: How many hosts share each batch.
+    buckets: Shapes of batches; (): the codec's (`batches.BUCKETS`).
 
   Raises:
     ValueError: There is no such source, or targets are longer than the codec
@@ -81,6 +83,7 @@ def make_source(
     style=style,
     shard_index=shard_index,
     shard_count=shard_count,
+    buckets=buckets,
   )
   if config.source == "numpy":
     return stream

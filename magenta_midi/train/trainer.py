@@ -43,7 +43,7 @@ from magenta_midi.train.teacher import Teacher
 from magenta_midi.train.warm_start import WarmStart, warm_start
 from magenta_midi.train.windows import Batch
 
-__all__ = ["BatchSource", "Trainer"]
+__all__ = ["BatchSource", "Trainer", "predicted_notes"]
 
 
 class _Learned(NamedTuple):
@@ -243,7 +243,7 @@ class Trainer:
 
   def _batch(self) -> Batch:
     batch = self.stream.next()
-    self.notes += _notes(batch, self.codec)
+    self.notes += predicted_notes(batch, self.codec)
     return place_batch(batch, self.mesh)
 
   def current_model(self) -> Depthformer:
@@ -320,7 +320,7 @@ class Trainer:
     return {path_name(path): leaf for path, leaf in leaves}
 
 
-def _notes(batch: Batch, codec: Codec) -> int:
+def predicted_notes(batch: Batch, codec: Codec) -> int:
   """How many notes a batch predicts."""
   if isinstance(codec, EventCodec):
     first = codec.vocabulary.level_slice(0).start

@@ -1,12 +1,14 @@
 """Pictures of held-out figures, made of figures alone."""
 
+import json
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
 from magenta_midi.train.comparison import Comparison
 from magenta_midi.train.evaluate import LEVEL_NAMES, Evaluation
-from magenta_midi.train.plots import plot_evaluation
+from magenta_midi.train.plots import plot_evaluation, plot_finetune
 
 TOKENS = ("time_shift", "note_on", "velocity", "note_off")
 # Neither TeX nor in the font, and longer than there is room for.
@@ -53,3 +55,18 @@ def test_a_piece_without_notes_is_left_out(tmp_path):
   facts["difference"] = dict(nats_per_note=0.0, ci95=[0.0, 0.0])
   plot_evaluation(facts, tmp_path / "x.png")
   assert (tmp_path / "x.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("nats", [[], [9.5], [9.5, 9.4, 9.6, float("nan")]])
+def test_a_fine_tuning_run_is_drawn(tmp_path, nats):
+  log = tmp_path / "log.jsonl"
+  rows = [
+    dict(step=10 * place, held_out=dict(nats_per_note=value))
+    for place, value in enumerate(nats)
+  ]
+  rows += [
+    dict(step=place, nats=9.0, levels=[9.0]) for place in range(len(nats))
+  ]
+  log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  plot_finetune(log, tmp_path / "x.png")
+  assert imread(tmp_path / "x.png").shape == (550, 990, 4)

@@ -1,0 +1,228 @@
+"""Base, factors, optimizer and data of a fine-tuning run.
+
+The base's parameters are one copy, an argument of the compiled step, which
+adds the factors' product to them as it goes; gradients and the optimizer's
+moments are of the factors alone.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.model.dropout import seed_dropout
+from magenta_midi.model.lora import (
+  Factors,
+  begin_factors,
+  drop_inputs,
+  merge_factors,
+)
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.train.batches import BUCKETS
+from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.finetune_settings import FinetuneConfig, train_config
+from magenta_midi.train.losses import training_loss
+from magenta_midi.train.optimizers import learning_rate, make_optimizer
+from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.sharding import path_name
+from magenta_midi.train.sources import make_source
+from magenta_midi.train.takes import at_tempo
+from magenta_midi.train.trainer import predicted_notes
+from magenta_midi.train.windows import Batch
+
+__all__ = ["AdapterTrainer"]
+
+
+class _Learned(NamedTuple):
+  """The arrays that a run changes."""
+
+  factors: Factors
+  optimizer: Any
+  best: Factors  # of the best evaluation so far
+
+
+class AdapterTrainer:
+  """Trains factors on a base that stays as it is.
+
+  Attributes:
+    step: Optimizer steps done.
+    notes: Notes predicted so far in this process.
+    stream: Gives the batches.
+  """
+
+  def __init__(
+    self,
+    config: FinetuneConfig,
+    model: Depthformer,
+    codec: Codec,
+    takes: Corpus,
+  ):
+    self.config = config
+    self.codec = codec
+    self.settings = train_config(config, model.config, codec)
+    corpora = [at_tempo(takes, tempo) for tempo in config.tempos]
+    shares = [1.0] * len(corpora)
+    self.stream = make_source(
+      self.settings,
+      codec,
+      corpora,
+      shares,
+      # A step takes 10 s to compile, and half a second to run: of the codec's
+      # shapes, every other one and the largest.
+      buckets=BUCKETS[codec.name][1::2],
+    )
+    # Modules of its own around the same arrays: the base may be in use.
+    own = nnx.merge(*nnx.split(model))
+    own.train()
+    self._graph, self.base, self._rest = nnx.split(own, nnx.Param, ...)
+    own.eval()
+    self._scored = nnx.split(own, nnx.Param, ...)
+    self._key = jax.random.key(config.seed)
+    self._optimizer = make_optimizer(self.settings)
+    factors = begin_factors(
+      self.base, config.lora, jax.random.fold_in(self._key, 2**31 - 1)
+    )
+    self._learned = _Learned(
+      factors,
+      self._optimizer.init(factors),
+      jax.tree.map(jnp.copy, factors),
+    )
+    self.step = 0
+    self.notes = 0
+    self._update = _compiled(
+      self._graph,
+      self._rest,
+      self._optimizer,
+      scale=config.lora.scale,
+      thinned=config.lora.dropout,
+      has_dropout=model.config.dropout_rate > 0,
+      remat=config.remat,
+    )
+
+  @property
+  def factors(self) -> Factors:
+    """Of this moment."""
+    return self._learned.factors
+
+  @property
+  def best(self) -> Factors:
+    """Of the best evaluation so far; before the first, they change nothing."""
+    return self._learned.best
+
+  def keep_as_best(self) -> None:
+    """Notes the factors of this moment as the best."""
+    # Copies: the next step is given these buffers.
+    best = jax.tree.map(jnp.copy, self.factors)
+    self._learned = self._learned._replace(best=best)
+
+  def train_step(self, fraction: float) -> jax.Array:
+    """One step; returns nats an event by level (not yet awaited).
+
+    Args:
+      fraction: How much of the run is done, 0..1.
+    """
+    rate = jnp.float32(learning_rate(self.settings, self.step, fraction))
+    key = jax.random.fold_in(self._key, self.step)
+    batch = self.stream.next()
+    self.notes += predicted_notes(batch, self.codec)
+    self._learned, nats = self._update(
+      self._learned, self.base, batch, key, rate
+    )
+    self.step += 1
+    return nats
+
+  def adapted(self, factors: Factors | None) -> Depthformer:
+    """The model with factors merged, for evaluation; None: the base."""
+    graph, params, rest = self._scored
+    if factors is not None:
+      params = merge_factors(params, [(factors, self.config.lora.scale)])
+    return nnx.merge(graph, params, rest)
+
+  def save(self, store: RunStore, **facts: Any) -> None:
+    """Hands everything that a resumed run needs to the store."""
+    data = dict(
+      **self.stream.state(), cut=self.stream.cut, capped=self.stream.capped
+    )
+    store.save(self.step, self._named(), dict(facts, data=data))
+
+  def restore(self, store: RunStore) -> dict[str, Any]:
+    """Continues from the newest state.
+
+    Returns:
+      The facts saved with it.
+
+    Raises:
+      CheckpointError: There is none, or it is of another model or rank.
+    """
+    step, arrays, facts = store.restore(self._named())
+    self._learned = jax.tree.unflatten(
+      jax.tree.structure(self._learned),
+      [arrays[name] for name in self._named()],
+    )
+    self.step = step
+    data = dict(facts.pop("data"))
+    cut, capped = data.pop("cut"), data.pop("capped")
+    self.stream.restore(data)
+    self.stream.cut, self.stream.capped = cut, capped
+    return facts
+
+  def _named(self) -> dict[str, jax.Array]:
+    """Every array that a run changes, in the order of the tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(self._learned)
+    return {path_name(path): leaf for path, leaf in leaves}
+
+
+_CACHE: dict[Any, Any] = {}
+
+
+def _compiled(
+  graph: nnx.GraphDef,
+  rest: nnx.State,
+  optimizer: optax.GradientTransformation,
+  **how: Any,
+) -> Any:
+  """One compiled step a model structure, kept between runs."""
+  key = (graph, tuple(sorted(how.items())))
+  if key not in _CACHE:
+    _CACHE[key] = jax.jit(
+      functools.partial(_update, graph, rest, optimizer, **how),
+      donate_argnums=0,
+    )
+  return _CACHE[key]
+
+
+def _update(
+  graph: nnx.GraphDef,
+  rest: nnx.State,
+  optimizer: optax.GradientTransformation,
+  learned: _Learned,
+  base: nnx.State,
+  batch: Batch,
+  key: jax.Array,
+  rate: jax.Array,
+  *,
+  scale: float,
+  thinned: float,
+  has_dropout: bool,
+  remat: bool,
+) -> tuple[_Learned, jax.Array]:
+  """One step; returns nats an event by level too."""
+
+  def mean(factors: Factors) -> tuple:
+    dropped = drop_inputs(factors, key, thinned)
+    model = nnx.merge(graph, merge_factors(base, [(dropped, scale)]), rest)
+    model.remat = remat
+    if has_dropout:
+      seed_dropout(model, key)
+    loss, (nats, frames) = training_loss(model, batch)
+    return loss / frames, nats / frames
+
+  factors, state, best = learned
+  grads, nats = jax.grad(mean, has_aux=True)(factors)
+  updates, state = optimizer.update(grads, state, factors)
+  factors = jax.tree.map(lambda p, u: p - rate * u, factors, updates)
+  return _Learned(factors, state, best), nats

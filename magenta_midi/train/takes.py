@@ -1,0 +1,353 @@
+"""A player's takes: read, cut at silences, and split by title.
+
+Of a duet with the model only the player's part is kept. What a player records
+in one go and lets run on is many pieces: a long silence parts them, so that no
+piece is the context of another.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from magenta_midi.midi.files import MidiFileError, read_score
+from magenta_midi.midi.score import Score
+from magenta_midi.train.corpus import Corpus, midi_files
+from magenta_midi.train.pieces import join_pieces, pack_piece
+from magenta_midi.train.splits import music_hash
+from magenta_midi.typing import Shaped
+
+__all__ = [
+  "HELD_OUT_SHARE",
+  "Split",
+  "Take",
+  "at_tempo",
+  "cut_at_silences",
+  "join_split",
+  "read_takes",
+  "split_takes",
+  "takes_corpus",
+  "takes_of_scores",
+  "title_of",
+]
+
+# A silence that ends a piece, s. Shorter ones are part of the music, and
+# `pack_piece` keeps 3 s of them.
+SILENCE_S = 8.0
+# Less of a take is not used: its context is most of it. Seconds and notes.
+LEAST_S, LEAST_NOTES = 10.0, 20
+# Less than this in all teaches nothing of a player, s.
+LEAST_TOTAL_S = 30.0
+# Of the titles, held out; and of the time where there are fewer than three.
+HELD_OUT_SHARE = 0.2
+# What the parts are called that a model has played, in recorded duets and in
+# what `generate` writes.
+MODEL_PARTS = ("ai", "magenta_midi")
+
+
+class Take(NamedTuple):
+  """One recording.
+
+  Attributes:
+    name: For lists and errors.
+    title: What is played; takes of one title are on one side of the split.
+    pieces: `EVENT_DTYPE` each, cut at long silences.
+  """
+
+  name: str
+  title: str
+  pieces: tuple[np.ndarray, ...]
+
+  @property
+  def seconds(self) -> float:
+    """Of music, silences shortened."""
+    return sum(float(piece["time_ms"][-1]) for piece in self.pieces) / 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """What to learn from, and what to judge by."""
+
+  train: Corpus
+  held_out: Corpus
+  # Of these; the same title is never in both, unless `by_time`.
+  train_titles: tuple[str, ...]
+  held_out_titles: tuple[str, ...]
+  # Whether the end of each take is held out, as there are too few.
+  by_time: bool
+
+  @property
+  def digest(self) -> str:
+    """A name of all that is in it, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for corpus in (self.train, self.held_out):
+      digest.update(music_hash(corpus.events).encode())
+      digest.update(np.asarray(corpus.offsets, np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def read_takes(
+  paths: Sequence[Path],
+) -> tuple[list[Take], list[tuple[str, str]]]:
+  """Reads files and folders of takes.
+
+  Args:
+    paths: MIDI files, or folders with such at any depth.
+
+  Returns:
+    The takes, and what was left out, each with its reason.
+
+  Raises:
+    ValueError: A path is missing.
+  """
+  scores, refused = [], []
+  for path in paths:
+    if not path.exists():
+      raise ValueError(f"{path}: no such file or folder. Give MIDI files.")
+    files = midi_files(path)
+    if not files:
+      refused.append((str(path), "holds no MIDI file"))
+    for file in files:
+      name = str(file) if file == path else os.path.relpath(file, path)
+      try:
+        scores.append((name, read_score(file)))
+      except MidiFileError as error:
+        refused.append((name, str(error).removeprefix(f"{file}: ")))
+  takes, short = takes_of_scores(scores)
+  return takes, refused + short
+
+
+def takes_of_scores(
+  scores: Iterable[tuple[str, Score]],
+) -> tuple[list[Take], list[tuple[str, str]]]:
+  """Takes of named scores; what is too short, or there twice, is left out."""
+  takes, refused, seen = [], [], {}
+  for name, score in scores:
+    own = _players_part(score)
+    pieces = tuple(
+      piece
+      for part in cut_at_silences(own)
+      if len(piece := pack_piece(part)) >= LEAST_NOTES
+    )
+    take = Take(name, title_of(name), pieces)
+    reason = _reason(score, own, take)
+    if reason is None:
+      digest = _music(take)
+      if digest in seen:
+        reason = f"the same music as {seen[digest]}"
+      seen.setdefault(digest, name)
+    if reason is None:
+      takes.append(take)
+    else:
+      refused.append((name, reason))
+  return takes, refused
+
+
+def _players_part(score: Score) -> Score:
+  """Without what a model has played in a recorded duet."""
+  own = [
+    part
+    for part, name in enumerate(score.part_names)
+    if name.casefold() not in MODEL_PARTS
+  ]
+  return score.select(own) if 0 < len(own) < score.parts else score
+
+
+def _reason(score: Score, own: Score, take: Take) -> str | None:
+  """Why a take cannot be used; None: it can."""
+  if not len(own):
+    repairs = "; ".join(score.repairs.messages())
+    return "holds no notes" + (f" ({repairs})" if repairs else "")
+  if not take.pieces or take.seconds < LEAST_S:
+    return (
+      f"{own.notes['onset_s'][-1] - own.notes['onset_s'][0]:.1f} s and"
+      f" {len(own)} notes of music, at least {LEAST_S:g} s and {LEAST_NOTES}"
+      " notes are needed"
+    )
+  return None
+
+
+def cut_at_silences(score: Score) -> list[Score]:
+  """The music between silences of 8 s and more, each from its first note."""
+  score = score.merged()
+  notes = score.notes
+  if not len(notes):
+    return []
+  sounding = np.maximum.accumulate(notes["onset_s"] + notes["duration_s"])
+  gap = notes["onset_s"][1:] - sounding[:-1]
+  starts = notes["onset_s"][np.flatnonzero(gap >= SILENCE_S) + 1].tolist()
+  edges = [float(notes["onset_s"][0]), *starts, np.inf]
+  return [score.crop(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+def title_of(name: str) -> str:
+  """The title in a file's name: without ending, case, and a take's number.
+
+  `Ballade take 2.mid`, `ballade_02.mid` and `Ballade (3).mid` are one title;
+  `Etude no. 3.mid` and `Etude no. 4.mid`, or `Op. 9.mid`, are not.
+  """
+  words = _words(name).split(" ")
+  if len(words) > 1 and re.fullmatch(r"v?\d{1,3}", words[-1]):
+    if words[-2] in _TAKE:
+      words = words[:-2]
+    elif words[-2] not in _WORK:
+      words = words[:-1]
+  if len(words) > 1 and words[-1] in _TAKE:
+    words = words[:-1]
+  title = " ".join(words)
+  # A name that is a number and nothing else is a title of its own.
+  return title if any(c.isalpha() for c in title) else _words(name)
+
+
+# Before a number: of a take, or of a work.
+_TAKE = frozenset({"take", "version", "ver", "copy"})
+_WORK = frozenset(
+  {"no", "nr", "number", "op", "opus", "k", "kv", "bwv", "woo", "hob"}
+  | {"book", "part", "movement", "mvt", "act", "vol", "volume"}
+)
+
+
+def _words(name: str) -> str:
+  """A file's name without ending and case, its words a space apart."""
+  stem = unicodedata.normalize("NFKC", Path(name).stem).casefold()
+  return re.sub(r"[\s_\-.,()\[\]#]+", " ", stem).strip()
+
+
+def split_takes(
+  takes: Sequence[Take], *, share: float = HELD_OUT_SHARE
+) -> Split:
+  """Splits takes into those to learn from and those to judge by.
+
+  With three titles or more, whole titles are held out, at least one, chosen
+  by their names alone; with fewer, the end of each take. Numbers of takes
+  count as titles where there would be too few.
+
+  Args:
+    takes: From `read_takes`.
+    share: Of the titles, or of the time.
+
+  Raises:
+    ValueError: There is too little music.
+  """
+  seconds = sum(take.seconds for take in takes)
+  if not takes or seconds < LEAST_TOTAL_S:
+    raise ValueError(_too_little(takes))
+  if not 0 < share < 1:
+    raise ValueError(
+      f"the held-out share must be between 0 and 1, got {share}."
+    )
+  if len({take.title for take in takes}) < 3 <= len(takes):
+    # Numbers may be all that tells pieces apart.
+    takes = [take._replace(title=_words(take.name)) for take in takes]
+  titles = sorted({take.title for take in takes}, key=_rank)
+  if len(titles) < 3:
+    return _split_by_time(takes, titles, share)
+  count = min(max(1, round(share * len(titles))), len(titles) - 1)
+  held = set(titles[:count])
+  return Split(
+    takes_corpus(take for take in takes if take.title not in held),
+    takes_corpus(take for take in takes if take.title in held),
+    tuple(sorted(set(titles) - held)),
+    tuple(sorted(held)),
+    False,
+  )
+
+
+def join_split(train: Sequence[Take], held_out: Sequence[Take]) -> Split:
+  """A split that somebody else has made.
+
+  Raises:
+    ValueError: There is too little music, or the same on both sides.
+  """
+  if not held_out:
+    raise ValueError("no usable takes to judge by. Give --held-out others.")
+  seconds = sum(take.seconds for take in train)
+  if not train or seconds < LEAST_TOTAL_S:
+    raise ValueError(_too_little(train))
+  heard = {_music(take): take.name for take in train}
+  for take in held_out:
+    if _music(take) in heard:
+      raise ValueError(
+        f"{take.name} is held out, but {heard[_music(take)]} is the same"
+        " music and would be learned from. Leave one out."
+      )
+  return Split(
+    takes_corpus(train),
+    takes_corpus(held_out),
+    tuple(sorted({take.title for take in train})),
+    tuple(sorted({take.title for take in held_out})),
+    False,
+  )
+
+
+def _too_little(takes: Sequence[Take]) -> str:
+  seconds = sum(take.seconds for take in takes)
+  return (
+    f"no usable takes: {seconds:.0f} s of music in {len(takes)}, at least"
+    f" {LEAST_TOTAL_S:g} s are needed. Give more, or longer, MIDI files."
+  )
+
+
+def _music(take: Take) -> str:
+  return music_hash(np.concatenate(take.pieces))
+
+
+def _rank(title: str) -> str:
+  """A place in an order that no new title changes."""
+  return hashlib.sha256(title.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _split_by_time(
+  takes: Sequence[Take], titles: Sequence[str], share: float
+) -> Split:
+  begin, end = [], []
+  for take in takes:
+    cut_ms = (1 - share) * 1000 * take.seconds
+    for place, piece in enumerate(take.pieces):
+      name = take.name if len(take.pieces) == 1 else f"{take.name} {place + 1}"
+      at = int(np.searchsorted(piece["time_ms"], cut_ms))
+      if at:
+        begin.append((name, piece[:at]))
+      if at < len(piece):
+        end.append((f"{name}, the end", _from_zero(piece[at:])))
+      cut_ms -= float(piece["time_ms"][-1])
+  return Split(
+    join_pieces(begin), join_pieces(end), tuple(titles), tuple(titles), True
+  )
+
+
+def _from_zero(piece: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:
+  moved = piece.copy()
+  moved["time_ms"] -= moved["time_ms"][0]
+  return moved
+
+
+def takes_corpus(takes: Iterable[Take]) -> Corpus:
+  """All pieces of takes, numbered where a take has several."""
+  return join_pieces(
+    (
+      take.name if len(take.pieces) == 1 else f"{take.name} {place}",
+      piece,
+    )
+    for take in takes
+    for place, piece in enumerate(take.pieces, 1)
+  )
+
+
+def at_tempo(corpus: Corpus, tempo: float) -> Corpus:
+  """The same corpus, faster (above 1) or slower."""
+  if tempo == 1:
+    return corpus
+  events = np.array(corpus.events)
+  for field in ("time_ms", "duration_ms"):
+    events[field] = np.round(events[field] / tempo)
+  is_note = corpus.events["duration_ms"] > 0
+  events["duration_ms"][is_note] = np.maximum(1, events["duration_ms"][is_note])
+  return Corpus(events, corpus.offsets, corpus.names)

@@ -68,8 +68,9 @@ def test_all_are_compared_with_all(capsys, checkpoint):
     assert told["tokens"] == model.tokenize(vector).tolist()
     assert not told["means_nothing"]
     assert " ".join(map(str, told["tokens"][:2])) in out
-  assert "elise.mid" in out
-  assert str(phrase_path("elise").parent) not in out
+  table = "".join(out.splitlines()[:-1])
+  assert "elise.mid" in table
+  assert str(phrase_path("elise").parent) not in table
 
 
 def test_a_folder_is_ranked_and_the_second_time_known(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
   from magenta_midi.train.finetune import Base, Finetuned, FinetuneProgress
 
 __all__ = [
+  "CONTROL_GUIDANCE",
   "DEFAULT_GUIDANCE",
   "DEFAULT_SAMPLING",
   "MagentaMidi",
@@ -62,8 +63,10 @@ DEFAULT_SAMPLING = {
 # A style that stays, or one that moves.
 Style: TypeAlias = "Float[np.ndarray, ' d'] | StyleMotion | None"
 
-# Where a style or a control is given and nothing else is said.
+# Where a style is given and nothing else is said.
 DEFAULT_GUIDANCE = 1.5
+# Where controls alone are asked for: at more, 12 notes a second become 18.
+CONTROL_GUIDANCE = 0.75
 
 
 class MagentaMidi:
@@ -308,7 +311,9 @@ class MagentaMidi:
     """The guidance where none is given: 0 where the model hears nothing."""
     heard = self.hears_style and style is not None
     asked = self.hears_controls and controls not in (None, ControlTargets())
-    return DEFAULT_GUIDANCE if heard or asked else 0.0
+    if heard:
+      return DEFAULT_GUIDANCE
+    return CONTROL_GUIDANCE if asked else 0.0
 
   def init_state(self, context: Score | None = None) -> GenerationState:
     """The state that continues `context`; None: that starts from nothing."""

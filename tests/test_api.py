@@ -5,7 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from magenta_midi.api import DEFAULT_GUIDANCE, MagentaMidi
+from magenta_midi.api import (
+  CONTROL_GUIDANCE,
+  DEFAULT_GUIDANCE,
+  MagentaMidi,
+)
 from magenta_midi.live.compilations import CompilationCounter
 from magenta_midi.live.duet import Duet
 from magenta_midi.midi.score import Score
@@ -75,7 +79,8 @@ def test_guidance_is_given_where_something_is_heard(styled, plain):
   assert styled.guidance_for() == 0.0
   assert styled.guidance_for(None, ControlTargets()) == 0.0
   assert styled.guidance_for(style) == DEFAULT_GUIDANCE
-  assert styled.guidance_for(None, ASKED) == DEFAULT_GUIDANCE
+  assert styled.guidance_for(style, ASKED) == DEFAULT_GUIDANCE
+  assert styled.guidance_for(None, ASKED) == CONTROL_GUIDANCE
   assert plain.guidance_for(style, ASKED) == 0.0
 
 

@@ -19,7 +19,11 @@ import click
 import numpy as np
 from scipy.stats import spearmanr
 
-from magenta_midi.api import DEFAULT_GUIDANCE, MagentaMidi
+from magenta_midi.api import (
+  CONTROL_GUIDANCE,
+  DEFAULT_GUIDANCE,
+  MagentaMidi,
+)
 from magenta_midi.app.errors import UserError, one_line_errors
 from magenta_midi.midi.description import describe
 from magenta_midi.midi.score import Score
@@ -41,6 +45,14 @@ CONTROLS = {
   # By a key about which it lies: nothing is forbidden.
   "register": ({"register": 54.0}, {"register": 72.0}),
   "pedal": ({"pedal": 0.0}, {"pedal": 1.0}),
+}
+UNITS = {
+  "density": "notes a second",
+  "loudness": "velocity",
+  "register": "mean key",
+  "speed": "onsets a second",
+  "mode": "major above 0",
+  "pedal": "share of the time",
 }
 GUIDANCES = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
@@ -201,27 +213,40 @@ def blends(run: Runner, seeds: int) -> dict[str, Any]:
 
 
 def draw(curves: dict[str, dict[float, dict]], path: Path) -> None:
-  """Share obeyed over guidance, prompts and controls side by side."""
+  """What is played under each of two opposites, over guidance."""
   import matplotlib as mpl
 
   mpl.use("Agg")
   import matplotlib.pyplot as plt
 
+  columns = max(len(next(iter(curve.values()))) for curve in curves.values())
   figure, axes = plt.subplots(
-    1, len(curves), figsize=(9, 3.6), sharey=True, layout="constrained"
+    len(curves), columns, figsize=(11, 5), layout="constrained", squeeze=False
   )
-  for axis, (title, curve) in zip(axes, curves.items(), strict=True):
-    for name in next(iter(curve.values())):
-      shares = [found[name]["share"] for found in curve.values()]
-      axis.plot(list(curve), shares, marker="o", markersize=3, label=name)
-    axis.axhline(0.5, color="0.8", linewidth=0.8, zorder=0)
-    axis.set(title=title, xlabel="guidance", ylim=(0, 1.03))
-    axis.legend(frameon=False, fontsize=8)
-    for side in ("top", "right"):
-      axis.spines[side].set_visible(False)
-  axes[0].set_ylabel("pairs that moved the right way")
-  figure.savefig(path, dpi=120)
+  for row, (title, curve) in zip(axes, curves.items(), strict=True):
+    names = list(next(iter(curve.values())))
+    for axis in row[len(names) :]:
+      axis.set_axis_off()
+    for axis, name in zip(row, names, strict=False):
+      asked = PROMPTS[name] if title == "prompts" else CONTROLS[name]
+      for side, opposite in zip(("low", "high"), asked, strict=True):
+        said = opposite if isinstance(opposite, str) else opposite[name]
+        played = [found[name][side] for found in curve.values()]
+        axis.plot(list(curve), played, marker="o", markersize=3, label=said)
+      axis.set(title=f"{name} ({UNITS[name]})", xlabel="guidance")
+      axis.title.set_size(9)
+      axis.set_ylim(*_around(axis.get_ylim()))
+      axis.legend(frameon=False, fontsize=8)
+      for edge in ("top", "right"):
+        axis.spines[edge].set_visible(False)
+  figure.savefig(path, dpi=110)
   plt.close(figure)
+
+
+def _around(limits: tuple[float, float]) -> tuple[float, float]:
+  """From 0 where nothing is below it."""
+  low, high = limits
+  return (min(0.0, low) if low < 0.5 * high else low, high)
 
 
 @click.command()
@@ -252,7 +277,7 @@ def command(
     run = Runner(mm, contexts(folder, max(seeds, curve_seeds)))
     report: dict[str, Any] = {
       "checkpoint": mm.checkpoint,
-      "guidance": DEFAULT_GUIDANCE,
+      "guidance": {"style": DEFAULT_GUIDANCE, "controls": CONTROL_GUIDANCE},
       "prompts": by_prompt(run, seeds, None),
       "controls": by_control(run, seeds, None),
       "examples": by_example(run, seeds),

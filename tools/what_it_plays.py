@@ -268,7 +268,7 @@ def command(
   else:
     output.print(f"no two-sample test: it needs {FEWEST} pieces or more.")
   output.print(
-    f"{chunks} chunks in {figures['wall_s']:.0f} s; redrawn for repeating"
+    f"{chunks} chunks in {figures['wall_s']:.0f} s; drawn again"
     f" {figures['redrawn']:.1%}, full {figures['capped']:.1%}",
     soft_wrap=True,
   )

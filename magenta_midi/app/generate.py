@@ -66,7 +66,7 @@ LONGEST_S = 24 * 3600
   "--guidance",
   type=float,
   help="Weight of style and controls against their absence; 0 switches it off"
-  " [default: 1.5 where a style or a control is given].",
+  " [default: 1.5 where a style is given, 0.75 where controls alone are].",
 )
 @adapter_option
 @checkpoint_option

@@ -14,6 +14,7 @@ from magenta_midi.generate.decoder import (
   make_decoder,
 )
 from magenta_midi.generate.duet_functions import DuetFunctions
+from magenta_midi.generate.pauses import LEAST_S, MOST_S, waits
 from magenta_midi.generate.repetition import repeats_exactly
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.midi.score import Score
@@ -33,6 +34,8 @@ REDRAWS = 3
 # From nothing, the first note comes within so much, s, if one of so many draws
 # does so.
 START_S, STARTS = 0.5, 24
+# Draws of a chunk that pauses, as if for a partner.
+PAUSES = 8
 
 
 class GenerationState(NamedTuple):
@@ -66,7 +69,8 @@ class Chunk:
     log_p: float32 `[n, l]`, the model's log probability of each code; 0 for
       what the codec added to end notes that the model did not.
     capped: Whether the frames a chunk may have ran out.
-    redraws: How often it was drawn again for repeating itself exactly.
+    redraws: How often it was drawn again: for repeating what was played, for
+      pausing, or for a silence at the very start.
   """
 
   frames: Frames
@@ -256,8 +260,9 @@ class Generator:
     Returns:
       The chunk and the state after it.
 
-    A chunk that repeats what was just played is drawn again, and so is a first
-    one, after nothing, that begins with a silence.
+    A chunk that repeats what was just played is drawn again, and so are one
+    that pauses as if for a partner, and a first one, after nothing, that begins
+    with a silence.
     """
     guided = guidance != 0.0
     # A model that waits for its partner's turn would often wait for nobody.
@@ -294,6 +299,14 @@ class Generator:
       else:
         again = redraw < REDRAWS and repeats_exactly(
           state.history, score, now, codec
+        )
+        # Where something is asked, it may be to leave room.
+        again |= redraw < PAUSES and waits(
+          state.history,
+          score,
+          now,
+          codec.config.chunk_s,
+          least_s=LEAST_S if style is None or not style.any() else MOST_S,
         )
       if not again:
         break

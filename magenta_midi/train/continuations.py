@@ -86,7 +86,7 @@ class Take:
     passage: What was continued.
     music: The continuation; time 0 is the place.
     chunks: Chunks it was made of.
-    redraws: How often one was drawn again for repeating exactly.
+    redraws: How often one was drawn again, as `Chunk.redraws` says.
     capped: Chunks that ran out of frames.
   """
 

@@ -21,6 +21,7 @@ from magenta_midi.typing import Bool, Float, Int, Shaped
 __all__ = [
   "DEPARTURE_FIELDS",
   "KINDS",
+  "MODE",
   "TOLD_BY",
   "draw_departures",
   "leaves_out",

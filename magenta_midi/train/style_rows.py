@@ -34,13 +34,16 @@ from magenta_midi.style.slots import same_style
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.corpus import Corpus
-from magenta_midi.train.departures import TOLD_BY
+from magenta_midi.train.departures import MODE, TOLD_BY
 from magenta_midi.train.style_windows import StyleWindows, style_windows
 from magenta_midi.typing import Bool, Int, Shaped
 
 __all__ = ["StyleRows", "load_style", "stored_style"]
 
 MASKED, CAPTIONED, CONTROL_DROPPED = 0.1, 0.5, 0.5
+# Of the examples that do not depart, so many are told nothing at all: else that
+# is so rare that a model asked for nothing plays as none of its examples.
+UNTOLD = 0.3
 # Controls are measured over what is predicted, styles over 10 s.
 CONTROL_S = 4.0
 # A window of fewer notes says little of a style.
@@ -149,12 +152,16 @@ class StyleRows:
       np.random.default_rng((self.seed, zlib.crc32(example.tobytes())))
       for example in examples
     ]
-    chance = np.array([rng.random(4 + len(CONTROLS)) for rng in random])
+    chance = np.array([rng.random(5 + len(CONTROLS)) for rng in random])
     departs = examples["departure"] > 0
     enough = windows.notes() >= LEAST_NOTES
     by_controls = departs & (~enough | (chance[:, -1] < 0.5))
+    # No control tells of it.
+    by_controls &= examples["departure"] != MODE
     by_style = departs & ~by_controls
+    untold = ~departs & (chance[:, -2] < UNTOLD)
     masked = chance[:, 0] < np.where(by_controls, 0.5, MASKED)
+    masked |= untold
     given = (by_style | ~masked) & enough
     captioned = given & (chance[:, 1] < CAPTIONED)
     captions = {
@@ -178,7 +185,7 @@ class StyleRows:
     styles[at] = self._of_texts(texts)
     # A style model may not know a word.
     by_style &= styles.any(axis=1)
-    dropped = chance[:, 3:-1] < CONTROL_DROPPED
+    dropped = (chance[:, 3:-2] < CONTROL_DROPPED) | untold[:, None]
     dropped = np.where(departs[:, None], by_style[:, None], dropped)
     controls[dropped] = MASK_TOKEN
     return rows

@@ -130,7 +130,7 @@ def test_what_is_asked_is_guided_unless_switched_off(
   for args, guidance in (
     ((), 0.0),
     (("--prompt", "slow ballad:2"), 1.5),
-    (("--density", 4, "--loudness", 60, "--pedal", 0.5), 1.5),
+    (("--density", 4, "--loudness", 60, "--pedal", 0.5), 0.75),
     (("--prompt", "slow", "--guidance", 0), 0.0),
     (("--prompt", "slow", "--guidance", 3), 3.0),
   ):

@@ -227,8 +227,25 @@ def test_an_exact_repetition_is_drawn_again(generator, phrase, monkeypatch):
   import magenta_midi.generate.streaming as streaming
 
   monkeypatch.setattr(streaming, "repeats_exactly", lambda *_: True)
+  monkeypatch.setattr(streaming, "waits", lambda *_, **__: False)
   chunk, _ = generator.generate_chunk(generator.init_state(phrase), seed=1)
   assert chunk.redraws == streaming.REDRAWS
+
+
+def test_a_pause_is_drawn_again(generator, phrase):
+  import magenta_midi.generate.streaming as streaming
+
+  state = generator.init_state(phrase)
+  redrawn = 0
+  for seed in range(8):
+    chunk, _ = generator.generate_chunk(state, seed=seed)
+    pauses = streaming.waits(
+      state.history, chunk.score, state.now_s, chunk.seconds
+    )
+    assert not pauses or chunk.redraws >= streaming.PAUSES
+    redrawn += chunk.redraws > 0
+  # Drawn weights pause often.
+  assert redrawn
 
 
 def test_a_beginning_is_drawn_again_until_it_begins(generator):

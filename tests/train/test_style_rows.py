@@ -90,8 +90,12 @@ def test_the_shares_of_what_is_masked(corpus):
   assert rows.dtype == np.int32
   count = len(examples)
   assert count > 750
+  # Nearly a third is told nothing at all.
+  told = (rows > 0).any(axis=1)
+  assert 0.25 < 1 - told.mean() < 0.36
+  rows = rows[told]
   masked = (rows[:, :LEVELS] == 0).all(axis=1)
-  assert 0.06 < masked.mean() < 0.14
+  assert 0.05 < masked.mean() < 0.14
   # A style is there whole or not at all.
   assert (rows[~masked, :LEVELS] > 0).all()
   dropped = rows[:, CONTROLS] == 0
@@ -119,8 +123,8 @@ def test_half_are_of_captions(corpus):
   model = Texts()
   examples = examples_of(corpus, 300)
   StyleRows(model).drawn([corpus], examples)
-  assert 0.35 < model.texts / 300 < 0.55
-  assert 0.35 < model.windows / 300 < 0.55
+  assert 0.22 < model.texts / 300 < 0.40
+  assert 0.22 < model.windows / 300 < 0.40
 
 
 def test_draws_follow_from_the_example_and_the_seed(corpus):

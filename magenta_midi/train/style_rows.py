@@ -65,7 +65,11 @@ def load_style(name: str) -> StyleModel:
   with jax.default_device(_cpu()):
     if Path(name).is_dir():
       return MidiCoCa.load(Path(name))
-    return style_model_named(name)
+    model = style_model_named(name)
+    # One that is not installed says so here. Later, what it cannot embed is
+    # masked.
+    model.embed("slow piano")
+    return model
 
 
 def stored_style(config: Mapping[str, Any]) -> StyleRows:

@@ -294,3 +294,9 @@ def test_a_warm_start_keeps_what_it_is_without_style(tmp_path, corpus):
   told = StoredCheckpoint(tmp_path / "with" / "checkpoint")
   again = Trainer(config(seed=5), CODEC, [corpus], [1.0])
   assert again.start_from(told).fresh == ()
+
+
+def test_a_style_model_without_weights_is_refused(monkeypatch, tmp_path):
+  monkeypatch.setenv("MAGENTA_HOME", str(tmp_path))
+  with pytest.raises((ValueError, OSError), match="mrt models init"):
+    load_style("musiccoca")

@@ -1,20 +1,22 @@
 """Waiting for a partner who is not there.
 
 A model that learned to play with a partner ends its turn and waits for an
-answer. Where it plays alone nobody answers: 6 to 16 % of the chunks of models so
-trained were silent, 0.2 % of real ones are (docs/decisions.md).
+answer. Where it plays alone nobody answers: of the chunks of models so trained
+6 to 16 % were silent, of real ones 0.2 % are (docs/decisions.md).
 """
 
 import numpy as np
 
 from magenta_midi.midi.score import Score
 
-__all__ = ["LEAST_S", "MOST_S", "waits"]
+__all__ = ["LEAST_S", "SILENT_S", "waits"]
 
-# A pause is long when it is this, s, or so many times the longest of the last
-# `LOOK_BACK_S`; never shorter than the first, never longer than the second.
-LEAST_S, MOST_S, TIMES = 1.0, 2.0, 1.5
+# A pause is longer than this, s, and than so many times the longest of the last
+# `LOOK_BACK_S`.
+LEAST_S, TIMES = 1.0, 1.5
 LOOK_BACK_S = 10.0
+# Where something is asked, which may be to leave room: in place of `LEAST_S`.
+SILENT_S = 2.0
 
 
 def waits(
@@ -32,7 +34,7 @@ def waits(
     new: The new chunk; its time 0 is `now_s`.
     now_s: Its start in the history's time, s.
     seconds: Its length.
-    least_s: A pause up to so long is none, at most `MOST_S`.
+    least_s: A pause up to so long is none.
   """
   onset_s = history.notes["onset_s"]
   low, high = np.searchsorted(onset_s, (now_s - LOOK_BACK_S, now_s))
@@ -42,5 +44,4 @@ def waits(
   usual = float(np.diff(before).max()) if len(before) > 1 else 0.0
   played = new.notes["onset_s"] + now_s
   gaps = np.diff(np.concatenate([before[-1:], played, [now_s + seconds]]))
-  limit = min(max(least_s, TIMES * usual), MOST_S)
-  return float(gaps.max()) > limit
+  return float(gaps.max()) > max(least_s, TIMES * usual)

@@ -14,7 +14,7 @@ from magenta_midi.generate.decoder import (
   make_decoder,
 )
 from magenta_midi.generate.duet_functions import DuetFunctions
-from magenta_midi.generate.pauses import LEAST_S, MOST_S, waits
+from magenta_midi.generate.pauses import LEAST_S, SILENT_S, waits
 from magenta_midi.generate.repetition import repeats_exactly
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.midi.score import Score
@@ -300,13 +300,12 @@ class Generator:
         again = redraw < REDRAWS and repeats_exactly(
           state.history, score, now, codec
         )
-        # Where something is asked, it may be to leave room.
         again |= redraw < PAUSES and waits(
           state.history,
           score,
           now,
           codec.config.chunk_s,
-          least_s=LEAST_S if style is None or not style.any() else MOST_S,
+          least_s=LEAST_S if style is None or not style.any() else SILENT_S,
         )
       if not again:
         break

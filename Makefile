@@ -11,9 +11,11 @@
 # PYTHON=...   another Python (3.11 or newer)
 # PHRASE=...   prelude (if none is given), elise or gymnopedie
 # SECONDS=...  how much music to play
+# WORKERS=...  test processes, 4 GB each (0: in this one, as a debugger needs)
 
 PHRASE ?=
 SECONDS ?= 30
+WORKERS ?= 2
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 
 VENV := .venv
@@ -43,7 +45,8 @@ play: $(CORE)
 	    --out out/play.mid --wav out/play.wav --plot out/play.png
 
 test: lint
-	$(BIN)/python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
+	  --jaxtyping-packages=magenta_midi,beartype.beartype $(PYTEST)
 
 # MAGENTA_PYTHON=... takes an environment that has both packages already.
 test-magenta:

@@ -1,6 +1,7 @@
 """`magenta-midi ports`, on fake ports and on JACK's."""
 
 import json
+import time
 
 import pytest
 from support import command_line
@@ -204,6 +205,7 @@ def test_over_jack(capsys, monkeypatch, tmp_path, jack):
   code, out, err = run(capsys, "--json")
   assert (code, err) == (0, "")
   facts = json.loads(out.splitlines()[-1])
+  ear = backend.open_input("magenta-midi-01:keys")
   assert facts["api"] == "jack"
   assert facts["inputs"] == ["magenta-midi-01:keys"]
   assert facts["outputs"] == ["magenta-midi:synth"]
@@ -221,6 +223,14 @@ def test_over_jack(capsys, monkeypatch, tmp_path, jack):
     if text.startswith("1."):
       for velocity in range(20, 100, 4):
         keys.send(note_on(1, 60, velocity))
+      # JACK takes its own time, whatever our clock says: all is there once
+      # another listener has heard it, and a cycle has passed.
+      last_s = time.monotonic() + 60.0
+      heard = 0
+      while heard < 20 and time.monotonic() < last_s:
+        heard += sum(data[0] == 0x90 for _, data in ear.poll())
+        time.sleep(0.1)
+      assert heard == 20
 
   clock = [0]
   found = ports.calibrate_port(
@@ -233,5 +243,6 @@ def test_over_jack(capsys, monkeypatch, tmp_path, jack):
   path = found.save("keys")
   assert path.is_relative_to(tmp_path)
   assert Calibration.load("keys") == found
+  ear.close()
   synth.close()
   keys.close()

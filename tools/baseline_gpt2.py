@@ -13,7 +13,6 @@ the extra `baseline`.
 """
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import rich.table
 
 from magenta_midi.api import keep_compiled_functions
 from magenta_midi.app.errors import UserError, one_line_errors
+from magenta_midi.app.interrupts import stop_signals
 from magenta_midi.app.output import console, print_json, progress_bar
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.train.allocator import keep_memory
@@ -180,10 +180,7 @@ def train_command(
       f"{tokens}: {music.size} ids; {network.layers} layers of"
       f" {network.width}, {parameter_count(network):,} parameters"
     )
-    stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-      signal.signal(number, lambda number, frame: stopped.append(number))
-    with progress_bar() as bar:
+    with progress_bar() as bar, stop_signals() as stopped:
       task = bar.add_task("training", total=1.0, note="compiling")
 
       def show(progress: Any) -> None:

@@ -27,8 +27,11 @@ class TrainRun(NamedTuple):
 
   config: Any  # TrainConfig
   codec: str
+  codec_settings: dict[str, Any]
   # DIR[:SHARE] or a task's name, each.
   mixture: tuple[str, ...]
+  # Registers the seqio task that the mixture names; None: it names folders.
+  task_module: str | None
   out: Path
   # The operative config.
   gin: str
@@ -41,8 +44,8 @@ def gin_train_run(
 
   Args:
     source: Files and flags.
-    options: Field of TrainConfig, or `codec`, `mixture` and `out`, -> the
-      option that gives it, and its value.
+    options: Field of TrainConfig, or `codec`, `codec_settings`, `mixture`,
+      `task_module` and `out`, -> the option that gives it, and its value.
 
   Raises:
     UserError: See `evaluate`; ValueError: a setting is refused.
@@ -79,7 +82,9 @@ def save_gin_config(run: TrainRun) -> None:
 _LENGTHS = ("steps", "minutes")
 _ROOT = dict(
   codec="train.codec",
+  codec_settings="train.codec_settings",
   mixture="train.mixture_or_task_name",
+  task_module="train.mixture_or_task_module",
   out="train.model_dir",
 )
 
@@ -148,7 +153,9 @@ def _run(
   *,
   config: Any,
   mixture_or_task_name: Any = (),
+  mixture_or_task_module: Any = None,
   codec: Any = "note",
+  codec_settings: Any = None,
   model_dir: Any = "runs/train",
 ) -> TrainRun:
   from magenta_midi.train.run_settings import TrainConfig
@@ -158,7 +165,9 @@ def _run(
   return TrainRun(
     build(TrainConfig, config),
     conform(str, codec, "train.codec"),
+    conform(dict[str, Any], codec_settings or {}, "train.codec_settings"),
     _mixture(mixture_or_task_name),
+    conform(str | None, mixture_or_task_module, "train.mixture_or_task_module"),
     Path(conform(str, model_dir, "train.model_dir")),
     "",
   )

@@ -18,10 +18,16 @@ def build(cls: Any, values: Mapping[str, Any], name: str = "") -> Any:
     name: What the messages call it; empty: the class's name.
 
   Raises:
-    ValueError: A value is of another type than its field.
+    ValueError: A value is of another type than its field, or there is no such
+      field.
   """
   hints = typing.get_type_hints(cls)
   name = name or cls.__name__
+  for field in values:
+    if field not in hints:
+      raise ValueError(
+        f"{name} has no field {field!r}. Known: {', '.join(hints)}."
+      )
   return cls(
     **{
       field: conform(hints[field], value, f"{name}.{field}")
@@ -86,7 +92,7 @@ def conform(hint: Any, value: Any, name: str) -> Any:
       for at, (each, item) in enumerate(zip(of, value, strict=True))
     )
   if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-    return build(hint, value)
+    return build(hint, value, name)
   if origin is None and isinstance(hint, type) and type(value) is hint:
     return value
   raise refused
@@ -104,6 +110,8 @@ def _words(hint: Any) -> str:
     return f"({', '.join(map(_words, inner))})"
   if origin is dict:
     return "a {name: value}"
+  if dataclasses.is_dataclass(hint):
+    return f"a {{field: value}} of {', '.join(typing.get_type_hints(hint))}"
   if origin in (list, tuple):
     return f"a list of {_words(inner[0])}"
   return _NAMES.get(hint, getattr(hint, "__name__", str(hint)))

@@ -1,7 +1,7 @@
 """`magenta-midi train`: from folders of MIDI files to a checkpoint."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -42,7 +42,7 @@ def _setting(text: str) -> tuple[str, Any]:
   import json
 
   name, equals, value = text.partition("=")
-  if not equals:
+  if not equals or not name:
     raise UserError(f"--set {text}: expected FIELD=VALUE.")
   try:
     return name, json.loads(value)
@@ -80,6 +80,8 @@ def _shares(text: str) -> dict[str, float]:
   return shares
 
 
+# Before the fields of the codec in --set.
+_CODEC = "codec."
 # Parameters of the command that are called otherwise than what they give: a
 # field of TrainConfig, the codec, the mixture of folders.
 _OPTIONS = dict(
@@ -96,6 +98,7 @@ _OPTIONS = dict(
 )
 _PARAMETERS = dict(
   codec="codec_name",
+  codec_settings="settings",
   mixture="data",
   model="settings",
   target_s="target_seconds",
@@ -111,6 +114,12 @@ _PARAMETERS = dict(
   help="Folder of MIDI files; repeatable. WEIGHT is its share of the examples"
   " (default: its number of notes). DIR.csv beside it (columns path, split)"
   " gives the splits; without it 1 file in 20 is held out.",
+)
+@click.option(
+  "--task-module",
+  metavar="MODULE",
+  help="Python module that registers seqio tasks: --data then names one of"
+  " them, or a mixture. Needs the extra seqio.",
 )
 @click.option(
   "--codec",
@@ -163,8 +172,9 @@ _PARAMETERS = dict(
   "settings",
   multiple=True,
   metavar="FIELD=VALUE",
-  help="Overrides a field of the model's preset (encoder_layers=6) or of the"
-  " run (optimizer=adamw, ema_decay=0.999); docs/training.md lists these.",
+  help="Overrides a field of the model's preset (encoder_layers=6), of the"
+  " run (optimizer=adamw, ema_decay=0.999) or of the codec"
+  " (codec.releases=true); docs/training.md lists these.",
 )
 @click.option(
   "--partners",
@@ -190,6 +200,7 @@ _PARAMETERS = dict(
 @json_option
 def command(
   data: tuple[str, ...],
+  task_module: str | None,
   codec_name: str,
   preset: str,
   minutes: float | None,
@@ -224,6 +235,11 @@ def command(
   keep_memory()
   join_hosts()
   model = dict(map(_setting, settings))
+  codec_settings = {
+    name.removeprefix(_CODEC): model.pop(name)
+    for name in list(model)
+    if name.startswith(_CODEC)
+  }
   run_settings = _run_settings(model)
   fields: dict[str, Any] = dict(
     preset=preset,
@@ -248,18 +264,25 @@ def command(
   else:
     from magenta_midi.app.gin_train import gin_train_run
 
-    fields |= dict(codec=codec_name, mixture=list(data), out=str(out))
+    fields |= dict(
+      codec=codec_name,
+      codec_settings=codec_settings,
+      mixture=list(data),
+      task_module=task_module,
+      out=str(out),
+    )
     by_set = dict.fromkeys(run_settings, "settings")
     given = given_options({f: (_PARAMETERS | by_set).get(f, f) for f in fields})
-    if not model:
-      given.pop("model", None)
+    for name, group in (("model", model), ("codec_settings", codec_settings)):
+      if not group:
+        given.pop(name, None)
     run = gin_train_run(
       source,
       {field: (option, fields[field]) for field, option in given.items()},
     )
     config, codec_name, data, out = run.config, run.codec, run.mixture, run.out
-  folders = [_weighted(text) for text in data]
-  codec = get_codec(codec_name)
+    task_module, codec_settings = run.task_module, run.codec_settings
+  codec = get_codec(codec_name, **codec_settings)
   # Before the files are read: a mistyped option should not wait for them.
   loop.check_settings(config, codec, out)
   rows = loop.style_rows(config)
@@ -272,30 +295,15 @@ def command(
       duet=config.duet,
       style=None if rows is None else rows.entry,
     )
-  corpora, held_out, bad = _read(folders)
-  shares = [
-    weight if weight is not None else float(corpus.notes)
-    for corpus, (_, weight) in zip(corpora, folders, strict=True)
-  ]
-  if rows is not None:
-    from magenta_midi.style.facts import read_facts
-
-    rows.facts = [
-      read_facts(folder, corpus.names)
-      for corpus, (folder, _) in zip(corpora, folders, strict=True)
-    ]
+  log = console()
+  if task_module is None:
+    music = _read([_weighted(text) for text in data], rows, log)
+  else:
+    music = _task(data, task_module, config, codec, rows, log)
   if run is not None:
     from magenta_midi.app.gin_train import save_gin_config
 
     save_gin_config(run)
-  log = console()
-  for _, reason in bad:
-    log.print(f"left out: {reason}", soft_wrap=True)
-  for corpus, (folder, _), share in zip(corpora, folders, shares, strict=True):
-    log.print(
-      f"{folder}: {len(corpus)} pieces, {corpus.notes:,} notes,"
-      f" {share / sum(shares):.0%} of the examples"
-    )
   with progress_bar() as bar, stop_signals() as stopped:
     task = bar.add_task("training", total=1.0, note="compiling")
 
@@ -315,11 +323,12 @@ def command(
     evaluation = loop.train(
       config,
       codec,
-      corpora,
-      shares,
-      held_out,
+      music.corpora,
+      music.shares,
+      music.held_out,
       out,
       style=rows,
+      open_source=music.open_source,
       on_progress=show,
       on_warm_start=lambda taken: log.print(taken.line(), soft_wrap=True),
       session_minutes=session_minutes,
@@ -339,13 +348,30 @@ def command(
     print_json(facts)
 
 
-def _read(folders: list[tuple[Path, float | None]]) -> tuple:
-  """Reads the train and valid splits of every folder."""
+class _Music(NamedTuple):
+  """What a run is trained on, and scored on meanwhile."""
+
+  corpora: list[Any]
+  shares: list[float]
+  held_out: Any
+  # Gives the batches in place of the corpora; None: they do.
+  open_source: Any = None
+
+
+def _read(
+  folders: list[tuple[Path, float | None]], rows: Any, log: Any
+) -> _Music:
+  """Reads the train and valid splits of every folder, and tells of them."""
   from magenta_midi.train.corpus import join_corpora, read_corpus
 
   corpora, held_out, bad = [], [], []
   with progress_bar() as bar:
     for folder, _ in folders:
+      if not folder.exists():
+        raise UserError(
+          f"{folder}: no such folder. Give one with MIDI files; a seqio task"
+          " needs --task-module too."
+        )
       task = bar.add_task(f"reading {folder.name}", note="")
 
       def show(done: int, total: int, task: Any = task) -> None:
@@ -361,7 +387,53 @@ def _read(folders: list[tuple[Path, float | None]]) -> tuple:
       corpora.append(read["train"])
       if len(read["valid"]):
         held_out.append(read["valid"])
-  return corpora, join_corpora(held_out), bad
+  shares = [
+    weight if weight is not None else float(corpus.notes)
+    for corpus, (_, weight) in zip(corpora, folders, strict=True)
+  ]
+  if rows is not None:
+    from magenta_midi.style.facts import read_facts
+
+    rows.facts = [
+      read_facts(folder, corpus.names)
+      for corpus, (folder, _) in zip(corpora, folders, strict=True)
+    ]
+  for _, reason in bad:
+    log.print(f"left out: {reason}", soft_wrap=True)
+  for corpus, (folder, _), share in zip(corpora, folders, shares, strict=True):
+    log.print(
+      f"{folder}: {len(corpus)} pieces, {corpus.notes:,} notes,"
+      f" {share / sum(shares):.0%} of the examples"
+    )
+  return _Music(corpora, shares, join_corpora(held_out))
+
+
+def _task(
+  names: tuple[str, ...],
+  module: str,
+  config: Any,
+  codec: Any,
+  rows: Any,
+  log: Any,
+) -> _Music:
+  """Finds the seqio task or mixture of that name."""
+  from magenta_midi.train.seqio_source import SeqioSource, registered_task
+
+  if len(names) != 1:
+    raise UserError(
+      f"--task-module {module}: expected one --data, the name of a task or"
+      f" mixture, got {len(names)}. Register a mixture of them."
+    )
+  (name,) = names
+  registered_task(name, module, codec)
+  log.print(
+    f"{name}: a seqio task. Nothing is held out of it on the way: score the"
+    " checkpoint with `magenta-midi evaluate`.",
+    soft_wrap=True,
+  )
+  return _Music(
+    [], [], None, lambda block: SeqioSource(name, config, codec, rows, block)
+  )
 
 
 if __name__ == "__main__":

@@ -443,6 +443,6 @@ def _vocabulary(config: NoteCodecConfig) -> Vocabulary:
       config.horizon_steps + 1,
       KEYS + 2,
       config.velocity_bins,
-      config.duration_bins + 1,
+      config.duration_codes,
     ),
   )

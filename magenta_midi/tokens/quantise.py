@@ -36,6 +36,9 @@ class NoteCodecConfig(GridConfig):
 
   # 10 ms to 10 s, evenly spaced first, then geometrically; HELD is one more.
   duration_bins: int = 63
+  # Whether a model is told, by a frame of its own, that a partner's key came
+  # up; RELEASED is then one more duration. Never predicted.
+  releases: bool = False
 
   def __post_init__(self):
     super().__post_init__()
@@ -62,6 +65,16 @@ class NoteCodecConfig(GridConfig):
   def held(self) -> int:
     """The duration code HELD: sounding, length unknown."""
     return self.duration_bins
+
+  @property
+  def released(self) -> int:
+    """The duration code RELEASED: no note, but the end of a held one."""
+    return self.duration_bins + 1
+
+  @property
+  def duration_codes(self) -> int:
+    """How many codes the duration level has."""
+    return self.duration_bins + 1 + self.releases
 
   # Duration.
 

@@ -92,7 +92,8 @@ def legal(
     bool `[..., level_size]`, never all False. END is always legal: an onset is
     taken from `earliest_step <= rules.step + s < end_step`. Within a step the
     pedal changes come first, then keys ascending; a pedal change is legal
-    only in the direction left. HELD is never legal.
+    only in the direction left. HELD and RELEASED are
+    never legal.
   """
   if level == ONSET:
     onset = _codes(config.horizon_steps + 1, rules, xp)
@@ -122,8 +123,8 @@ def legal(
   batch = rules.step.shape
   if level == VELOCITY:
     return xp.ones((*batch, config.velocity_bins), bool)
-  sounding = xp.arange(config.duration_bins + 1) != config.held
-  return xp.broadcast_to(sounding, (*batch, config.duration_bins + 1))
+  sounding = xp.arange(config.duration_codes) < config.held
+  return xp.broadcast_to(sounding, (*batch, config.duration_codes))
 
 
 def advance(

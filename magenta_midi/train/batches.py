@@ -1,8 +1,8 @@
 """Batches of like-sized examples, resumable to the example.
 
-Examples are drawn in pools, sorted into buckets by size, and leave a bucket
-when it holds a batch. Padding is what little a bucket allows; dense music is
-not left out, since what does not fill a batch waits for the next pool.
+Examples are drawn in pools, sorted into buckets by size, leave a bucket when it
+holds a batch, and are cut then. Padding is what little a bucket allows; dense
+music is not left out, since what does not fill a batch waits for the next pool.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from magenta_midi.train.windows import (
   pad_sides,
 )
 
-__all__ = ["BUCKETS", "BatchStream", "Cut", "bucket_of"]
+__all__ = ["BUCKETS", "BatchStream", "Cut", "bucket_of", "filled_up"]
 
 # (context frames, decoder positions) of each shape that is compiled, by codec.
 _NOTE_BUCKETS = (
@@ -55,19 +55,27 @@ def bucket_of(
 
 
 class Cut(NamedTuple):
-  """A batch, and what is counted of it over all hosts."""
+  """A batch, and what is counted of it."""
 
   batch: Batch
   examples: int
   capped: int  # of these, more frames than positions
 
 
+class _Ready(NamedTuple):
+  """A batch that is planned."""
+
+  bucket: int
+  crops: Crops  # of all hosts, cut or not
+  own: Crops  # this host's rows, cut
+
+
 @dataclasses.dataclass
 class BatchStream:
   """An endless stream of batches; `state` and `restore` make it resumable.
 
-  Hosts that share a run draw the same batches, and each is given its block of
-  their rows, filled up with rows that predict nothing; sizes and state are
+  Hosts that share a run draw and plan the same batches, and each cuts its block
+  of their rows, filled up with rows that predict nothing; sizes and state are
   the same on all.
 
   Attributes:
@@ -84,6 +92,7 @@ class BatchStream:
     style: Says what batches tell of style; None: nothing.
     shard_index: Which of the hosts this is.
     shard_count: How many share the examples.
+    row_multiple: A block's rows are filled up to a multiple of this.
     open_pools: Gives the pools from a number on, cut; None: cut here.
     buckets: Context frames and decoder positions of each shape, the largest
       last; (): the codec's. Fewer compile faster and pad more.
@@ -103,6 +112,7 @@ class BatchStream:
   style: StyleRows | None = None
   shard_index: int = 0
   shard_count: int = 1
+  row_multiple: int = 1
   open_pools: Callable[[int], Iterator[Crops]] | None = None
   buckets: tuple[tuple[int, int], ...] = ()
 
@@ -127,20 +137,22 @@ class BatchStream:
     )
     self._pool = 0
     self._opened: Iterator[Crops] | None = None
-    none = self.pools.cut(np.zeros(0, EXAMPLE_DTYPE))
+    none = self._again(np.zeros(0, EXAMPLE_DTYPE))
     self._waiting = [none for _ in self.buckets]
-    self._ready: list[tuple[int, Crops]] = []
-    self.cut = 0  # examples given out
+    self._ready: list[_Ready] = []
+    self.cut = 0  # examples given out here
     self.capped = 0  # of these, more frames than positions
 
   def state(self) -> dict[str, Any]:
     """Everything that decides the batches to come."""
-    parts = self._waiting + [crops for _, crops in self._ready]
+    parts = self._waiting + [ready.crops for ready in self._ready]
     waiting = np.concatenate([part.examples for part in parts])
     return dict(
       pool=self._pool,
       counts=[len(crops.examples) for crops in self._waiting],
-      ready=[[bucket, len(crops.examples)] for bucket, crops in self._ready],
+      ready=[
+        [ready.bucket, len(ready.crops.examples)] for ready in self._ready
+      ],
       examples=np.frombuffer(waiting.tobytes(), np.uint8),
     )
 
@@ -148,8 +160,14 @@ class BatchStream:
     """Continues where `state` was taken.
 
     Raises:
-      ValueError: An earlier version wrote it, whose examples say less.
+      ValueError: An earlier version wrote it, whose examples say less, or a
+        run on a seqio task.
     """
+    if "counts" not in state:
+      raise ValueError(
+        f"the run's state is of the seqio task {state.get('task')}, not of"
+        " folders. Give --out a new folder."
+      )
     sizes = list(state["counts"]) + [size for _, size in state["ready"]]
     found = state["examples"].tobytes()
     if len(found) != sum(sizes) * EXAMPLE_DTYPE.itemsize:
@@ -158,7 +176,7 @@ class BatchStream:
         " partner. Give --out a new folder and --init-from this run's"
         " checkpoint."
       )
-    crops = self.pools.cut(np.frombuffer(found, EXAMPLE_DTYPE))
+    crops = self._again(np.frombuffer(found, EXAMPLE_DTYPE))
     ends = np.cumsum(sizes).tolist()
     parts = [
       take_crops(crops, slice(end - size, end))
@@ -167,12 +185,14 @@ class BatchStream:
     self._pool = state["pool"]
     self._opened = None
     self._waiting = parts[: len(self.buckets)]
-    self._ready = [
-      (bucket, part)
-      for (bucket, _), part in zip(
-        state["ready"], parts[len(self.buckets) :], strict=True
-      )
-    ]
+    buckets = [bucket for bucket, _ in state["ready"]]
+    self._ready = self._cut(buckets, parts[len(self.buckets) :])
+
+  def _again(self, examples: np.ndarray) -> Crops:
+    """Examples that were drawn before, cut if those of pools are."""
+    if self.open_pools is None:
+      return self.pools.planned(examples)
+    return self.pools.cut(examples)
 
   def batch_size(self, bucket: int) -> int:
     """Examples in a batch of a bucket, of all hosts together."""
@@ -187,7 +207,10 @@ class BatchStream:
     crops = next(self._opened)
     _, rng = self.pools.draw(self._pool)
     self._pool += 1
-    bucket = bucket_of(*crops.frame_counts(), self.buckets)
+    before, after = crops.sizes.T
+    bucket = bucket_of(before, after, self.buckets)
+    full: list[Crops] = []
+    buckets: list[int] = []
     for index in range(len(self.buckets)):
       waiting = self._waiting[index]
       if crops.style is not None and len(waiting.examples):
@@ -196,13 +219,35 @@ class BatchStream:
       waiting = join_crops([waiting, take_crops(crops, bucket == index)])
       size, count = self.batch_size(index), len(waiting.examples)
       for start in range(0, count - size + 1, size):
-        batch = take_crops(waiting, slice(start, start + size))
-        self._ready.append((index, batch))
+        full.append(take_crops(waiting, slice(start, start + size)))
+        buckets.append(index)
       self._waiting[index] = take_crops(
         waiting, slice(count - count % size, count)
       )
+    self._ready += self._cut(buckets, full)
     order = rng.permutation(len(self._ready))
     self._ready = [self._ready[i] for i in order]
+
+  def _rows(self, examples: int) -> int:
+    """Rows of each host's block of a batch."""
+    share = -(-examples // self.shard_count)
+    return share + -share % self.row_multiple
+
+  def _cut(self, buckets: list[int], batches: list[Crops]) -> list[_Ready]:
+    """Cuts this host's rows of batches, those of all at once."""
+    own = []
+    for crops in batches:
+      rows = self._rows(len(crops.examples))
+      first = self.shard_index * rows
+      own.append(take_crops(crops, slice(first, first + rows)))
+    if own and own[0].context is None:
+      joined = self.pools.cut(np.concatenate([one.examples for one in own]))
+      ends = np.cumsum([len(one.examples) for one in own]).tolist()
+      own = [
+        take_crops(joined, slice(end - len(one.examples), end))
+        for one, end in zip(own, ends, strict=True)
+      ]
+    return list(map(_Ready, buckets, batches, own))
 
   def __iter__(self) -> Iterator[Batch]:
     """Yields batches for ever."""
@@ -220,26 +265,25 @@ class BatchStream:
     """The next batch, not yet counted."""
     while not self._ready:
       self._fill()
-    bucket, crops = self._ready.pop()
+    bucket, crops, own = self._ready.pop()
     context_frames, target_frames = self.buckets[bucket]
-    count = len(crops.examples)
-    capped = np.count_nonzero(crops.frame_counts()[1] >= target_frames)
-    rows = -(-count // self.shard_count)
-    first = self.shard_index * rows
-    own = self.pools.styled(take_crops(crops, slice(first, first + rows)))
-    batch, _ = pad_sides(
+    own = self.pools.styled(own)
+    batch, capped = pad_sides(
       self.codec,
-      own.context,
-      own.after,
+      *own.sides,
       own.examples["delay_ms"].astype(np.int32),
       context_frames=context_frames,
       target_frames=target_frames,
     )
     batch = batch._replace(style=own.style)
-    return Cut(_with_rows(batch, rows), count, int(capped))
+    return Cut(
+      filled_up(batch, self._rows(len(crops.examples))),
+      len(own.examples),
+      int(np.count_nonzero(capped)),
+    )
 
 
-def _with_rows(batch: Batch, rows: int) -> Batch:
+def filled_up(batch: Batch, rows: int) -> Batch:
   """The batch, filled up with rows that predict nothing."""
   missing = rows - len(batch.targets)
   if not missing:

@@ -1,4 +1,4 @@
-"""Examples that are cut but not yet padded to a bucket's size."""
+"""Examples on their way into a batch: drawn, then cut, not yet padded."""
 
 from __future__ import annotations
 
@@ -17,16 +17,27 @@ class Crops(NamedTuple):
   """Examples with their frames end to end; `row` of a side counts examples."""
 
   examples: Any  # [n] EXAMPLE_DTYPE
-  context: Side
-  after: Side
+  # [n, 2] by which batches are planned: frames before and after *now*, or a
+  # few more.
+  sizes: Any
+  # None: not cut.
+  context: Side | None = None
+  after: Side | None = None
   style: Any = None  # [n, m] rows of the style table; None: not drawn
 
+  @property
+  def sides(self) -> tuple[Side, Side]:
+    """Both sides of examples that are cut."""
+    assert self.context is not None and self.after is not None
+    return self.context, self.after
+
   def frame_counts(self) -> tuple[np.ndarray, np.ndarray]:
-    """Context frames and frames after *now* of each example."""
+    """Context frames and frames after *now* of each example, cut."""
     count = len(self.examples)
+    context, after = self.sides
     return (
-      np.bincount(self.context.row, minlength=count),
-      np.bincount(self.after.row, minlength=count),
+      np.bincount(context.row, minlength=count),
+      np.bincount(after.row, minlength=count),
     )
 
 
@@ -37,13 +48,16 @@ def take_crops(
   chosen = np.arange(len(crops.examples))[rows]
   return Crops(
     crops.examples[chosen],
+    crops.sizes[chosen],
     _take(crops.context, chosen),
     _take(crops.after, chosen),
     None if crops.style is None else crops.style[chosen],
   )
 
 
-def _take(side: Side, rows: np.ndarray) -> Side:
+def _take(side: Side | None, rows: np.ndarray) -> Side | None:
+  if side is None:
+    return None
   # Frames lie row after row.
   first = np.searchsorted(side.row, rows)
   count = np.searchsorted(side.row, rows, side="right") - first
@@ -54,7 +68,7 @@ def _take(side: Side, rows: np.ndarray) -> Side:
 
 
 def join_crops(parts: Sequence[Crops]) -> Crops:
-  """All examples of one or more, in order; all with style, or none."""
+  """All examples of one or more, in order; all cut and with style, or none."""
   parts = [part for part in parts if len(part.examples)] or parts[:1]
   if len(parts) == 1:
     return parts[0]
@@ -63,15 +77,19 @@ def join_crops(parts: Sequence[Crops]) -> Crops:
   styles = [part.style for part in parts]
   return Crops(
     np.concatenate([part.examples for part in parts]),
+    np.concatenate([part.sizes for part in parts]),
     _join([part.context for part in parts], first),
     _join([part.after for part in parts], first),
     None if styles[0] is None else np.concatenate(styles),
   )
 
 
-def _join(sides: Sequence[Side], first: np.ndarray) -> Side:
+def _join(sides: Sequence[Side | None], first: np.ndarray) -> Side | None:
   moved = [
     side._replace(row=side.row + offset)
     for side, offset in zip(sides, first.tolist(), strict=True)
+    if side is not None
   ]
+  if not moved:
+    return None
   return Side(*(np.concatenate(fields) for fields in zip(*moved, strict=True)))

@@ -163,6 +163,7 @@ class _Packed(NamedTuple):
   """Crops on their way to another process: plain arrays only."""
 
   examples: np.ndarray  # bytes
+  sizes: np.ndarray
   context: Side
   after: Side
   style: Any
@@ -189,4 +190,4 @@ class _NumberedPools:
     if self._styled:
       crops = self._pools.styled(crops)
     examples = np.frombuffer(crops.examples.tobytes(), np.uint8)
-    return _Packed(examples, *crops[1:])
+    return _Packed(examples, crops.sizes, *crops.sides, crops.style)

@@ -8,7 +8,6 @@ state; with `steps` given, it ends where an unbroken one would, to the bit.
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.evaluate import Evaluation, evaluate
 from magenta_midi.train.optimizers import learning_rate
+from magenta_midi.train.run_clock import RunClock
 from magenta_midi.train.run_settings import (
   RUN,
   STATE,
@@ -38,6 +38,8 @@ from magenta_midi.train.run_settings import (
 )
 from magenta_midi.train.run_store import RunStore
 from magenta_midi.train.samples import SampleMaker
+from magenta_midi.train.sharding import HostRows
+from magenta_midi.train.sources import BatchSource
 from magenta_midi.train.style_rows import StyleRows
 from magenta_midi.train.trainer import Trainer
 from magenta_midi.train.warm_start import WarmStart
@@ -81,6 +83,7 @@ def train(
   out: Path,
   *,
   style: StyleRows | None = None,
+  open_source: Callable[[HostRows], BatchSource] | None = None,
   on_progress: Callable[[Progress], None] = lambda progress: None,
   on_warm_start: Callable[[WarmStart], None] = lambda taken: None,
   session_minutes: float | None = None,
@@ -96,6 +99,7 @@ def train(
     held_out: Pieces scored on the way; None: none.
     out: The run's folder.
     style: The run's `style_rows`; None: made here.
+    open_source: Gives the batches in place of the corpora; see `Trainer`.
     on_progress: Called about twice a second.
     on_warm_start: Called with what a new run took from `init_from`.
     session_minutes: Stop (resumably) after this time; None: at the end.
@@ -115,7 +119,7 @@ def train(
   out.mkdir(parents=True, exist_ok=True)
   if not has_state(out):
     write_atomically(out / RUN, settings_json(config, codec) + "\n")
-  trainer = Trainer(config, codec, corpora, shares, style)
+  trainer = Trainer(config, codec, corpora, shares, style, open_source)
   with (
     contextlib.closing(trainer),
     RunStore(out / STATE, keep_best=config.keep_best) as store,
@@ -196,23 +200,19 @@ class _Run:
       self.samples = SampleMaker(
         trainer.codec, self.held_out, self.config.sample_s, out / "samples"
       )
-    self.earlier = marks.minutes
-    self.started = time.monotonic()
+    self.clock = RunClock(
+      steps=self.config.steps,
+      minutes=self.config.minutes,
+      earlier_min=marks.minutes,
+    )
     self.first_step = trainer.step
     self.recent: list[jax.Array] = []
-    self.notes_at = self.started
-    self.last_report = self.started
-
-  def minutes(self) -> float:
-    """Of training, over all sessions."""
-    return self.earlier + (time.monotonic() - self.started) / 60
+    self.notes_at = self.clock.started_s
+    self.last_report = self.clock.started_s
 
   def fraction(self) -> float:
-    """How much of the run is done, by steps or by the clock."""
-    if self.config.steps is not None:
-      return self.trainer.step / self.config.steps
-    assert self.config.minutes is not None
-    return self.minutes() / self.config.minutes
+    """How much of the run is done."""
+    return self.clock.fraction(self.trainer.step)
 
   def go(
     self, session_minutes: float | None, should_stop: Callable[[], bool]
@@ -221,7 +221,7 @@ class _Run:
     if self.marks.ended:
       return None
     config, trainer = self.config, self.trainer
-    last_save = last_score = self.started
+    last_save = last_score = self.clock.started_s
     while self.fraction() < 1.0:
       if should_stop():
         self.save(finished=False)
@@ -231,7 +231,7 @@ class _Run:
       reported = step % REPORT_STEPS == 0
       if reported:
         self.report()
-      now = time.monotonic()
+      now = self.clock.now_s
       gained = False
       if _due(
         step,
@@ -239,7 +239,7 @@ class _Run:
         reported and now - last_score > 60 * config.evaluate_every_min,
       ):
         gained = self.score()
-        last_score = time.monotonic()
+        last_score = self.clock.now_s
         if 0 < config.early_stopping <= self.marks.since_best:
           return self.end_early()
       if (gained and config.keep_best) or _due(
@@ -248,11 +248,11 @@ class _Run:
         reported and now - last_save > 60 * config.save_every_min,
       ):
         self.save(finished=False)
-        last_save = time.monotonic()
+        last_save = self.clock.now_s
       if (
         reported
         and session_minutes is not None
-        and (now - self.started) / 60 >= session_minutes
+        and self.clock.session_min >= session_minutes
       ):
         self.save(finished=False)
         return self.evaluation
@@ -273,12 +273,12 @@ class _Run:
     """Logs the last steps, and tells of them twice a second."""
     levels = np.mean([np.asarray(nats) for nats in self.recent], axis=0)
     self.recent.clear()
-    trainer, now = self.trainer, time.monotonic()
+    trainer, now = self.trainer, self.clock.now_s
     pace = trainer.notes / max(1e-9, now - self.notes_at)
     trainer.notes, self.notes_at = 0, now
     fraction = min(1.0, self.fraction())
     rate = learning_rate(self.config, trainer.step, fraction)
-    self.log.training(trainer.step, self.minutes(), levels, rate, pace)
+    self.log.training(trainer.step, self.clock.minutes, levels, rate, pace)
     if now - self.last_report <= 0.5:
       return
     self.last_report = now
@@ -286,7 +286,7 @@ class _Run:
       Progress(
         step=trainer.step,
         fraction=fraction,
-        minutes=self.minutes(),
+        minutes=self.clock.minutes,
         nats=float(levels.sum()),
         held_out=self.evaluation.nats_per_note if self.evaluation else None,
         notes_per_s=pace,
@@ -303,7 +303,7 @@ class _Run:
       return False
     evaluation = self.evaluate(self.held_out)
     step = self.trainer.step
-    self.log.held_out(step, self.minutes(), evaluation, self.prompted)
+    self.log.held_out(step, self.clock.minutes, evaluation, self.prompted)
     if self.samples is not None and jax.process_index() == 0:
       model = self.trainer.current_model()
       self.log.sample(step, self.samples.render(model, step))
@@ -346,7 +346,7 @@ class _Run:
     """Hands the state to the store, which writes on in the background."""
     trainer = self.trainer
     scored = self.evaluation if self.scored_at == trainer.step else None
-    marks = dataclasses.replace(self.marks, minutes=self.minutes())
+    marks = dataclasses.replace(self.marks, minutes=self.clock.minutes)
     trainer.save(
       self.store,
       marks=dataclasses.asdict(marks),
@@ -376,7 +376,7 @@ class _Run:
         style=None if trainer.style is None else trainer.style.entry,
         notes=dict(
           step=trainer.step,
-          minutes=round(self.minutes(), 2),
+          minutes=round(self.clock.minutes, 2),
           finished=finished,
           target_s=self.config.target_s,
           capped_share=trainer.stream.capped / max(1, trainer.stream.cut),

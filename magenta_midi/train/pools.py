@@ -12,13 +12,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.crops import Crops
 from magenta_midi.train.departures import draw_departures
 from magenta_midi.train.partners import SOLO, draw_partners
+from magenta_midi.train.sizes import most_frames
 from magenta_midi.train.style_rows import StyleRows
 from magenta_midi.train.windows import Augmentation, cut_sides, draw_examples
-from magenta_midi.typing import Shaped
+from magenta_midi.typing import Int, Shaped
 
 __all__ = ["POOL", "Pools"]
 
@@ -84,12 +86,29 @@ class Pools:
       )
     return examples
 
+  def planned(self, examples: Shaped[np.ndarray, " n"]) -> Crops:
+    """Examples with their sizes, not yet cut where that can wait."""
+    if not isinstance(self.codec, NoteCodec):
+      # How many tokens an event takes, only cutting tells.
+      return self.cut(examples)
+    return Crops(examples, self._most_frames(examples))
+
   def cut(self, examples: Shaped[np.ndarray, " n"]) -> Crops:
     """Cuts examples; nothing is told of style yet."""
     context, after = cut_sides(
       self.codec, self.corpora, examples, self.target_steps
     )
-    return Crops(examples, context, after)
+    crops = Crops(examples, None, context, after)
+    if isinstance(self.codec, NoteCodec):
+      sizes = self._most_frames(examples)
+    else:
+      sizes = np.stack(crops.frame_counts(), axis=1)
+    return crops._replace(sizes=sizes)
+
+  def _most_frames(
+    self, examples: Shaped[np.ndarray, " n"]
+  ) -> Int[np.ndarray, "n 2"]:
+    return most_frames(self.codec, self.corpora, examples, self.target_steps)
 
   def crops(self, index: int) -> Crops:
     """A pool, cut."""
@@ -99,11 +118,15 @@ class Pools:
     """The same with the rows of their style, where a run has one."""
     if self.style is None or crops.style is not None:
       return crops
+    if not len(crops.examples):
+      # A host whose block of a small batch is empty.
+      none = np.zeros((0, self.style.slots), np.int32)
+      return crops._replace(style=none)
     drawn = self.style.drawn(self.corpora, crops.examples)
     return crops._replace(style=drawn)
 
   def since(self, index: int) -> Iterator[Crops]:
-    """Pools from a number on, without end."""
+    """Pools from a number on, planned, without end."""
     while True:
-      yield self.crops(index)
+      yield self.planned(self.examples(index))
       index += 1

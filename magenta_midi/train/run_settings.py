@@ -6,6 +6,7 @@ it, so that a run is continued only with the settings it was begun with.
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -159,25 +160,35 @@ class TrainConfig:
     _check_one_of("optimizer", self.optimizer, get_args(Optimizer))
     _check_one_of("schedule", self.schedule, get_args(Schedule))
     _check_one_of("source", self.source, ("grain", "numpy"))
+    _check_one_of("storage", self.storage, get_args(Storage))
     _check_one_of("dtype", self.dtype, ("float32", "bfloat16", None))
-    if self.learning_rate < 0:
-      raise ValueError(
-        f"learning_rate must be positive, got {self.learning_rate}."
-      )
-    if self.learning_rate == 0:
-      rate = LEARNING_RATES[self.optimizer]
-      object.__setattr__(self, "learning_rate", rate)
-    for name, stop in (("ema_decay", 1), ("label_smoothing", 1)):
-      if not 0 <= getattr(self, name) < stop:
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{field.name} must be finite, got {value}.")
+    for name in ("target_s", "clip"):
+      if not getattr(self, name) > 0:
+        raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+    for name in ("ema_decay", "label_smoothing", "adam_b2"):
+      if not 0 <= getattr(self, name) < 1:
         raise ValueError(
-          f"{name} must be in [0, {stop}), got {getattr(self, name)}."
+          f"{name} must be in [0, 1), got {getattr(self, name)}."
         )
     least = dict(
       accumulate=1,
+      context_s=0,
       early_stopping=0,
+      evaluate_every_min=0,
       evaluate_every_steps=1,
+      frames_per_batch=1,
+      held_out_windows=1,
+      learning_rate=0,
       sample_s=0,
+      save_every_min=0,
       save_every_steps=1,
+      seed=0,
+      warmup_steps=0,
+      weight_decay=0,
       workers=0,
       z_loss=0,
     )
@@ -185,6 +196,9 @@ class TrainConfig:
       value = getattr(self, name)
       if value is not None and value < bound:
         raise ValueError(f"{name} must be at least {bound}, got {value}.")
+    if self.learning_rate == 0:
+      rate = LEARNING_RATES[self.optimizer]
+      object.__setattr__(self, "learning_rate", rate)
     if not 0 <= self.teacher_share <= 1:
       raise ValueError(
         f"teacher_share must be in 0..1, got {self.teacher_share}."
@@ -341,9 +355,17 @@ def check_settings(config: TrainConfig, codec: Codec, out: Path) -> None:
 
 
 def settings_json(config: TrainConfig, codec: Codec) -> str:
-  """What `run.json` holds."""
+  """What `run.json` holds; of the codec, what is not at its default."""
+  plain = dataclasses.asdict(type(codec.config)())
+  changed = {
+    name: value
+    for name, value in dataclasses.asdict(codec.config).items()
+    if value != plain[name]
+  }
+  codec_settings = dict(codec_settings=changed) if changed else {}
   return json.dumps(
-    dict(codec=codec.name) | dataclasses.asdict(config), indent=2
+    dict(codec=codec.name) | codec_settings | dataclasses.asdict(config),
+    indent=2,
   )
 
 

@@ -39,9 +39,12 @@ class RunStore:
     folder: Made if absent; what an earlier process left unfinished there is
       removed.
     keep_best: False keeps the newest only.
+    read_only: Neither makes nor removes anything: the run may be going on.
   """
 
-  def __init__(self, folder: Path, *, keep_best: bool = True):
+  def __init__(
+    self, folder: Path, *, keep_best: bool = True, read_only: bool = False
+  ):
     self.folder = folder
     # It remarks on every state that comes without a metric.
     logging.getLogger("absl").setLevel(logging.ERROR)
@@ -61,7 +64,8 @@ class RunStore:
         preservation_policy=managers.AnyPreservationPolicy(keep),
         best_fn=lambda metrics: metrics["held_out"],
         best_mode="min",
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
       ),
     )
 

@@ -95,6 +95,8 @@ def task_name(corpus: str, settings: TaskSettings) -> str:
   for field, short in _SETTINGS:
     if hasattr(config, field):
       parts.append(f"{short}{getattr(config, field):g}")
+  if getattr(config, "releases", False):
+    parts.append("releases")
   parts += [f"ctx{settings.context_s:g}s", f"tgt{settings.target_s:g}s"]
   total = sum(settings.partners.values())
   for mode in MODES:
@@ -270,8 +272,7 @@ def _cut(
     crops = pools.styled(pools.cut(examples))
     batch, _ = pad_sides(
       codec,
-      crops.context,
-      crops.after,
+      *crops.sides,
       examples["delay_ms"].astype(np.int32),
       context_frames=lengths["inputs"],
       target_frames=lengths["targets"],

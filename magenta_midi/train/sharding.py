@@ -9,7 +9,7 @@ over `fsdp` by the width of the residual stream. XLA adds the communication.
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,8 @@ from magenta_midi.model.logical_axes import logical_axes
 __all__ = [
   "AXES",
   "RULES",
-  "batch_rows",
+  "HostRows",
+  "host_rows",
   "join_hosts",
   "make_mesh",
   "on_one_device",
@@ -75,7 +76,8 @@ def make_mesh(sizes: Mapping[str, int]) -> Mesh | None:
     return None
   shape = tuple(sizes.get(axis, 1) for axis in AXES)
   count = int(np.prod(shape))
-  devices = jax.devices()
+  # A host's devices side by side: it cuts one block of a batch's rows.
+  devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
   if count > len(devices) or (count < len(devices) and jax.process_count() > 1):
     raise ValueError(
       f"the mesh {dict(zip(AXES, shape, strict=True))} takes {count} devices,"
@@ -137,28 +139,58 @@ def replicate(tree: Any, mesh: Mesh | None) -> Any:
   return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def batch_rows(mesh: Mesh | None) -> int:
-  """A batch's examples must be a multiple of this."""
-  return 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
+class HostRows(NamedTuple):
+  """Which rows of each batch this process cuts: one of equal blocks."""
+
+  index: int = 0
+  count: int = 1
+  # A block's rows must be a multiple of this, the devices that split it.
+  multiple: int = 1
+
+
+def host_rows(mesh: Mesh | None) -> HostRows:
+  """The rows of this process's devices.
+
+  Hosts that split only what a row takes (`model`) cut the same ones. Where
+  devices are not laid out in equal blocks, every host cuts all.
+  """
+  if mesh is None:
+    return HostRows()
+  blocks = mesh.shape["data"] * mesh.shape["fsdp"]
+  process = np.array(
+    [device.process_index for device in mesh.devices.flat]
+  ).reshape(blocks, -1)
+  own = np.flatnonzero((process == jax.process_index()).any(axis=1))
+  size = len(own)
+  first = int(own[0]) if size else 0
+  in_a_row = np.array_equal(own, np.arange(first, first + size))
+  if size and in_a_row and blocks % size == 0 and first % size == 0:
+    return HostRows(first // size, blocks // size, size)
+  return HostRows(0, 1, blocks)
 
 
 def place_batch(batch: Any, mesh: Mesh | None) -> Any:
   """Puts a batch's rows on their devices.
 
-  Rows that predict nothing fill it up to a multiple of the devices. Every
-  host cuts the same batch and keeps its own devices' rows of it.
+  Args:
+    batch: The rows of `host_rows`, a multiple of what it says.
+    mesh: From `make_mesh`.
   """
   if mesh is None:
     return batch
-  rows = batch_rows(mesh)
   sharding = NamedSharding(mesh, _BATCH)
+  block = host_rows(mesh)
 
   def place(array: np.ndarray) -> jax.Array:
-    missing = -len(array) % rows
-    padded = np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
-    return jax.make_array_from_callback(
-      padded.shape, sharding, lambda index: padded[index]
-    )
+    rows = len(array)
+    first = block.index * rows
+    shape = (rows * block.count, *array.shape[1:])
+
+    def own(index: Any) -> np.ndarray:
+      start, stop, _ = index[0].indices(shape[0])
+      return array[(slice(start - first, stop - first), *index[1:])]
+
+    return jax.make_array_from_callback(shape, sharding, own)
 
   return jax.tree.map(place, batch)
 

@@ -23,6 +23,10 @@ from magenta_midi.typing import Int
 __all__ = ["Events", "Side", "both_sides"]
 
 
+# Keys from here on are those of keys that come up; only in this file.
+_RELEASE = 256
+
+
 class Events(NamedTuple):
   """The events around each example's *now*, padded to one width."""
 
@@ -65,7 +69,7 @@ def both_sides(
     ValueError: The codec is of another kind, or knows no partner.
   """
   if isinstance(codec, NoteCodec):
-    return _note_sides(codec, events, context_steps)
+    return _note_sides(codec, events, context_steps, target_steps)
   if isinstance(codec, EventCodec):
     if events.part.any():
       raise ValueError("the codec 'event' knows no partner: train it solo.")
@@ -124,9 +128,14 @@ def _token_side(tokens: Tokens) -> Side:
 
 
 def _note_sides(
-  codec: NoteCodec, events: Events, context_steps: Int[np.ndarray, " b"]
+  codec: NoteCodec,
+  events: Events,
+  context_steps: Int[np.ndarray, " b"],
+  target_steps: int,
 ) -> tuple[Side, Side]:
   context = _note_context(codec, events, context_steps)
+  if codec.config.releases:
+    events = _with_releases(codec, events, target_steps)
   after = events.valid & (events.step >= 0)
   origin = np.zeros(len(context_steps), np.int32)
   return context, _note_side(
@@ -134,8 +143,39 @@ def _note_sides(
   )
 
 
+def _with_releases(
+  codec: NoteCodec, events: Events, target_steps: int
+) -> Events:
+  """The events, and where a partner's held keys come up after now."""
+  step_ms = codec.config.step_ms
+  held = events.valid & events.unfinished & (events.part == 1)
+  end_ms = events.offset + events.duration
+  end = np.floor(end_ms / step_ms + 0.5).astype(events.step.dtype)
+  # Not before the note itself.
+  end = np.maximum(end, events.step + 1)
+  released = events._replace(
+    step=end,
+    offset=np.maximum(end_ms, events.offset),
+    duration=np.zeros_like(events.duration),
+    key=_RELEASE + events.key,
+    velocity=np.zeros_like(events.velocity),
+    valid=held & (end >= 0) & (end < target_steps),
+    unfinished=np.zeros_like(events.unfinished),
+  )
+  return Events(
+    **{
+      name: np.concatenate(
+        [getattr(events, name), getattr(released, name)], axis=1
+      )
+      for name in Events._fields
+      if name != "pedal_at_start"
+    },
+    pedal_at_start=events.pedal_at_start,
+  )
+
+
 def _rank(key: np.ndarray) -> np.ndarray:
-  """Order inside one step: pedal first (as they came), keys ascending."""
+  """Order inside one step: pedal and releases, as they came; keys ascending."""
   return np.where(key < PEDAL_DOWN, 1 + key, 0)
 
 
@@ -187,12 +227,14 @@ def _note_side(
   previous[order[1:][again]] = step[order[:-1][again]]
   codes = np.full((len(row), 4), -1, np.int32)
   codes[:, 0] = np.minimum(step - previous, codec.config.horizon_steps - 1)
-  codes[:, 1] = key
+  released = key >= _RELEASE
+  codes[:, 1] = np.where(released, key - _RELEASE, key)
   codes[:, 2] = np.where(is_note, codec.config.velocity_to_code(velocity), -1)
   length = codec.config.duration_to_code(duration / 1000)
   # Nobody knows how long a partner will hold a note.
   length = np.where(held, codec.config.held, length)
   codes[:, 3] = np.where(is_note, length, -1)
+  codes[released, 3] = codec.config.released
   return Side(row, place, step, codes, part)
 
 

@@ -18,7 +18,8 @@ __all__ = ["BatchSource", "make_source"]
 class BatchSource(Protocol):
   """Where batches come from; resumable to the example."""
 
-  # Examples given out, and how many of them had more frames than positions.
+  # Examples given out here, and how many of them had more frames than
+  # positions.
   cut: int
   capped: int
 
@@ -44,6 +45,7 @@ def make_source(
   *,
   shard_index: int = 0,
   shard_count: int = 1,
+  row_multiple: int = 1,
   buckets: tuple[tuple[int, int], ...] = (),
 ) -> BatchSource:
   """A run's source of batches, at its first batch.
@@ -57,6 +59,7 @@ def make_source(
     style: The run's `style_rows`.
     shard_index: Which of the hosts this is.
     shard_count: How many hosts share each batch.
+    row_multiple: A host's rows are filled up to a multiple of this.
     buckets: Shapes of batches; (): the codec's (`batches.BUCKETS`).
 
   Raises:
@@ -83,6 +86,7 @@ def make_source(
     style=style,
     shard_index=shard_index,
     shard_count=shard_count,
+    row_multiple=row_multiple,
     buckets=buckets,
   )
   if config.source == "numpy":

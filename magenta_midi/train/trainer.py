@@ -4,6 +4,7 @@ A step's random numbers follow from the seed and its number, so that the state
 of a run is its arrays, its step and its place in the data.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ from magenta_midi.train.run_settings import (
 )
 from magenta_midi.train.run_store import RunStore
 from magenta_midi.train.sharding import (
+  HostRows,
+  host_rows,
   make_mesh,
   on_one_device,
   path_name,
@@ -65,11 +68,21 @@ class _Gradients(NamedTuple):
 class Trainer:
   """Model, optimizer and data of one run.
 
+  Args:
+    config: The run's.
+    codec: The run's.
+    corpora: What to train on.
+    shares: Share of examples from each corpus.
+    style: The run's `style_rows`; None: made here.
+    open_source: Gives the batches, this host's rows of them, in place of the
+      corpora's; None: the corpora.
+
   Attributes:
     model: Its parameters lag behind; `current_model` brings them up.
     stream: Gives the batches.
     step: Optimizer steps done.
-    notes: Notes predicted so far in this process.
+    notes: Notes predicted so far since this process began; of many hosts, as
+      if all had as many as this one.
   """
 
   def __init__(
@@ -79,6 +92,7 @@ class Trainer:
     corpora: list[Corpus],
     shares: list[float],
     style: StyleRows | None = None,
+    open_source: Callable[[HostRows], BatchSource] | None = None,
   ):
     self.config = config
     self.codec = codec
@@ -91,7 +105,21 @@ class Trainer:
       rows = style_table(self.style.model, shape.embed_dim, config.seed)
       table[...] = table[...].at[MASK_TOKEN + 1 :].set(rows)
     self.model.train()
-    self.stream = make_source(config, codec, corpora, shares, self.style)
+    block = host_rows(self.mesh)
+    self._hosts = block.count
+    if open_source is not None:
+      self.stream = open_source(block)
+    else:
+      self.stream = make_source(
+        config,
+        codec,
+        corpora,
+        shares,
+        self.style,
+        shard_index=block.index,
+        shard_count=block.count,
+        row_multiple=block.multiple,
+      )
     self.step = 0
     self.notes = 0
     self._key = jax.random.key(config.seed)
@@ -243,7 +271,7 @@ class Trainer:
 
   def _batch(self) -> Batch:
     batch = self.stream.next()
-    self.notes += predicted_notes(batch, self.codec)
+    self.notes += self._hosts * predicted_notes(batch, self.codec)
     return place_batch(batch, self.mesh)
 
   def current_model(self) -> Depthformer:

@@ -9,6 +9,7 @@ equal to the codec's `encode_context` and `encode_targets`.
 """
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,6 +80,28 @@ class Augmentation:
   # Share of the examples of a run with style whose music departs from its
   # context, as style and controls tell (`train.departures`).
   departures: float = 0.45
+
+  def __post_init__(self) -> None:
+    """Refuses ranges and shares that cannot be drawn from."""
+    for name in ("transpose", "tempo", "velocity_gain", "velocity_shift"):
+      low, high = getattr(self, name)
+      # Not so of what is no number.
+      if not -math.inf < low <= high < math.inf:
+        raise ValueError(
+          f"augmentation's {name} must be a range, low end first, got"
+          f" {low} to {high}."
+        )
+    if min(self.tempo[0], self.velocity_gain[0]) <= 0:
+      raise ValueError(
+        "augmentation's tempo and velocity_gain are factors and must be"
+        f" positive, got {self.tempo[0]} and {self.velocity_gain[0]}."
+      )
+    for name in ("short_context", "empty_context", "departures"):
+      if not 0 <= getattr(self, name) <= 1:
+        raise ValueError(
+          f"augmentation's {name} must be a share in 0..1, got"
+          f" {getattr(self, name)}."
+        )
 
 
 NO_AUGMENTATION = Augmentation(

@@ -422,9 +422,14 @@ def test_a_run_is_continued_with_its_settings_only(tool, corpus, tmp_path):
       continue
     with pytest.raises(ValueError, match=match):
       training.train_baseline(*arguments)
-  (tmp_path / "state.safetensors").write_bytes(b"short")
+  metadata = list((tmp_path / "state/1").rglob("*METADATA"))
+  assert metadata
+  for path in metadata:
+    path.write_bytes(b"short")
   with pytest.raises(ValueError, match="cannot be read"):
     training.load_run(tmp_path)
+  with pytest.raises(ValueError, match="holds no run"):
+    training.load_run(tmp_path / "none")
 
 
 def evaluation(nats, notes, seconds):

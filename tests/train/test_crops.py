@@ -1,16 +1,22 @@
 """Examples cut together, taken apart and joined, are those cut alone."""
 
+import dataclasses
+from typing import Any
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from magenta_midi.midi.score import Score
+from magenta_midi.style.registry import style_model_named
 from magenta_midi.tokens.event import EventCodec
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.corpus import pack_scores
 from magenta_midi.train.crops import Crops, join_crops, take_crops
+from magenta_midi.train.departures import HANDS, PEDAL
 from magenta_midi.train.pools import Pools
+from magenta_midi.train.style_rows import StyleRows
 from magenta_midi.train.windows import Augmentation, cut_examples, pad_sides
 
 DUET = dict(solo=0.3, hands=0.4, turns=0.3)
@@ -46,7 +52,8 @@ def pools(codec, partners, size=24):
 
 def equal(a: Crops, b: Crops):
   np.testing.assert_array_equal(a.examples, b.examples)
-  for one, other in ((a.context, b.context), (a.after, b.after)):
+  np.testing.assert_array_equal(a.sizes, b.sizes)
+  for one, other in zip(a.sides, b.sides, strict=True):
     for name, field in one._asdict().items():
       np.testing.assert_array_equal(field, getattr(other, name), err_msg=name)
 
@@ -68,15 +75,38 @@ def test_taking_and_joining_are_cutting(rows, at, kind):
   equal(join_crops(parts), taken)
 
 
+@settings(max_examples=20)
+@given(
+  st.integers(0, 10_000),
+  st.sampled_from(["solo", "hands", "turns"]),
+  st.sampled_from([2.0, 4.0]),
+)
+def test_sizes_hold_the_frames_and_little_more(seed, mode, target_s):
+  style = StyleRows(style_model_named("descriptors"), seed=3)
+  made = dataclasses.replace(
+    pools(NoteCodec(), {mode: 1.0}, size=64),
+    seed=seed,
+    target_steps=round(target_s * 100),
+    # So that examples depart from their context.
+    style=style,
+  )
+  crops = made.crops(0)
+  more = crops.sizes - np.stack(crops.frame_counts(), axis=1)
+  assert more.min() >= 0
+  kept = ~np.isin(crops.examples["departure"], (HANDS, PEDAL))
+  assert more[kept].mean() < 4
+  np.testing.assert_array_equal(made.planned(crops.examples).sizes, crops.sizes)
+
+
 @pytest.mark.parametrize("codec", [NoteCodec(), EventCodec()])
 def test_padding_crops_is_cutting_a_batch(codec):
   crops = pools(codec, dict(solo=1.0)).crops(3)
-  shape = dict(context_frames=300, target_frames=100)
+  shape: Any = dict(context_frames=300, target_frames=100)
   whole, capped = cut_examples(
     codec, [CORPUS], crops.examples, target_steps=400, **shape
   )
   late = crops.examples["delay_ms"].astype(np.int32)
-  padded, also = pad_sides(codec, crops.context, crops.after, late, **shape)
+  padded, also = pad_sides(codec, *crops.sides, late, **shape)
   np.testing.assert_array_equal(capped, also)
   for one, other in zip(whole[:-1], padded[:-1], strict=True):
     np.testing.assert_array_equal(one, other)
@@ -88,6 +118,8 @@ def test_a_pool_is_a_function_of_its_number():
   # In whatever order they are asked for.
   later = again.crops(7)
   for expected, found in zip((5, 6), again.since(5), strict=False):
-    equal(found, made.crops(expected))
+    assert found.context is None
+    equal(made.cut(found.examples), made.crops(expected))
+    np.testing.assert_array_equal(found.sizes, made.crops(expected).sizes)
   equal(made.crops(7), later)
   assert not np.array_equal(later.examples, made.examples(6))

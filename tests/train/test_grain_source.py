@@ -2,16 +2,22 @@
 
 import gc
 import threading
+from typing import Any
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from magenta_midi.midi.score import Score
 from magenta_midi.style.registry import style_model_named
+from magenta_midi.tokens.event import EventCodec
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.batches import BatchStream
 from magenta_midi.train.corpus import pack_scores
 from magenta_midi.train.grain_source import GrainSource
+from magenta_midi.train.partners import SOLO
+from magenta_midi.train.pools import Pools
 from magenta_midi.train.run_settings import TrainConfig
 from magenta_midi.train.sources import BatchSource, make_source
 from magenta_midi.train.style_rows import StyleRows
@@ -40,7 +46,7 @@ def corpus():
 
 
 def stream(corpus, **changes):
-  return BatchStream(
+  values: dict[str, Any] = dict(
     codec=CODEC,
     corpora=[corpus],
     shares=[1.0],
@@ -50,8 +56,8 @@ def stream(corpus, **changes):
     context_steps=1000,
     seed=3,
     partners=dict(solo=0.5, hands=0.3, turns=0.2),
-    **changes,
   )
+  return BatchStream(**(values | changes))
 
 
 def equal(a, b):
@@ -109,29 +115,84 @@ def test_processes_give_the_streams_batches(corpus):
   fewer.close()
 
 
-def test_hosts_share_each_example_once(corpus):
-  style = StyleRows(style_model_named("descriptors"), seed=3)
+@settings(max_examples=5, deadline=None)
+@given(st.integers(2, 5), st.integers(1, 3), st.integers(0, 60), st.booleans())
+def test_the_blocks_of_hosts_are_one_hosts_batch(
+  corpus, count, multiple, given_out, styled
+):
+  style = None
+  if styled:
+    style = StyleRows(style_model_named("descriptors"), seed=3)
+  whole = stream(corpus)
+  for _ in range(given_out):
+    whole.next()
+  state = whole.state()
+  # Continued by hosts, from the state of one.
   whole = stream(corpus, style=style)
+  whole.restore(state)
   hosts = [
-    GrainSource(stream(corpus, style=style, shard_index=i, shard_count=3))
-    for i in range(3)
+    stream(
+      corpus,
+      style=style,
+      shard_index=index,
+      shard_count=count,
+      row_multiple=multiple,
+    )
+    for index in range(count)
   ]
+  for host in hosts:
+    host.restore(state)
   for _ in range(3):
     batch = whole.next()
     blocks = [host.next() for host in hosts]
-    assert len({len(block.targets) for block in blocks}) == 1
+    sizes = {len(block.targets) for block in blocks}
+    assert len(sizes) == 1
+    assert sizes.pop() % multiple == 0
     joined = type(batch)(
-      *(np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+      *(
+        None if arrays[0] is None else np.concatenate(arrays)
+        for arrays in zip(*blocks, strict=True)
+      )
     )
-    count = len(batch.targets)
-    equal(batch, type(batch)(*(array[:count] for array in joined)))
-    # What fills the last block up predicts nothing.
-    assert not joined.weights[count:].any()
-    assert not joined.context_ids[count:].any()
+    rows = len(batch.targets)
+    equal(
+      batch,
+      type(batch)(*(None if x is None else x[:rows] for x in joined)),
+    )
+    # What fills up the last blocks predicts nothing.
+    assert not joined.weights[rows:].any()
+    assert not joined.context_ids[rows:].any()
   for host in hosts:
     same_state(host.state(), whole.state())
-    assert host.cut == whole.cut
-    host.close()
+  assert sum(host.cut for host in hosts) == whole.cut
+  assert sum(host.capped for host in hosts) == whole.capped
+
+
+@pytest.mark.parametrize("codec", [CODEC, EventCodec()])
+def test_a_host_cuts_its_own_rows_only(corpus, codec, monkeypatch):
+  cut = []
+  whole = Pools.cut
+
+  def counted(self, examples):
+    cut.append(len(examples))
+    return whole(self, examples)
+
+  monkeypatch.setattr(Pools, "cut", counted)
+  host = stream(
+    corpus, codec=codec, partners=SOLO, shard_index=1, shard_count=4
+  )
+  for _ in range(20):
+    host.next()
+  pools = host.state()["pool"]
+  planned = sum(len(ready.own.examples) for ready in host._ready)
+  if codec is CODEC:
+    assert sum(cut) == host.cut + planned < 0.3 * 1024 * pools
+  else:
+    # Of tokens, only cutting tells how many there are.
+    assert sum(cut) == 1024 * pools
+
+
+def test_a_host_beyond_the_last_is_refused(corpus):
   with pytest.raises(ValueError, match=r"shard_index must be.*got 2 of 2"):
     stream(corpus, shard_index=2, shard_count=2)
 

@@ -164,7 +164,7 @@ def test_rates_are_the_optimizers_own_unless_given():
     (dict(accumulate=0), "accumulate must be at least 1, got 0"),
     (dict(mesh=dict(rows=2)), "axis must be one of data, fsdp.*'rows'"),
     (dict(mesh=dict(data=0)), "mesh axis data must be at least 1, got 0"),
-    (dict(learning_rate=-1.0), "learning_rate must be positive, got -1"),
+    (dict(learning_rate=-1.0), "learning_rate must be at least 0, got -1"),
     (dict(early_stopping=1, keep_best=False), "needs keep_best"),
   ],
 )

@@ -1,10 +1,12 @@
 """seqio's tasks give the examples that the grain source gives."""
 
+import importlib.util
 import warnings
 
 import numpy as np
 import pytest
 
+from magenta_midi.app.cli import main
 from magenta_midi.midi.score import Score
 from magenta_midi.style.registry import style_model_named
 from magenta_midi.tokens.event import EventCodec
@@ -14,6 +16,8 @@ from magenta_midi.train.batches import BUCKETS, BatchStream
 from magenta_midi.train.corpus import pack_scores
 from magenta_midi.train.feature_converter import all_lengths, to_batch
 from magenta_midi.train.grain_source import GrainSource
+from magenta_midi.train.run_settings import TrainConfig
+from magenta_midi.train.seqio_source import SeqioSource, registered_task
 from magenta_midi.train.seqio_tasks import (
   TaskSettings,
   register_folder,
@@ -21,8 +25,11 @@ from magenta_midi.train.seqio_tasks import (
   register_task,
   task_name,
 )
+from magenta_midi.train.sharding import HostRows
 from magenta_midi.train.style_rows import StyleRows
+from magenta_midi.train.trainer import Trainer
 
+CODEC = NoteCodec()
 DUET = dict(solo=0.4, hands=0.4, turns=0.2)
 
 
@@ -183,6 +190,114 @@ def test_other_splits_are_cut_every_two_seconds(seqio, tmp_path):
   length_ms = pack_scores([("5", music(5, 60))]).lengths_ms[0]
   assert abs(len(windows) - (length_ms // 2000 + 1)) <= 1
   assert not windows[0]["encoder_input_tokens"].any()
+
+
+@pytest.fixture
+def registering(seqio, tmp_path, monkeypatch):
+  """A user's module that registers a folder as a task, and the names."""
+  for index in range(3):
+    folder = tmp_path / "songs"
+    folder.mkdir(exist_ok=True)
+    music(index, 80).to_file(folder / f"{index}.mid")
+  # Each test registers its own: seqio remembers.
+  module = f"tasks_of_{tmp_path.name}".replace("-", "_")
+  (tmp_path / f"{module}.py").write_text(f"""
+from pathlib import Path
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.train.seqio_tasks import *
+name = {module!r}
+folder = Path({str(folder)!r})
+for partners in (dict(solo=1.0), dict(hands=1.0)):
+  settings = TaskSettings(codec=NoteCodec(), partners=partners)
+  register_folder(folder, settings, name=name)
+""")
+  monkeypatch.chdir(tmp_path)
+  prefix = "magenta_midi_note_10ms_vel32_dur63_ctx10s_tgt4s_"
+  return module, f"{prefix}solo_{module}", f"{prefix}hands_{module}"
+
+
+def test_a_run_goes_on_in_a_task_where_it_stopped(registering):
+  module, name, duet = registering
+  registered_task(name, module, CODEC)
+  config = TrainConfig(steps=9, frames_per_batch=3300)
+  whole = SeqioSource(name, config, CODEC)
+  batches = [whole.next() for _ in range(4)]
+  assert {len(batch.targets) for batch in batches} == {6}
+  assert whole.cut == 24
+  resumed = SeqioSource(name, config, CODEC)
+  early = SeqioSource(name, config, CODEC)
+  early.next()
+  early.next()
+  resumed.restore(early.state())
+  # Three hosts, each on two devices, and the last two batches.
+  hosts = [
+    SeqioSource(name, config, CODEC, block=HostRows(index, 3, 4))
+    for index in range(3)
+  ]
+  for host in hosts:
+    host.restore(early.state())
+  for batch in batches[2:]:
+    again = resumed.next()
+    blocks = [host.next() for host in hosts]
+    for field, wanted, found in zip(batch._fields, batch, again, strict=True):
+      np.testing.assert_array_equal(wanted, found, err_msg=field)
+      parts = [getattr(block, field) for block in blocks]
+      if wanted is not None:
+        assert {len(part) for part in parts} == {4}
+        rows = [part[row] for row in range(2) for part in parts]
+        np.testing.assert_array_equal(np.stack(rows), wanted, err_msg=field)
+    assert not any(block.weights[2:].any() for block in blocks)
+  with pytest.raises(ValueError, match="state is of folders, not of the seqio"):
+    resumed.restore(dict(pool=1))
+  with pytest.raises(ValueError, match=r"has two players\. Give --partners"):
+    SeqioSource(duet, config, CODEC).next()
+
+
+def test_a_model_is_trained_on_a_task(registering):
+  module, name, _ = registering
+  registered_task(name, module, CODEC)
+  config = TrainConfig(preset="tiny", steps=4, frames_per_batch=1100)
+  trainer = Trainer(
+    config,
+    CODEC,
+    [],
+    [],
+    open_source=lambda block: SeqioSource(name, config, CODEC, block=block),
+  )
+  nats = [float(np.sum(trainer.train_step(0.5))) for _ in range(2)]
+  assert 10 < nats[0] < 30
+  assert trainer.stream.state() == dict(task=name, batches=2)
+
+
+def test_train_takes_a_registered_task(registering, tmp_path, capfd):
+  module, name, _ = registering
+  common = ["--preset", "tiny", "--steps", "2", "--task-module", module]
+  common += ["--set", "frames_per_batch=1100"]
+
+  def trained(*words):
+    try:
+      with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        main(["train", *common, *words])
+    except SystemExit as ended:
+      assert ended.code == 2
+    return " ".join(capfd.readouterr().err.split())
+
+  for words, match in (
+    (["--data", name, "--task-module", "no_such"], "is no module no_such,"),
+    (["--data", "nothing"], "registers no seqio task or mixture 'nothing'"),
+    (["--data", name, "--data", "b"], "expected one --data"),
+    (["--data", name, "--codec", "event"], "Give the codec it was registered"),
+  ):
+    assert match in trained(*words, "--out", "none")
+  assert not (tmp_path / "none").exists()
+  said = trained("--data", name, "--out", "run")
+  assert "a seqio task. Nothing is held out" in said
+  if importlib.util.find_spec("tensorboardX") is None:
+    # All of a run needs the extra `train` too.
+    assert "pip install 'magenta-midi[train]'" in said
+  else:
+    assert (tmp_path / "run/checkpoint/config.json").is_file()
 
 
 def test_names_carry_the_settings():

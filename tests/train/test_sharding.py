@@ -2,24 +2,37 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import types
+from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
 from magenta_midi.model.checkpoint import parameter_shapes
 from magenta_midi.model.config import PRESETS, preset
 from magenta_midi.model.logical_axes import NAMES, logical_axes
-from magenta_midi.train.sharding import RULES, join_hosts, make_mesh, path_name
+from magenta_midi.train.sharding import (
+  AXES,
+  RULES,
+  host_rows,
+  join_hosts,
+  make_mesh,
+  path_name,
+)
 
-# Losses of 20 steps on each mesh, in one process with 8 devices; float32 sums
-# come in another order. Then the state of one mesh on others.
-PROGRAM = """
+# A run of which programs in processes of their own train a few steps.
+RUN = """
 import json, sys
 from pathlib import Path
 import jax, numpy as np
+from magenta_midi.train.sharding import join_hosts
+join_hosts()
 from magenta_midi.midi.score import Score
+from magenta_midi.model.checkpoint import flat_parameters
 from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.corpus import pack_scores
 from magenta_midi.train.run_store import RunStore
@@ -43,6 +56,10 @@ def trainer(mesh, **changes):
 def losses(run, steps):
   return [np.asarray(run.train_step(run.step / 20)) for _ in range(steps)]
 
+"""
+# Losses of 20 steps on each mesh, in one process with 8 devices; float32 sums
+# come in another order. Then the state of one mesh on others.
+MESHES = """
 meshes = [{}, {"data": 8}, {"fsdp": 4}, {"model": 2},
           {"data": 2, "fsdp": 2, "model": 2}]
 found = {}
@@ -71,20 +88,74 @@ print(json.dumps(found))
 """
 
 
+# Losses of 4 steps, of which the last 2 after a restart as so many hosts, with
+# examples cut by this one.
+HOSTS = """
+count = jax.process_count()
+mesh = {"data": 2} if count == 2 else {}
+first = trainer(mesh, source="numpy")
+found = [float(x.sum()) for x in losses(first, 2)]
+cut = first.stream.cut
+with RunStore(Path(sys.argv[1])) as store:
+  first.save(store)
+  store.wait()
+  second = trainer(mesh, source="numpy")
+  second.restore(store)
+found += [float(x.sum()) for x in losses(second, 2)]
+weights = flat_parameters(second.current_model()).values()
+print(json.dumps(dict(
+  losses=found, cut=cut,
+  weights=sum(float(np.abs(np.asarray(x)).sum()) for x in weights))))
+"""
+# Quickly compiled; the losses compared are all compiled so.
+QUICKLY = "--xla_backend_optimization_level=0"
+
+
+def start(program, *arguments, flags=QUICKLY, **environment):
+  return subprocess.Popen(
+    [sys.executable, "-c", RUN + program, *map(str, arguments)],
+    env=os.environ | dict(JAX_PLATFORMS="cpu", XLA_FLAGS=flags) | environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def result(process):
+  out, errors = process.communicate()
+  assert process.returncode == 0, errors[-3000:]
+  return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_two_hosts_learn_what_one_learns(tmp_path):
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  hosts = [
+    start(
+      HOSTS,
+      tmp_path / "shared",
+      MAGENTA_MIDI_HOSTS=f"{address},2,{index}",
+    )
+    for index in range(2)
+  ]
+  one, other = (result(host) for host in hosts)
+  alone = result(start(HOSTS, tmp_path / "alone"))
+  # The losses are those of all rows, whoever cut them.
+  assert one["losses"] == other["losses"]
+  assert one["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+  assert one["weights"] == pytest.approx(alone["weights"], rel=1e-5)
+  assert one["cut"] + other["cut"] == alone["cut"]
+  assert abs(one["cut"] - other["cut"]) <= 2
+
+
 @pytest.mark.slow
 def test_eight_devices_learn_what_one_learns(tmp_path):
-  flags = "--xla_force_host_platform_device_count=8"
-  # Quickly compiled; the losses compared are all compiled so.
-  flags += " --xla_backend_optimization_level=0"
-  done = subprocess.run(
-    [sys.executable, "-c", PROGRAM, str(tmp_path / "state")],
-    env=os.environ | dict(JAX_PLATFORMS="cpu", XLA_FLAGS=flags),
-    capture_output=True,
-    text=True,
-    check=False,
+  devices = "--xla_force_host_platform_device_count=8"
+  found = result(
+    start(MESHES, tmp_path / "state", flags=f"{devices} {QUICKLY}")
   )
-  assert done.returncode == 0, done.stderr[-3000:]
-  found = json.loads(done.stdout.splitlines()[-1])
   one = found.pop("{}")
   assert one[-1] < one[0] - 1, "it does not learn"
   assert found.pop("spec") == ["fsdp", "model"]
@@ -111,6 +182,35 @@ def test_every_parameter_has_named_axes(name):
 def test_paths_are_the_names_of_checkpoints():
   path = (jax.tree_util.GetAttrKey("mu"), *map(jax.tree_util.DictKey, "ab"))
   assert path_name(path) == "mu.a.b"
+
+
+@pytest.mark.parametrize(
+  ("processes", "shape", "own", "expected"),
+  [
+    # Devices of 2 hosts, each with a block of rows of its own.
+    ([0, 0, 1, 1], (4, 1, 1), 1, (1, 2, 2)),
+    ([0, 0, 1, 1], (2, 1, 2), 1, (1, 2, 1)),
+    ([0, 0, 1, 1], (1, 2, 2), 0, (0, 2, 1)),
+    # Two hosts share each row.
+    ([0, 1, 2, 3], (2, 1, 2), 3, (1, 2, 1)),
+    ([0, 0, 1, 1], (1, 1, 4), 1, (0, 1, 1)),
+    # Not in one block, or not in equal ones: each cuts all.
+    ([0, 1, 0, 1], (4, 1, 1), 1, (0, 1, 4)),
+    ([0, 1, 1, 1], (4, 1, 1), 0, (0, 4, 1)),
+    ([0, 1, 1, 1], (4, 1, 1), 1, (0, 1, 4)),
+  ],
+)
+def test_hosts_cut_the_rows_of_their_devices(
+  monkeypatch, processes, shape, own, expected
+):
+  devices = np.array(
+    [types.SimpleNamespace(process_index=index) for index in processes]
+  ).reshape(shape)
+  mesh: Any = types.SimpleNamespace(
+    devices=devices, shape=dict(zip(AXES, shape, strict=True))
+  )
+  monkeypatch.setattr(jax, "process_index", lambda: own)
+  assert host_rows(mesh) == expected
 
 
 def test_what_cannot_be_meshed_is_refused(monkeypatch):

@@ -66,53 +66,33 @@ def layers_for(parameters: int, config: Gpt2Config) -> int:
   return max(1, 1 + round((parameters - one) / (two - one)))
 
 
-class _Dense(nnx.Module):
+def _linear(
+  inputs: int,
+  outputs: int,
+  *,
+  rngs: nnx.Rngs,
+  dtype: jnp.dtype,
+  scale: float = 1.0,
+) -> nnx.Linear:
   """A kernel with a bias.
 
   Kernels are drawn with 1 / sqrt(inputs), as in our own model, and not with
   GPT-2's 0.02, which is that for its width only: relative rates are of the
   arrays' sizes.
   """
-
-  def __init__(
-    self,
-    inputs: int,
-    outputs: int,
-    *,
-    rngs: nnx.Rngs,
-    dtype: jnp.dtype,
-    scale: float = 1.0,
-  ):
-    std = scale / math.sqrt(inputs)
-    self.kernel = nnx.Param(
-      std * jax.random.normal(rngs.params(), (inputs, outputs), jnp.float32)
-    )
-    self.bias = nnx.Param(jnp.zeros((outputs,), jnp.float32))
-    self.dtype = dtype
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    y = jnp.dot(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
-    bias = self.bias[...].astype(self.dtype)
-    return y + jnp.expand_dims(bias, range(y.ndim - 1))
+  drawn = nnx.initializers.normal(scale / math.sqrt(inputs))
+  return nnx.Linear(inputs, outputs, kernel_init=drawn, dtype=dtype, rngs=rngs)
 
 
-class _LayerNorm(nnx.Module):
-  """Layer norm, float32 inside."""
-
-  def __init__(self, width: int):
-    self.scale = nnx.Param(jnp.ones((width,), jnp.float32))
-    self.bias = nnx.Param(jnp.zeros((width,), jnp.float32))
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    y = x.astype(jnp.float32)
-    y = y - jnp.mean(y, axis=-1, keepdims=True)
-    square = jnp.mean(jnp.square(y), axis=-1, keepdims=True)
-    y = y * jax.lax.rsqrt(square + 1e-5)
-    scale, bias = (
-      jnp.expand_dims(p[...], range(y.ndim - 1))
-      for p in (self.scale, self.bias)
-    )
-    return (y * scale + bias).astype(x.dtype)
+def _layer_norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
+  """Layer norm, float32 inside and out."""
+  return nnx.LayerNorm(
+    width,
+    epsilon=1e-5,
+    use_fast_variance=False,
+    dtype=jnp.float32,
+    rngs=rngs,
+  )
 
 
 def _attend(
@@ -146,12 +126,12 @@ class _Block(nnx.Module):
     # GPT-2's: 2 per layer add to one stream.
     last = 1 / math.sqrt(2 * config.layers)
     self.heads = d // config.head_dim
-    self.ln_1 = _LayerNorm(d)
-    self.c_attn = _Dense(d, 3 * d, rngs=rngs, dtype=dtype)
-    self.c_proj = _Dense(d, d, rngs=rngs, dtype=dtype, scale=last)
-    self.ln_2 = _LayerNorm(d)
-    self.c_fc = _Dense(d, 4 * d, rngs=rngs, dtype=dtype)
-    self.c_out = _Dense(4 * d, d, rngs=rngs, dtype=dtype, scale=last)
+    self.ln_1 = _layer_norm(d, rngs)
+    self.c_attn = _linear(d, 3 * d, rngs=rngs, dtype=dtype)
+    self.c_proj = _linear(d, d, rngs=rngs, dtype=dtype, scale=last)
+    self.ln_2 = _layer_norm(d, rngs)
+    self.c_fc = _linear(d, 4 * d, rngs=rngs, dtype=dtype)
+    self.c_out = _linear(4 * d, d, rngs=rngs, dtype=dtype, scale=last)
 
   def __call__(self, x: jax.Array, segment: jax.Array) -> jax.Array:
     batch, length, width = x.shape
@@ -183,7 +163,7 @@ class Gpt2(nnx.Module):
     self.blocks = nnx.List(
       [_Block(config, rngs, self.dtype) for _ in range(config.layers)]
     )
-    self.ln_f = _LayerNorm(config.width)
+    self.ln_f = _layer_norm(config.width, rngs)
 
   def __call__(
     self,
@@ -202,5 +182,5 @@ class Gpt2(nnx.Module):
     x = (wte[ids] + self.wpe[...][position]).astype(self.dtype)
     for block in self.blocks:
       x = block(x, segment)
-    x = self.ln_f(x)
+    x = self.ln_f(x).astype(self.dtype)
     return jnp.dot(x, wte.T.astype(self.dtype)).astype(jnp.float32)

@@ -1,8 +1,8 @@
 """Trains GPT-2 as our own model is trained: the same optimizer, schedule,
 clock, crops and augmentation.
 
-A run is a folder: `run.json` (settings), `state.safetensors` (what it goes on
-from, and what is scored), `log.jsonl`, `tensorboard/` and `loss.png`.
+A run is a folder: `run.json` (settings), `state/` (what it goes on from, and
+what is scored), `log.jsonl`, `tensorboard/` and `loss.png`.
 """
 
 import concurrent.futures
@@ -22,18 +22,24 @@ from gpt2_baseline.crops import CropSource, Rows
 from gpt2_baseline.music_tokens import NAMES, MusicTokens
 from gpt2_baseline.network import Gpt2, Gpt2Config
 from gpt2_baseline.scoring import score
-from gpt2_baseline.state_file import read_facts, read_state, write_state
 
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.evaluate import Evaluation
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
-from magenta_midi.train.run_settings import TrainConfig
+from magenta_midi.train.run_settings import (
+  RUN,
+  STATE,
+  TrainConfig,
+  has_state,
+)
+from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.sharding import path_name
 from magenta_midi.train.watch import RunLog
+from magenta_midi.train.windows import Augmentation
 
 __all__ = ["BaselineConfig", "Progress", "load_run", "train_baseline"]
 
-RUN, STATE = "run.json", "state.safetensors"
 REPORT_STEPS = 20
 
 
@@ -77,6 +83,23 @@ _READ = (
 )
 
 
+def _stored_config(settings: dict[str, Any]) -> BaselineConfig:
+  """The settings that `BaselineConfig.settings` gave."""
+  run = settings["run"]
+  ranges: dict[str, Any] = {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in run["augmentation"].items()
+  }
+  return BaselineConfig(
+    **dict(
+      settings,
+      network=Gpt2Config(**settings["network"]),
+      run=TrainConfig(**dict(run, augmentation=Augmentation(**ranges))),
+      data=tuple(settings["data"]),
+    )
+  )
+
+
 class Progress(NamedTuple):
   """Where a run stands."""
 
@@ -94,27 +117,42 @@ class _Learned(NamedTuple):
   optimizer: Any
 
 
+def _named(learned: _Learned) -> dict[str, jax.Array]:
+  leaves = jax.tree_util.tree_leaves_with_path(learned)
+  return {path_name(path): leaf for path, leaf in leaves}
+
+
+def _restored(
+  store: RunStore, like: _Learned
+) -> tuple[_Learned, dict[str, Any]]:
+  """The arrays of the newest state, and its facts."""
+  _, arrays, facts = store.restore(_named(like))
+  leaves = [arrays[name] for name in _named(like)]
+  return jax.tree.unflatten(jax.tree.structure(like), leaves), facts
+
+
 def load_run(folder: Path) -> tuple[Gpt2, MusicTokens, dict[str, Any]]:
   """The network of a run as it stands, its tokens, and facts of the run.
 
   Raises:
     ValueError: There is none, or its files do not belong together.
   """
-  if not (folder / STATE).is_file() or not (folder / RUN).is_file():
+  if not has_state(folder):
     raise ValueError(f"{folder}: holds no run ({RUN}, {STATE}).")
   settings = json.loads((folder / RUN).read_text("utf-8"))
-  tokens = MusicTokens(settings["tokens"], settings["duration_bins"])
-  config = Gpt2Config(**settings["network"])
-  if config.vocab_size != tokens.size:
+  config = _stored_config(settings)
+  tokens = MusicTokens(config.tokens, config.duration_bins)
+  if config.network.vocab_size != tokens.size:
     raise ValueError(
-      f"{folder}: was trained with {config.vocab_size} tokens, this MidiTok"
-      f" gives {tokens.size}. Install the version it was trained with."
+      f"{folder}: was trained with {config.network.vocab_size} tokens, this"
+      f" MidiTok gives {tokens.size}. Install the version it was trained with."
     )
-  model = Gpt2(config, nnx.Rngs(0))
-  params = nnx.state(model, nnx.Param)
-  found = read_state(folder / STATE, _Learned(params, None))
-  nnx.update(model, jax.tree.map(jnp.asarray, found.params))
-  return model, tokens, settings | read_facts(folder / STATE)
+  model = Gpt2(config.network, nnx.Rngs(0))
+  _, like = _step_function(config, model, tokens.name_of)
+  with RunStore(folder / STATE, keep_best=False, read_only=True) as store:
+    learned, facts = _restored(store, like)
+  nnx.update(model, learned.params)
+  return model, tokens, settings | facts
 
 
 def _check_settings(config: BaselineConfig, out: Path) -> None:
@@ -196,16 +234,12 @@ def train_baseline(
   """
   _check_settings(config, out)
   out.mkdir(parents=True, exist_ok=True)
-  if not (out / STATE).is_file():
+  if not has_state(out):
     settings = json.dumps(config.settings(), indent=2) + "\n"
     write_atomically(out / RUN, settings.encode())
   model = Gpt2(config.network, nnx.Rngs(config.run.seed))
   update, learned = _step_function(config, model, tokens.name_of)
   step, earlier = 0, 0.0
-  if (out / STATE).is_file():
-    facts = read_facts(out / STATE)
-    learned = jax.tree.map(jnp.asarray, read_state(out / STATE, learned))
-    step, earlier = facts["step"], facts["minutes"]
   source = CropSource(
     tokens,
     corpora,
@@ -216,12 +250,18 @@ def train_baseline(
     config.run.seed,
   )
   with (
-    RunLog(out, step, NAMES) as log,
+    RunStore(out / STATE, keep_best=False) as store,
     concurrent.futures.ThreadPoolExecutor(1) as ahead,
   ):
-    loop = _Loop(config, model, tokens, held_out, out, log, on_progress)
-    loop.learned, loop.step, loop.earlier = learned, step, earlier
-    return loop.go(update, source, ahead, should_stop)
+    if store.newest is not None:
+      learned, facts = _restored(store, learned)
+      step, earlier = facts["step"], facts["minutes"]
+    with RunLog(out, step, NAMES) as log:
+      loop = _Loop(
+        config, model, tokens, held_out, out, store, log, on_progress
+      )
+      loop.learned, loop.step, loop.earlier = learned, step, earlier
+      return loop.go(update, source, ahead, should_stop)
 
 
 class _Loop:
@@ -238,6 +278,7 @@ class _Loop:
     tokens: MusicTokens,
     held_out: Corpus | None,
     out: Path,
+    store: RunStore,
     log: RunLog,
     on_progress: Callable[[Progress], None],
   ):
@@ -246,6 +287,7 @@ class _Loop:
     self.tokens = tokens
     self.held_out = held_out if held_out is not None and len(held_out) else None
     self.out = out
+    self.store = store
     self.log = log
     self.on_progress = on_progress
     self.evaluation: Evaluation | None = None
@@ -303,7 +345,7 @@ class _Loop:
         self.save()
         last_save = reported = time.monotonic()
     coming.cancel()
-    if self.step > begun or not (self.out / STATE).is_file():
+    if self.step > begun or self.store.newest is None:
       self.score()
       self.save()
     return self.evaluation
@@ -347,11 +389,11 @@ class _Loop:
     self.log.held_out(self.step, self.minutes(), self.evaluation)
 
   def save(self) -> None:
-    """Writes the state and the loss curve."""
+    """Hands the state to the store; writes the loss curve."""
     held_out = self.evaluation.figures() if self.evaluation else {}
-    write_state(
-      self.out / STATE,
-      self.learned,
+    self.store.save(
+      self.step,
+      _named(self.learned),
       dict(
         step=self.step,
         minutes=self.minutes(),

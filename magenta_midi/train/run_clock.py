@@ -1,0 +1,62 @@
+"""How much of a run is done: by its steps, or by the minutes it has trained."""
+
+import time
+from collections.abc import Callable
+
+__all__ = ["RunClock"]
+
+
+class RunClock:
+  """The clock of one session of a run; it starts when it is made.
+
+  Args:
+    steps: Length of the run, optimizer steps; None: it is given in minutes.
+    minutes: Length of the run, minutes of training.
+    earlier_min: Trained in earlier sessions, minutes.
+    clock: Seconds, never going back.
+
+  Attributes:
+    started_s: When it was made, by the clock.
+
+  Raises:
+    ValueError: Neither length is given, or the one that counts is not
+      positive.
+  """
+
+  def __init__(
+    self,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    earlier_min: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    length = minutes if steps is None else steps
+    if length is None or length <= 0:
+      raise ValueError(
+        f"a run needs a positive number of steps or minutes, got {length}."
+      )
+    self._by_steps = steps is not None
+    self._length = length
+    self._earlier_min = earlier_min
+    self._clock = clock
+    self.started_s = clock()
+
+  @property
+  def now_s(self) -> float:
+    """Of the clock, seconds."""
+    return self._clock()
+
+  @property
+  def session_min(self) -> float:
+    """Of this session, minutes."""
+    return (self._clock() - self.started_s) / 60
+
+  @property
+  def minutes(self) -> float:
+    """Of training, over all sessions."""
+    return self._earlier_min + self.session_min
+
+  def fraction(self, step: int) -> float:
+    """How much of the run is done at a step; beyond its end above 1."""
+    return (step if self._by_steps else self.minutes) / self._length

@@ -1,6 +1,7 @@
 """`MagentaMidi`: the whole line in Python, from a checkpoint to music."""
 
 import functools
+import logging
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -17,10 +18,11 @@ from magenta_midi.generate.streaming import (
   join_chunks,
 )
 from magenta_midi.midi.score import Score
-from magenta_midi.model.adapter_file import Adapter, check_name
+from magenta_midi.model.adapter_file import Adapter, PlayerStyle, check_name
 from magenta_midi.model.adapter_library import (
   adapted_model,
   check_free,
+  find_adapter,
   install_adapter,
   is_adapter,
   load_adapters,
@@ -31,15 +33,18 @@ from magenta_midi.model.checkpoint import (
   load_checkpoint,
   read_config,
 )
+from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.style import Prompt, StyleModel
 from magenta_midi.style.controls import ControlTargets
 from magenta_midi.style.motion import StyleMotion
+from magenta_midi.style.players import with_players
 from magenta_midi.style.slots import StyleSlots, allowed_keys
 from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
 from magenta_midi.typing import Float, Int
 
 if TYPE_CHECKING:
   from magenta_midi.train.finetune import Base, Finetuned, FinetuneProgress
+  from magenta_midi.train.takes import Split
 
 __all__ = [
   "CONTROL_GUIDANCE",
@@ -53,9 +58,11 @@ __all__ = [
   "lifted_pedal",
 ]
 
+_log = logging.getLogger(__name__)
+
 # By codec; that of `note` is from the sweep in docs/decisions.md.
 DEFAULT_SAMPLING = {
-  "note": Sampling(temperature=(1.0, 0.95, 1.0, 1.0)),
+  "note": Sampling(temperature=(0.9, 0.9, 1.0, 0.9)),
   "event": Sampling(),
 }
 
@@ -90,6 +97,8 @@ class MagentaMidi:
     # The checkpoint's own weights, and what is added to them.
     self._base = generator.model
     self._adapters: tuple[tuple[Adapter, float], ...] = ()
+    # As they were asked for.
+    self._wanted: tuple[str | tuple[str, float], ...] = ()
 
   @classmethod
   def load(
@@ -128,6 +137,7 @@ class MagentaMidi:
     except ValueError as error:
       raise CheckpointError(f"{folder}/{error}") from None
     found._adapt(loaded)
+    found._wanted = tuple(adapters)
     return found
 
   @property
@@ -157,16 +167,40 @@ class MagentaMidi:
         checkpoint; those in use stay.
     """
     self._adapt(load_adapters(adapters))
+    self._wanted = tuple(adapters)
+
+  @property
+  def wanted_adapters(self) -> tuple[str | tuple[str, float], ...]:
+    """What `use_adapters` was given: another process can load them by it."""
+    return self._wanted
+
+  def network_with(
+    self, adapters: Sequence[str | tuple[str, float]]
+  ) -> Depthformer:
+    """The checkpoint's network with adapters merged in, a copy to keep.
+
+    For changing over while music plays: arrays that no adapter changes are
+    shared with the checkpoint's.
+
+    Args:
+      adapters: See `use_adapters`; none is the checkpoint's own network.
+
+    Raises:
+      AdapterError: See `use_adapters`.
+    """
+    return self._merged(load_adapters(adapters))
+
+  def _merged(self, adapters: Sequence[tuple[Adapter, float]]) -> Depthformer:
+    if not adapters:
+      return self._base
+    return adapted_model(
+      self._base, adapters, sha256=self._sha256, base=self.checkpoint
+    )
 
   def _adapt(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
     if not adapters and not self._adapters:
       return
-    model = self._base
-    if adapters:
-      model = adapted_model(
-        model, adapters, sha256=self._sha256, base=self.checkpoint
-      )
-    self.generator.take_weights(model)
+    self.generator.take_weights(self._merged(adapters))
     self._adapters = tuple(adapters)
 
   @property
@@ -181,6 +215,8 @@ class MagentaMidi:
     name: str,
     out: str | os.PathLike[str] | None = None,
     replace: bool = False,
+    start: str | None = None,
+    rehearsal: str | os.PathLike[str] | None = None,
     on_progress: "Callable[[FinetuneProgress], None]" = lambda progress: None,
     **settings: Any,
   ) -> "Finetuned":
@@ -194,6 +230,11 @@ class MagentaMidi:
         with it.
       out: Folder of the run; None: `runs/adapters/NAME`.
       replace: Whether an installed adapter of that name may be overwritten.
+      start: Adapter to go on from, of this checkpoint; with `name` the same,
+        it is replaced.
+      rehearsal: Folder of other music to learn from beside the takes, so that
+        it is not forgotten; "itself": what the model plays by itself before it
+        learns; "none". None: "itself" with `start`, else "none".
       on_progress: Called about twice a second.
       **settings: Fields of `FinetuneConfig`, or of its `LoraConfig`; without
         `steps` or `minutes`, 20 minutes.
@@ -207,26 +248,65 @@ class MagentaMidi:
     """
     from magenta_midi.train.finetune import finetune
     from magenta_midi.train.finetune_settings import finetune_config
+    from magenta_midi.train.rehearsal import choose_rehearsal
     from magenta_midi.train.takes import read_takes, split_takes
 
     one = isinstance(paths, str | os.PathLike)
     given = [paths] if one else list(paths)  # type: ignore[arg-type]
-    config = finetune_config(**settings)
-    folder = Path(out) if out is not None else finetune_folder(name)
+    old = None if start is None else find_adapter(start)
+    config = finetune_config(
+      start=None if old is None else old.config, **settings
+    )
+    folder = Path(out) if out is not None else finetune_folder(name, old)
+    replace = replace or name == start
     if not replace:
       check_free(name)
     takes, _ = read_takes([Path(path) for path in given])
+    split = split_takes(takes)
+    rehearsed = choose_rehearsal(
+      None if rehearsal is None else os.fspath(rehearsal),
+      going_on=old is not None,
+    )
     found = finetune(
       config,
       self.finetune_base(),
-      split_takes(takes),
+      split,
       name,
       folder,
+      general=rehearsed.judged,
+      rehearsal=rehearsed.learned,
+      start=old,
+      learn_style=functools.partial(self.learn_style, split),
       on_progress=on_progress,
     )
     assert found is not None  # nobody asked it to stop
     install_adapter(found.adapter, replace=replace)
     return found
+
+  def learn_style(
+    self,
+    split: "Split",
+    known: PlayerStyle | None = None,
+    *,
+    on_remark: Callable[[str], None] = _log.warning,
+  ) -> PlayerStyle | None:
+    """A player's style vector, learned from takes.
+
+    Args:
+      split: What to learn from, and what to judge by.
+      known: What was learned from earlier takes; None: nothing.
+      on_remark: Told why nothing was learned, where takes have no style.
+
+    Returns:
+      The style; `known` where nothing was learned, as by a checkpoint that
+      hears no style.
+    """
+    if not self.hears_style:
+      return known
+    from magenta_midi.train.player_style import StyleSource, learn_player_style
+
+    source = StyleSource(self._base, self.codec, self.style_model, self.slots)
+    return learn_player_style(source, split, known, on_remark=on_remark)
 
   def finetune_base(self) -> "Base":
     """What `train.finetune` adapts: the checkpoint without adapters."""
@@ -249,17 +329,31 @@ class MagentaMidi:
     """
     return self.slots.style_model()
 
-  def embed_style(self, style: Prompt) -> Float[np.ndarray, " 768"]:
-    """Embeds a text, a score, a file or a weighted list of these.
+  def embed_style(
+    self,
+    style: Prompt,
+    *,
+    on_remark: Callable[[str], None] = _log.warning,
+  ) -> Float[np.ndarray, " 768"]:
+    """Embeds a text, a score, a file, an embedding or a weighted list of them.
+
+    The name of an installed adapter in a text is its player's style: with an
+    @ before it, or alone; in double quotes it is a word like others.
+
+    Args:
+      style: What to embed.
+      on_remark: Told in a line which names were found, and what was left out;
+        else it is logged.
 
     Returns:
       A vector of 768 dimensions, of unit length but for MusicCoCa's.
 
     Raises:
-      ValueError: Nothing in it can be understood, or the weights cannot be
-        normalised.
+      ValueError: Nothing in it can be understood, the weights cannot be
+        normalised, or an adapter that is named has no style for this model.
     """
-    return self.style_model.embed(style)
+    model = self.style_model
+    return model.embed(with_players(style, model, on_remark=on_remark))
 
   @property
   def default_sampling(self) -> Sampling:
@@ -431,13 +525,23 @@ def _codec_of(folder: Path) -> Codec:
     raise CheckpointError(f"{folder}/config.json: {error}") from None
 
 
-def finetune_folder(name: str) -> Path:
+def finetune_folder(name: str, start: Adapter | None = None) -> Path:
   """Where a fine-tuning run lies if nothing else is said.
+
+  Args:
+    name: The adapter's.
+    start: What it goes on from. Once that is replaced, there is another to go
+      on from, in another folder.
 
   Raises:
     AdapterError: The adapter cannot be called so.
   """
-  return Path("runs", "adapters", check_name(name))
+  folder = Path("runs", "adapters", check_name(name))
+  if start is None:
+    return folder
+  from magenta_midi.train.finetune import factors_digest
+
+  return folder.with_name(f"{name}-from-{factors_digest(start.factors)[:8]}")
 
 
 def lifted_pedal(score: Score, at_s: float) -> Score:

@@ -198,5 +198,10 @@ def test_finetune_then_play_with_it_and_compile_nothing(
   assert same.notes.tolist() == adapted.notes.tolist()
   with pytest.raises(ValueError, match="'me' is installed already"):
     mm.finetune(take, name="me", steps=2)
-  with pytest.raises(ValueError, match="cannot play with adapters yet"):
-    Duet(other)
+  # A duet begins with them, and can do without.
+  assert Duet(other).controls.adapters == ("me:30", "")
+  assert other.network_with([]) is not other.generator.model
+  with pytest.raises(ValueError, match="is said at the start"):
+    Duet(other).change("adapters", ())
+  with pytest.raises(ValueError, match="no adapter 'you' is installed"):
+    Duet(other, at_hand=["you"])

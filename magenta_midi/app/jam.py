@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from magenta_midi.app.errors import UserError
-from magenta_midi.app.options import checkpoint_option
+from magenta_midi.app.options import adapter_option, checkpoint_option
 from magenta_midi.app.output import json_option, print_json
 
 __all__ = ["command"]
@@ -66,7 +66,7 @@ __all__ = ["command"]
   "prompts",
   multiple=True,
   metavar="TEXT[:WEIGHT]",
-  help="Style, in words; repeatable.",
+  help="Style, in words, or @NAME of an installed adapter; repeatable.",
 )
 @click.option(
   "--set",
@@ -110,6 +110,15 @@ __all__ = ["command"]
   help="Of the model's draws.",
 )
 @checkpoint_option
+@adapter_option
+@click.option(
+  "--at-hand",
+  "at_hand",
+  multiple=True,
+  metavar="NAME[:SCALE][+...]",
+  help="Another adapter, or a blend of some, to switch to while playing (key"
+  " a); repeatable.",
+)
 @click.option(
   "--take",
   metavar="NAME",

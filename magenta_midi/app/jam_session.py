@@ -16,15 +16,17 @@ from magenta_midi.app.errors import UserError
 from magenta_midi.app.keys import Keys
 from magenta_midi.app.live_display import LiveDisplay, Snapshot
 from magenta_midi.app.output import console
+from magenta_midi.live.adapter_choices import adapter_choices, check_choices
 from magenta_midi.live.bars import Bars
 from magenta_midi.live.calibration import Calibration
-from magenta_midi.live.control_map import ControlMap
+from magenta_midi.live.control_map import ControlMap, chosen_adapter
 from magenta_midi.live.controls import (
   Action,
   Change,
   Controls,
   changed,
   from_json,
+  playing_adapter,
   to_json,
 )
 from magenta_midi.live.engine import EngineSettings
@@ -93,6 +95,7 @@ class JamSession:
       UserError: Ports, checkpoint or folder cannot be used.
     """
     options = self.options
+    digests = check_choices(self.controls.adapters, options["checkpoint"])
     ports = _port_config(options)
     osc = OscInput(options["osc"]) if options["osc"] is not None else None
     folder = None
@@ -129,6 +132,7 @@ class JamSession:
             controls=to_json(self.controls),
             clock_start_wall=time.time() - host.now_ns() / 1e9,
           )
+          self._take.describe(adapters=digests)
           # What a crash left is put in order meanwhile.
           threading.Thread(
             target=recover_all, args=(folder.parent,), daemon=True
@@ -138,7 +142,10 @@ class JamSession:
           with log.status("loading the model ...", spinner="dots") as line:
             host.wait_until_ready(lambda news: self._wait(news, line))
           self._was_ready = True
-          self._say(f"ready after {time.monotonic() - started:.1f} s")
+          ready = f"ready after {time.monotonic() - started:.1f} s"
+          if adapter := playing_adapter(self.controls):
+            ready += f"; plays with {adapter}"
+          self._say(ready)
           ready_ns = host.now_ns()
           if options["tempo"]:
             beat_ns = 60 * SECOND / options["tempo"]
@@ -239,6 +246,9 @@ class JamSession:
       self._control(message)
     for message in news.control:
       self._control(message)
+      # Of a keyboard they are its own sounds, of a controller a choice.
+      if self.controls.adapters:
+        self._do(chosen_adapter(message), self._host)
     for message in news.sent:
       self._own.hear(message)
       self._notes_out += is_note_on(message.data)
@@ -311,10 +321,20 @@ class JamSession:
       host.send(event)
     else:
       try:
-        self.controls = changed(self.controls, event.name, event.value)
+        before = self.controls
+        self.controls = changed(before, event.name, event.value)
+        if event.name.startswith("adapter"):
+          # A fader sends the same choice many times.
+          if self.controls.adapter == before.adapter:
+            return
+          # One step of ours is one step of the model's, whatever comes between.
+          event = Change("adapter", self.controls.adapter)
         host.send(event)
       except ValueError as error:
         self._warn(str(error))
+        return
+      if self.controls.adapter != before.adapter:
+        self._say(f"plays with {playing_adapter(self.controls)}")
 
   def _say(self, message: str) -> None:
     self._message, self._warning = message, False
@@ -402,6 +422,9 @@ class JamSession:
       "compute_ms": percentiles(list(self._compute_ms)),
       "jitter_ms": percentiles(list(self._late_ms), (50, 99)),
       "compiles_while_playing": self._status.get("compiles"),
+      "adapter": playing_adapter(self.controls),
+      "adapter_switches": self._status.get("switches"),
+      "slowest_switch_ms": self._status.get("slowest_switch_ms"),
       "clips": self._clips,
       "messages_dropped": self._dropped,
       "stuck_notes": len(self._own.held_keys),
@@ -437,6 +460,7 @@ def _controls(options: dict[str, Any]) -> Controls:
   return parse_controls(
     options["settings"],
     options["prompts"],
+    adapters=adapter_choices(options["adapters"], options["at_hand"]),
     mode=options["mode"],
     solo=options["solo"],
   )

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from magenta_midi.app.live_roll import OWN_COLOUR, PLAYER_COLOUR, draw_roll
-from magenta_midi.live.controls import Controls
+from magenta_midi.live.controls import Controls, playing_adapter
 from magenta_midi.live.key_map import key_help
 
 __all__ = ["FRAMES_PER_S", "LiveDisplay", "Snapshot"]
@@ -279,6 +279,9 @@ def _prompts(controls: Controls) -> list[tuple[str, Style]]:
   if injection == "interleave":
     injection += f" {controls.mix_ratio:.2f}"
   line = [("  MUTED", _WARN)] if controls.muted else []
+  if adapter := playing_adapter(controls):
+    place = f" {controls.adapter}/{len(controls.adapters)}"
+    line += [*_named("adapter", adapter, _OWN_INK), (place, _DIM)]
   line += _named("injection", injection)
   if controls.solo:
     line += [("  solo", _BOLD)]

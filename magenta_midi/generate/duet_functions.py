@@ -5,6 +5,7 @@ somebody plays. Positions are arguments: rolling a stream back costs nothing,
 since what lies beyond its length is never attended.
 """
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -174,6 +175,27 @@ class DuetFunctions:
     )
     self._plan = kept(self._plan_events, "plan", _memory, donated=1)
     self._log_p = jax.jit(with_model(self._next_log_p))
+
+  def with_weights(self, model: Depthformer) -> "DuetFunctions":
+    """The same compiled functions with another model's weights.
+
+    Streams that are open keep theirs: what they remember was computed by them.
+
+    Raises:
+      ValueError: The model is of another shape, so all would be compiled anew.
+    """
+    leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+    found, needed = (
+      [(leaf.shape, leaf.dtype) for leaf in each]
+      for each in (leaves, self._leaves)
+    )
+    if found != needed:
+      raise ValueError(
+        "the weights must be of the model's own shapes and types, got others."
+      )
+    other = copy.copy(self)
+    other._leaves = leaves
+    return other
 
   # Encode.
 

@@ -139,12 +139,18 @@ class Generator:
     return decode(leaves, request)
 
   def take_weights(self, model: Depthformer) -> None:
-    """Plays on with another model's weights; of its shape, nothing compiles."""
+    """Plays on with another model's weights; of its shape, nothing compiles.
+
+    Duet streams that are open, and functions already given out, keep theirs.
+    """
     self.model = model
     leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
     for guided, (decode, _) in self._decoders.items():
       self._decoders[guided] = (decode, leaves)
-    self._duets.clear()
+    self._duets = {
+      kind: functions.with_weights(model)
+      for kind, functions in self._duets.items()
+    }
 
   def duet_functions(self, *, guided: bool, slots: int) -> DuetFunctions:
     """Compiled functions for streams of two players, made once."""

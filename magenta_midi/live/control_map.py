@@ -23,6 +23,7 @@ __all__ = [
   "TARGETS",
   "Binding",
   "ControlMap",
+  "chosen_adapter",
   "config_folder",
   "value_of",
 ]
@@ -34,12 +35,15 @@ TARGETS = (
   "injection",
   *TOGGLES,
   *(f"prompt_{number}" for number in range(1, MAX_PROMPTS + 1)),
+  "adapter",
+  "next_adapter",
   *(action.value for action in ACTIONS),
 )
 
 _SUSTAIN = 64  # music, never a control
 _CHANNEL_MODE = 120  # from here on: all notes off and its like
 _PRESSED = 64  # of 0 to 127
+_PROGRAM_CHANGE = 12
 _FULL_WEIGHT = 2.0  # of a prompt, fader at the top: 1 is in the middle
 
 
@@ -76,8 +80,9 @@ def value_of(target: str, position: int) -> Change | Action | None:
     position: 0 to 127.
 
   Returns:
-    The change; for an action None unless the controller is pressed (64 or
-    more): whether that is news is for the caller to know.
+    The change; for an action, and for the next adapter, None unless the
+    controller is pressed (64 or more): whether that is news is for the caller
+    to know.
   """
   share = position / 127
   if target in RANGES:
@@ -97,12 +102,24 @@ def value_of(target: str, position: int) -> Change | Action | None:
     weight = round(_FULL_WEIGHT * share, 3)
     number = int(target.removeprefix("prompt_"))
     return Change("prompt_weight", (number, _exactly(weight, 1.0, 0.01)))
+  if target == "adapter":
+    return Change("adapter_share", position / 128)
+  if target == "next_adapter":
+    return Change("adapter_step", 1) if position >= _PRESSED else None
   return Action(target) if position >= _PRESSED else None
 
 
 def _exactly(value: float, rest: float, near: float) -> float:
   """Snaps to a value between two of a controller's 128 positions."""
   return rest if abs(value - rest) <= near else round(value, 3)
+
+
+def chosen_adapter(message: Message) -> Change | None:
+  """The adapter of a program change, program 1 the first; None: no such."""
+  data = message.data
+  if len(data) != 2 or data[0] >> 4 != _PROGRAM_CHANGE:
+    return None
+  return Change("adapter", data[1] + 1)
 
 
 class ControlMap:
@@ -211,7 +228,8 @@ class ControlMap:
     target = self._targets.get(place)
     event = value_of(target, data[2]) if target else None
     # An action happens as the pedal goes down, not while it stays there.
-    if event is None or (isinstance(event, Action) and was_pressed):
+    once = isinstance(event, Action) or target == "next_adapter"
+    if event is None or (once and was_pressed):
       return []
     return [event]
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 __all__ = [
   "ACTIONS",
   "INJECTIONS",
+  "MAX_ADAPTERS",
   "MAX_PROMPTS",
   "MODES",
   "RANGES",
@@ -26,6 +27,7 @@ __all__ = [
   "decode",
   "encode",
   "from_json",
+  "playing_adapter",
   "to_json",
 ]
 
@@ -45,6 +47,9 @@ MAX_PROMPTS = 8
 MAX_WEIGHT = 10.0
 # With quotes escaped and a weight this still fits a record.
 MAX_PROMPT_BYTES = 200
+# Each is a copy of the weights that it changes.
+MAX_ADAPTERS = 8
+MAX_ADAPTER_BYTES = 200
 RECORD_BYTES = 512
 
 
@@ -123,6 +128,10 @@ class Controls(NamedTuple):
     solo: Whether it plays on when the player has stopped.
     release_clashes: Whether it lets go of notes that come to clash.
     muted: Whether it is silent and only listens on.
+    adapters: Adapters at hand, each NAME[:SCALE], a blend of such joined by
+      ` + `, or empty for the checkpoint alone; named at the start and never
+      changed while playing.
+    adapter: Which of them plays, from 1.
   """
 
   mode: str = "call-response"
@@ -138,6 +147,8 @@ class Controls(NamedTuple):
   solo: bool = False
   release_clashes: bool = True
   muted: bool = False
+  adapters: tuple[str, ...] = ()
+  adapter: int = 1
 
 
 def changed(controls: Controls, name: str, value: Any) -> Controls:
@@ -146,7 +157,9 @@ def changed(controls: Controls, name: str, value: Any) -> Controls:
   Besides the fields of `Controls`: `register_low` and `register_high` move
   one end and stop an octave short of the other; `prompt`, a (text, weight),
   weights that prompt and adds it if it is new; `prompt_weight`, a (number
-  from 1, weight), weights one that is there.
+  from 1, weight), weights one that is there; `adapter_step` goes so many
+  adapters on, round and round; `adapter_share` takes the one that lies at a
+  share of the way, in [0, 1).
 
   Raises:
     ValueError: No such control, or no such value; one line says what is.
@@ -172,6 +185,10 @@ def changed(controls: Controls, name: str, value: Any) -> Controls:
       return controls._replace(prompts=_with_prompt(controls.prompts, value))
     case "prompt_weight":
       return controls._replace(prompts=_reweighted(controls.prompts, value))
+    case "adapters":
+      return controls._replace(adapters=_adapters(value))
+    case "adapter" | "adapter_step" | "adapter_share":
+      return controls._replace(adapter=_adapter(name, value, controls))
   if name not in RANGES:
     raise ValueError(
       f"no control is called {name!r}. There are: "
@@ -181,7 +198,14 @@ def changed(controls: Controls, name: str, value: Any) -> Controls:
 
 
 # Names that `changed` takes besides the fields.
-_PARTIAL = ("register_low", "register_high", "prompt", "prompt_weight")
+_PARTIAL = (
+  "register_low",
+  "register_high",
+  "prompt",
+  "prompt_weight",
+  "adapter_step",
+  "adapter_share",
+)
 
 
 def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -295,6 +319,55 @@ def _reweighted(
     )
   text = prompts[number - 1][0]
   return (*prompts[: number - 1], (text, _weight(weight)), *prompts[number:])
+
+
+def _adapters(value: Any) -> tuple[str, ...]:
+  if not isinstance(value, tuple | list) or not all(
+    isinstance(name, str) for name in value
+  ):
+    raise ValueError(f"adapters must be a list of names, got {value!r}.")
+  if len(value) > MAX_ADAPTERS:
+    raise ValueError(
+      f"there can be at most {MAX_ADAPTERS} adapters and blends to choose"
+      f" among, the checkpoint alone included, got {len(value)}. Leave some"
+      " out."
+    )
+  for name in value:
+    if len(name.encode(errors="replace")) > MAX_ADAPTER_BYTES:
+      raise ValueError(
+        f"an adapter must be named in at most {MAX_ADAPTER_BYTES} bytes, got"
+        f" {name!r}. Install it under a short name: magenta-midi adapters"
+        " import."
+      )
+  return tuple(value)
+
+
+def _adapter(name: str, value: Any, controls: Controls) -> int:
+  count = len(controls.adapters)
+  # That none plays can be said where there are none.
+  if not count and (name, value) != ("adapter", 1):
+    raise ValueError(
+      "no adapters are at hand: name them at the start, with --adapter."
+    )
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  if name == "adapter_share":
+    if not isinstance(value, float) or not 0 <= value < 1:
+      raise ValueError(f"adapter_share must be in [0, 1), got {value!r}.")
+    return 1 + int(value * count)
+  if name == "adapter_step":
+    if not whole:
+      raise ValueError(f"adapter_step must be a whole number, got {value!r}.")
+    return 1 + (controls.adapter - 1 + value) % count
+  if not whole or not 1 <= value <= max(count, 1):
+    raise ValueError(f"there is no adapter {value!r}; there are {count}.")
+  return value
+
+
+def playing_adapter(controls: Controls) -> str | None:
+  """The adapter or blend that plays, for people; None: none is at hand."""
+  if not controls.adapters:
+    return None
+  return controls.adapters[controls.adapter - 1] or "no adapter"
 
 
 def to_json(controls: Controls) -> dict[str, Any]:

@@ -12,10 +12,11 @@ with Duet(input_device="Keystation", output_device="FluidSynth") as duet:
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from magenta_midi.live.adapter_choices import adapter_choices, check_choices
 from magenta_midi.live.controls import Action, Change, Controls, changed
 from magenta_midi.live.engine import EngineSettings
 from magenta_midi.live.events import SECOND, Message
@@ -40,6 +41,7 @@ class Duet:
 
   Args:
     model: A `MagentaMidi`, or the folder of a checkpoint; None: the embedded.
+      Its adapters play at the start.
     input_device: Unique part of a port's name; None: a virtual port, or no
       port at all where `no_ports`.
     output_device: Likewise.
@@ -49,6 +51,13 @@ class Duet:
     context_seconds: How much the model hears, at most 10 s.
     seed: Of the model's draws.
     no_ports: Play in with `play` and read `capture_input` instead.
+    at_hand: Adapters to switch to while playing, each `NAME[:SCALE]` or a
+      blend of such joined by `+`: `change("adapter", 2)` takes the second of
+      `controls.adapters`.
+
+  Raises:
+    ValueError: A setting cannot be, or an adapter is absent or of another
+      checkpoint.
   """
 
   def __init__(
@@ -62,6 +71,7 @@ class Duet:
     context_seconds: float = 10.0,
     seed: int = 0,
     no_ports: bool = False,
+    at_hand: Sequence[str] = (),
   ):
     if not 1 <= latency_target_ms <= 500:
       raise ValueError(
@@ -72,9 +82,12 @@ class Duet:
         f"context_seconds must be above 0 and at most 10, got"
         f" {context_seconds:g}."
       )
-    self.controls = changed(Controls(), "mode", mode)
+    checkpoint = _checkpoint(model)
+    choices = adapter_choices(getattr(model, "wanted_adapters", ()), at_hand)
+    check_choices(choices, None if checkpoint is None else Path(checkpoint))
+    self.controls = changed(Controls(adapters=choices), "mode", mode)
     self._model = ModelConfig(
-      checkpoint=_checkpoint(model),
+      checkpoint=checkpoint,
       settings=EngineSettings(
         seed=seed,
         horizon_ns=round(latency_target_ms * 1e6),
@@ -162,8 +175,11 @@ class Duet:
     """Changes a control; see `live.controls.Controls`.
 
     Raises:
-      ValueError: There is no such control or value.
+      ValueError: There is no such control or value, or it stays as it is
+        while playing.
     """
+    if name == "adapters":
+      raise ValueError("which adapters are at hand is said at the start.")
     self.controls = changed(self.controls, name, value)
     self._running.send(Change(name, value))
 
@@ -207,11 +223,6 @@ def _checkpoint(model: Any) -> str | None:
   """The folder that a process of its own can load again."""
   if model is None:
     return None
-  if getattr(model, "adapters", ()):
-    raise ValueError(
-      "a duet cannot play with adapters yet: give the checkpoint that"
-      " `magenta-midi adapters merge` writes."
-    )
   name = getattr(model, "checkpoint", model)
   if name == "embedded":
     return None

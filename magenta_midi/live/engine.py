@@ -7,7 +7,7 @@ both, on whatever clock the caller has.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ from magenta_midi.live.planner import STEP_NS, Planner, PlayedFrame
 from magenta_midi.live.turns import Turn, TurnSettings, TurnTaking
 from magenta_midi.live.yielding import YieldPolicy
 from magenta_midi.midi.score import Score
+from magenta_midi.model.depthformer import Depthformer
 
 __all__ = ["Command", "Engine", "EngineSettings", "Job", "Release", "Replan"]
 __all__ += ["End", "Panic"]
@@ -137,6 +138,8 @@ class Engine:
     sampling: How codes are drawn at temperature 1.
     steered: Whether the model hears control tokens: density and loudness are
       asked of it too (`steering`), so less is done to what it says.
+    weights: What `Controls.adapter` chooses among, a network for each of
+      `Controls.adapters`; none where there are none.
   """
 
   def __init__(
@@ -147,16 +150,25 @@ class Engine:
     controls: Controls | None = None,
     sampling: Sampling | None = None,
     steered: bool = False,
+    weights: Sequence[Depthformer] = (),
   ):
     self.settings = settings or EngineSettings()
     self.controls = controls or Controls()
+    if len(weights) != len(self.controls.adapters):
+      raise ValueError(
+        f"weights must be one network for each of the controls'"
+        f" {len(self.controls.adapters)} adapters, got {len(weights)}."
+      )
     self._sampling = sampling or Sampling()
     self._share = STEERED_SHARE if steered else 1.0
     self.planner = Planner(
       generator,
       context_s=self.settings.context_s,
       first_id=self.settings.first_id,
+      weights=weights,
     )
+    if weights:
+      self.planner.choose(self.controls.adapter - 1)
     self.turns = TurnTaking(self.settings.turns)
     self.yielding = YieldPolicy()
     self.harmony = HeardHarmony()
@@ -183,9 +195,19 @@ class Engine:
   # Settings.
 
   def set_controls(self, controls: Controls, now_ns: int) -> None:
-    """Takes new controls; a change of mode ends what is being played."""
+    """Takes new controls; a change of mode ends what is being played.
+
+    Raises:
+      ValueError: Other adapters are at hand than at the start.
+    """
+    if controls.adapters != self.controls.adapters:
+      raise ValueError("which adapters are at hand is said at the start.")
     before, self.controls = self.controls, controls
     self._set_plan_settings()
+    if before.adapter != controls.adapter:
+      self.planner.choose(controls.adapter - 1)
+      # What has been encoded for later was by the weights before.
+      self._opening = self._draft = None
     self._pending.clear()
     if before.mode != controls.mode or controls.muted != before.muted:
       self._stop(now_ns, Release(self.settings.interrupt_ns))
@@ -365,7 +387,7 @@ class Engine:
       return self._react_job(now_ns)
     if self._pedal_blurs(now_ns):
       return Job("none", 0, self._lift_pedal)
-    if self._opening is not None:
+    if self._opening is not None or planner.outdated:
       return self._go_on_opening(now_ns, draft=False)
     wants = self._wants_more(now_ns)
     if wants:
@@ -653,7 +675,7 @@ class Engine:
       return self._go_on_opening(now_ns, draft=False)
     if self._pending:
       return self._react_job(now_ns)
-    if self._opening is not None:
+    if self._opening is not None or planner.outdated:
       return self._go_on_opening(now_ns, draft=False)
     wants = self._wants_more(now_ns)
     if wants:

@@ -32,7 +32,8 @@ from magenta_midi.live.ring import Ring
 
 __all__ = ["Host", "HostError", "News"]
 
-TEXT_BYTES = 4096
+# The controls with eight prompts, eight adapters and a plan fit.
+TEXT_BYTES = 8192
 READY_S = 120.0
 STOP_S = 3.0
 # Each start of a model numbers its notes from another number on, so that none

@@ -10,6 +10,7 @@ from magenta_midi.live.controls import (
   Action,
   Change,
   Controls,
+  changed,
 )
 
 __all__ = ["KEYS", "KeyMap", "Learn", "key_help"]
@@ -57,6 +58,8 @@ KEYS = {
   "x": _Key("muted", 0, "mute the model, or let it play again"),
   "s": _Key("solo", 0, "solo: it plays on when you stop"),
   "c": _Key("release_clashes", 0, "let go of clashing notes"),
+  "a": _Key("next_adapter", 1, "next adapter, round and round"),
+  "A": _Key("adapter", -1, "adapter before"),
   **{
     str(number): _Key(
       f"prompt_{number}", 0, f"prompt {number}: weight 0, 0.5, 1 or 2"
@@ -175,6 +178,11 @@ def _meaning(key: _Key, controls: Controls) -> Change | Action | None:
     weight = controls.prompts[number - 1][1]
     heavier = [step for step in _WEIGHTS if step > weight]
     return Change("prompt_weight", (number, (heavier or [_WEIGHTS[0]])[0]))
+  if target in ("adapter", "next_adapter"):
+    if not controls.adapters:
+      return None
+    step = changed(controls, "adapter_step", key.direction)
+    return Change("adapter", step.adapter)
   if key.direction == 0:
     return Change(target, not getattr(controls, target))
   return Change(target, _stepped(target, key.direction, controls))

@@ -82,6 +82,9 @@ class _Model:
     self._lines: list[str] = []
     self._snapshot_ns = 0
     self._busy_ns = 0
+    # When another adapter was asked for that does not play yet.
+    self._asked_ns: int | None = None
+    self._switch_ms: list[float] = []
 
   def now_ns(self) -> int:
     return time.perf_counter_ns() - self.config.t0_ns
@@ -101,7 +104,8 @@ class _Model:
     from magenta_midi.live.trace import TracedEngine
 
     config = self.config
-    self.mm = MagentaMidi.load(config.checkpoint)
+    folder = None if config.checkpoint is None else Path(config.checkpoint)
+    self.mm = MagentaMidi.load(folder)
     engine = make_engine(self.mm, config.controls, settings=config.settings)
     done = 0
 
@@ -152,6 +156,7 @@ class _Model:
         if job is not None:
           for command in job.run(started_ns):
             self._say(command)
+          self._see_switch()
           took_ns = self.now_ns() - started_ns
           self._busy_ns += took_ns
           if job.name in ANSWERS:
@@ -182,13 +187,26 @@ class _Model:
     if event.name == "bars":
       self.engine.set_bars(Bars(*event.value))
       return
+    if event.name == "adapters":
+      self.tell(problem="which adapters are at hand is said at the start.")
+      return
     try:
       controls = changed(self.plain.controls, event.name, event.value)
     except ValueError as error:
       self.tell(problem=str(error))
       return
+    if controls.adapter != self.plain.controls.adapter:
+      self._asked_ns = now_ns
     self.engine.set_controls(controls, now_ns)
+    self._see_switch()
     self._steer(controls, now_ns)
+
+  def _see_switch(self) -> None:
+    """Notes how long it took until another adapter's plan was sent."""
+    if self._asked_ns is not None and not self.plain.planner.outdated:
+      took_ns = self.now_ns() - self._asked_ns
+      self._switch_ms.append(round(took_ns / 1e6, 3))
+      self._asked_ns = None
 
   def _steer(self, controls: Controls, now_ns: int) -> None:
     self._tell_problem(self.steering.set_controls(controls, now_ns))
@@ -253,6 +271,8 @@ class _Model:
       key=str(engine.harmony.key(now_ns) or ""),
       plan=plan[:24],
       compiles=self.counter.count,
+      switches=len(self._switch_ms),
+      slowest_switch_ms=max(self._switch_ms, default=None),
       controls=engine.controls._asdict(),
     )
 

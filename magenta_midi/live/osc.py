@@ -33,6 +33,8 @@ ADDRESSES = {
   "/mute": "i",
   "/prompt": "sf",
   "/clear_prompts": "",
+  "/adapter": "i",
+  "/next_adapter": "",
   "/hand_over": "",
   "/end": "",
   "/panic": "",
@@ -152,6 +154,8 @@ def _meaning(address: str, values: tuple[Any, ...]) -> Change | Action | None:
       return None
     if name == "clear_prompts":
       return Change("prompts", ())
+    if name == "next_adapter":
+      return Change("adapter_step", 1)
     return Action(name)
   if len(values) != len(kinds):
     raise ValueError(
@@ -162,6 +166,13 @@ def _meaning(address: str, values: tuple[Any, ...]) -> Change | Action | None:
   # Control surfaces send every number as a float.
   if name in TOGGLES and isinstance(value, float) and value in (0.0, 1.0):
     value = int(value)
+  if name == "adapter":
+    # How many there are is not known here.
+    if isinstance(value, float) and value.is_integer():
+      value = int(value)
+    if type(value) is not int or value < 1:
+      raise ValueError(f"adapter must be a number from 1, got {value!r}.")
+    return Change(name, value)
   # Checked here, so that whoever takes it need not; stored as it comes out.
   after = changed(Controls(), name, value)
   if name in ("prompt", "register_low", "register_high"):

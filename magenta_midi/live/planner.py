@@ -17,6 +17,7 @@ from magenta_midi.generate.streaming import Generator
 from magenta_midi.live.events import SECOND, PlannedNote, PlannedPedal
 from magenta_midi.live.record import PlayerRecord
 from magenta_midi.midi.score import Score
+from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.frames import SELF
 from magenta_midi.tokens.note import (
   KEYS,
@@ -63,6 +64,8 @@ class Planner:
     context_s: How much is heard.
     slots: Most frames of a stream.
     first_id: Number of the first planned event.
+    weights: Networks to choose among, of the generator's shape; the first is
+      in use. None given: the generator's own.
 
   Raises:
     ValueError: The checkpoint's codec is another, or it knows no parts.
@@ -76,6 +79,7 @@ class Planner:
     context_s: float = 10.0,
     slots: int = 192,
     first_id: int = 0,
+    weights: Sequence[Depthformer] = (),
   ):
     codec = generator.codec
     if not isinstance(codec, NoteCodec):
@@ -97,10 +101,16 @@ class Planner:
     if parts > 2:
       self.partner_part = 1 + min(int(partner_delay_ms // 20), parts - 2)
     self._style = np.zeros(generator.config.style_slots, np.int32)
-    self._functions = {
+    own = {
       guided: generator.duet_functions(guided=guided, slots=slots)
       for guided in (False, True)
     }
+    # Of each choice, by whether they are guided; compiled once for all.
+    self._choices = [
+      {guided: own[guided].with_weights(network) for guided in own}
+      for network in weights
+    ] or [own]
+    self._functions = self._choices[0]
     self.guided = False
     self.own = PlayerRecord()
     self.partner = PlayerRecord()
@@ -151,6 +161,24 @@ class Planner:
         f"style must have {len(self._style)} rows, got {len(rows)}."
       )
     self._style = rows
+
+  def choose(self, number: int) -> None:
+    """Weights from the next refresh on.
+
+    The stream that is open keeps its own: its caches hold what they made of
+    the music, and are no other weights' caches.
+
+    Args:
+      number: Of the choice, from 0.
+    """
+    self._functions = self._choices[number]
+
+  @property
+  def outdated(self) -> bool:
+    """Whether the stream that is played from has other weights."""
+    return self.stream is not None and (
+      self.stream.functions not in self._functions.values()
+    )
 
   @property
   def is_asked(self) -> bool:

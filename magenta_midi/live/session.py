@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from magenta_midi.live.adapter_choices import check_choices, parts_of
 from magenta_midi.live.controls import Controls, changed, from_json, to_json
 from magenta_midi.live.engine import Engine, EngineSettings, Replan
 from magenta_midi.live.events import (
@@ -45,13 +46,21 @@ def make_engine(
   seed: int = 0,
   settings: EngineSettings | None = None,
 ) -> Engine:
-  """An engine with the checkpoint's sampling and controls."""
+  """An engine with the checkpoint's sampling and controls.
+
+  The adapters that the controls have at hand are merged, a copy each; where
+  there are none, what `mm` uses plays.
+
+  Raises:
+    AdapterError: One is absent, damaged or of another checkpoint.
+  """
   return Engine(
     mm.generator,
     settings=settings or EngineSettings(seed=seed),
     controls=controls,
     sampling=mm.default_sampling,
     steered=mm.hears_controls,
+    weights=[mm.network_with(parts_of(choice)) for choice in controls.adapters],
   )
 
 
@@ -163,13 +172,15 @@ def play_session_again(
     Its music, and what `replay --json` prints.
 
   Raises:
-    ValueError: The checkpoint is another, or the notes would be.
+    ValueError: The checkpoint or an adapter is another, or the notes would
+      be.
   """
   if mm.config.get("sha256") != stored["checkpoint"]["sha256"]:
     raise ValueError(
       f"the session was played with another checkpoint"
       f" ({stored['checkpoint']['path']}). Install that one again."
     )
+  _check_adapters(stored)
   settings = dict(stored["settings"]["engine"])
   turns = TurnSettings(**settings.pop("turns"))
   planned: dict[int, PlannedNote | PlannedPedal] = {}
@@ -199,6 +210,22 @@ def play_session_again(
     "session": stored["report"],
   }
   return duet_score(heard, sent), facts
+
+
+def _check_adapters(stored: dict[str, Any]) -> None:
+  """Refuses adapters that are not those of the session."""
+  known = stored.get("adapters") or {}
+  path = stored["checkpoint"]["path"]
+  found = check_choices(
+    from_json(stored["controls"]).adapters,
+    None if path == "embedded" else Path(path),
+  )
+  for name, digest in known.items():
+    if found.get(name) != digest:
+      raise ValueError(
+        f"the session was played with another adapter {name}: the one of that"
+        " name has changed since. Install that one again."
+      )
 
 
 def _lives(

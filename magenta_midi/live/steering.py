@@ -81,7 +81,8 @@ class Steering:
     weighted = [(text, w) for text, w in controls.prompts if w > 0]
     if weighted and not self._mm.hears_style:
       return "this checkpoint was trained without style: prompts change nothing"
-    known, problem = self._known(weighted)
+    remarks: list[str] = []
+    known, problem = self._known(weighted, remarks)
     embedding = None
     if known:
       try:
@@ -92,17 +93,21 @@ class Steering:
     self._motion = self._motion.turned(
       embedding, now_ns / SECOND, controls.style_s
     )
-    return problem or self._remark(known, before)
+    said = "; ".join(remarks) or None
+    return problem or said or self._remark(known, before)
 
   def _known(
-    self, weighted: list[tuple[str, float]]
+    self, weighted: list[tuple[str, float]], remarks: list[str]
   ) -> tuple[list[tuple[str, float]], str | None]:
-    """The prompts that can be embedded, and why the last of the others not."""
+    """The prompts that can be embedded, and why the last of the others not.
+
+    To `remarks` comes what is to be said of those that are new.
+    """
     known, problem = [], None
     for text, weight in weighted:
       try:
         if text not in self._texts:
-          embedding = self._mm.embed_style(text)
+          embedding = self._mm.embed_style(text, on_remark=remarks.append)
           if len(self._texts) >= _MOST_TEXTS:
             self._texts.pop(next(iter(self._texts)))
           self._texts[text] = embedding

@@ -22,6 +22,7 @@ from magenta_midi.live.bars import (
   tempo_changes,
   tempo_map,
 )
+from magenta_midi.live.controls import from_json, playing_adapter
 from magenta_midi.live.events import SECOND, Message, is_note_on
 from magenta_midi.live.score_messages import duet_score
 from magenta_midi.midi.atomic import write_atomically
@@ -208,6 +209,8 @@ def finish(folder: Path, *, recovered: bool = False) -> None:
     "checkpoint": header.get("checkpoint"),
     "settings": header.get("settings", {}),
     "controls": header.get("controls", {}),
+    "adapters": header.get("adapters", {}),
+    "adapters_played": _adapter_rows(header.get("controls", {}), journal.trace),
     "report": journal.report,
   }
   with contextlib.suppress(OSError, ValueError):
@@ -238,6 +241,22 @@ def _tempo_rows(changes: list[TempoChange]) -> list[dict[str, Any]]:
     }
     for change in changes
   ]
+
+
+def _adapter_rows(
+  controls: Any, trace: list[list[Any]]
+) -> list[dict[str, Any]]:
+  """From when on which adapter played; none where none was at hand."""
+  rows: list[dict[str, Any]] = []
+  for entry in [["c", 0, controls], *trace]:
+    match entry:
+      case ["c", int(time_ns), {"adapters": [_, *_]} as values]:
+        with contextlib.suppress(ValueError):
+          name = playing_adapter(from_json(values))
+          if not rows or rows[-1]["adapter"] != name:
+            at_s = round(time_ns / SECOND, 3)
+            rows.append({"time_s": at_s, "adapter": name})
+  return rows
 
 
 def write_take(

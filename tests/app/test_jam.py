@@ -1,16 +1,27 @@
 """`jam` as it is run: a process, real ports, signals, and what it leaves."""
 
+import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from flax import nnx
 
+from magenta_midi.live.osc_packet import pack
+from magenta_midi.live.ports import RtMidiBackend
+from magenta_midi.live.take_files import read_facts
 from magenta_midi.midi.files import read_score
-from magenta_midi.model.checkpoint import save_checkpoint
+from magenta_midi.model.adapter_file import Adapter
+from magenta_midi.model.adapter_library import find_adapter, install_adapter
+from magenta_midi.model.checkpoint import load_checkpoint, save_checkpoint
+from magenta_midi.model.lora import LoraConfig, LowRank, begin_factors
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import JackServer, jack_missing
 from magenta_midi.testing.partner import Partner, wait_until
@@ -24,6 +35,32 @@ def checkpoints(tmp_path_factory):
     model = tiny_generator(parts=parts).model
     save_checkpoint(folder / name, model, codec={"name": "note"})
   return folder
+
+
+@pytest.fixture
+def adapters(checkpoints, tmp_path, monkeypatch):
+  """Three are installed: a and b of the duet, alien of no one."""
+  monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path / "adapters"))
+  model, config = load_checkpoint(checkpoints / "duet")
+  settings = LoraConfig(rank=2)
+  for seed, (name, sha256) in enumerate(
+    (("a", config["sha256"]), ("b", config["sha256"]), ("alien", "00"))
+  ):
+    factors = begin_factors(
+      nnx.state(model, nnx.Param), settings, jax.random.key(seed)
+    )
+    adapter = Adapter(
+      name=name,
+      factors={
+        array: LowRank(np.asarray(pair.a), np.asarray(pair.b) + 0.1)
+        for array, pair in factors.items()
+      },
+      config=settings,
+      base="duet",
+      base_sha256=sha256,
+      codec={"name": "note"},
+    )
+    install_adapter(adapter)
 
 
 @pytest.fixture
@@ -139,19 +176,71 @@ def test_a_reply_comes_on_its_channel_and_the_take_makes_it_again(
   heard = sorted((m.data[1], m.data[2]) for m in jam.partner.onsets)
   assert sorted(notes_of(saved, "ai")) == heard
   again = tmp_path / "again.mid"
-  done = subprocess.run(
+  done = _replayed(str(folder / "session.json"), again)
+  assert done.returncode == 0, done.stderr
+  repeated = read_score(again)
+  assert sorted(notes_of(repeated, "ai")) == heard
+  assert notes_of(repeated, "player") == notes_of(saved, "player")
+
+
+def test_adapters_change_over_while_both_play(start, adapters, tmp_path):
+  pedals = RtMidiBackend().open_virtual_output("pedals")
+  with socket.socket(type=socket.SOCK_DGRAM) as tablet:
+    tablet.bind(("127.0.0.1", 0))
+    port = tablet.getsockname()[1]
+    tablet.close()
+  jam = start(
+    *("--adapter", "a:0.6", "--adapter", "b:0.4", "--mode", "simultaneous"),
+    *("--set", "density=4", "--control", "pedals", "--osc", str(port)),
+  )
+  try:
+    jam.wait_until_ready()
+    assert "plays with a:0.6 + b:0.4" in jam.log.read_text()
+    jam.partner.play(8, 0.15)
+    with socket.socket(type=socket.SOCK_DGRAM) as tablet:
+      tablet.sendto(pack("/next_adapter"), ("127.0.0.1", port))
+    jam.partner.play(8, 0.15)
+    pedals.send(b"\xc0\x03")  # the fourth: the checkpoint alone
+    jam.partner.play(8, 0.15)
+    pedals.send(b"\xc0\x07")  # there are not so many
+    wait_until(lambda: "no adapter 8; there are 4" in jam.log.read_text(), 10)
+    report = jam.end()
+  finally:
+    pedals.close()
+  assert report["compiles_while_playing"] == 0
+  assert report["adapter"] == "no adapter"
+  assert report["adapter_switches"] == 2
+  assert report["slowest_switch_ms"] > 0
+  folder = Path(report["session"])
+  facts = read_facts(folder)
+  assert [row["adapter"] for row in facts["adapters_played"]] == [
+    *("a:0.6 + b:0.4", "a", "no adapter")
+  ]
+  assert set(facts["adapters"]) == {"a", "b"}
+  # It can be made again, by these adapters only.
+  session, again = str(folder / "session.json"), tmp_path / "again.mid"
+  done = _replayed(session, again)
+  assert done.returncode == 0, done.stderr
+  heard = notes_of(read_score(folder / "session.mid"), "ai")
+  assert sorted(notes_of(read_score(again), "ai")) == sorted(heard)
+  install_adapter(
+    dataclasses.replace(find_adapter("b"), name="a"), replace=True
+  )
+  done = _replayed(session, again)
+  assert done.returncode == 2
+  assert "played with another adapter a" in done.stderr
+
+
+def _replayed(session: str, out: Path) -> subprocess.CompletedProcess:
+  return subprocess.run(
     [
       *(sys.executable, "-m", "magenta_midi.app.cli", "replay"),
-      *(str(folder / "session.json"), "--out", str(again)),
+      *(session, "--out", str(out)),
     ],
     capture_output=True,
     text=True,
     check=False,
   )
-  assert done.returncode == 0, done.stderr
-  repeated = read_score(again)
-  assert sorted(notes_of(repeated, "ai")) == heard
-  assert notes_of(repeated, "player") == notes_of(saved, "player")
 
 
 def test_sigterm_while_both_play_lifts_everything(start):
@@ -229,6 +318,22 @@ def test_without_any_ports(tmp_path, monkeypatch):
   monkeypatch.setenv("JACK_NO_START_SERVER", "1")
   line = refused(tmp_path)
   assert "no MIDI system works here" in line and "--demo --sound" in line
+
+
+def test_an_adapter_is_refused_before_any_port_is_looked_for(
+  adapters, checkpoints, tmp_path, monkeypatch
+):
+  monkeypatch.setenv("MAGENTA_MIDI_API", "jack")
+  monkeypatch.setenv("JACK_DEFAULT_SERVER", "nobody")
+  monkeypatch.setenv("JACK_NO_START_SERVER", "1")
+  duet = ("--checkpoint", str(checkpoints / "duet"))
+  for args, said in (
+    (("--adapter", "alien"), "alien was trained on duet"),
+    (("--adapter", "a", "--at-hand", "b:0.5+alien"), "alien was trained on"),
+    (("--adapter", "her"), "no adapter 'her' is installed"),
+  ):
+    line = refused(tmp_path, *duet, *args)
+    assert said in line and "no MIDI system" not in line
 
 
 def test_ports_that_cannot_be_meant(jack, tmp_path):

@@ -1,5 +1,6 @@
 import io
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -118,6 +119,20 @@ def test_all_that_is_known_is_on_the_screen(width, colours):
   assert [word for word in SHOWN if word not in text] == []
   assert rows[0].startswith(" simultaneous")
   assert rows[-1].startswith("  learned")
+
+
+def test_the_adapter_that_plays_is_shown_where_there_are_some():
+  screen = Screen(80)
+  at_hand = CONTROLS._replace(adapters=("me:0.6 + her", "me", ""), adapter=1)
+  with screen.display as display:
+    for number, shown in enumerate(("me:0.6 + her 1/3", "me 2/3"), 1):
+      screen.now_s += 1
+      controls = at_hand._replace(adapter=number)
+      display.update(replace(SNAPSHOT, controls=controls))
+      assert f"adapter {shown}" in "\n".join(screen.rows())
+    screen.now_s += 1
+    display.update(SNAPSHOT)
+    assert "adapter" not in "\n".join(screen.rows())
 
 
 def test_the_screen_is_given_back_even_after_an_exception():

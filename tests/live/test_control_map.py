@@ -9,6 +9,7 @@ from magenta_midi.live.control_map import (
   TARGETS,
   Binding,
   ControlMap,
+  chosen_adapter,
   config_folder,
   value_of,
 )
@@ -79,6 +80,20 @@ def test_an_action_happens_once_a_press():
   assert heard == [[], [Action.HAND_OVER], [], [], [], [], [Action.HAND_OVER]]
 
 
+def test_a_pedal_steps_to_the_next_adapter_once_a_press():
+  bound = learned("next_adapter", 66)
+  heard = [bound.hear(cc(66, value)) for value in (0, 127, 127, 0, 64)]
+  step = [Change("adapter_step", 1)]
+  assert heard == [[], step, [], [], step]
+
+
+@given(st.binary(max_size=3))
+def test_a_program_change_chooses_an_adapter_and_nothing_else_does(data):
+  chosen = chosen_adapter(Message(0, data))
+  program = len(data) == 2 and 0xC0 <= data[0] <= 0xCF
+  assert chosen == (Change("adapter", data[1] + 1) if program else None)
+
+
 def test_a_pedal_learned_while_down_is_no_press():
   bound = ControlMap()
   bound.learn("end")
@@ -90,7 +105,9 @@ def test_a_pedal_learned_while_down_is_no_press():
 
 @given(st.sampled_from(TARGETS), st.integers(0, 127))
 def test_every_position_of_every_controller_is_a_valid_change(target, position):
-  controls = Controls(prompts=tuple((f"p{i}", 1.0) for i in range(8)))
+  controls = Controls(
+    prompts=tuple((f"p{i}", 1.0) for i in range(8)), adapters=("a", "b", "")
+  )
   match value_of(target, position):
     case Change(name, value):
       changed(controls, name, value)
@@ -99,7 +116,7 @@ def test_every_position_of_every_controller_is_a_valid_change(target, position):
       assert action == target
     case None:
       assert position < 64
-      assert target in tuple(Action)
+      assert target in (*Action, "next_adapter")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ def pressed(keys, controls=None):
 
 @given(st.text(max_size=60))
 def test_no_keys_whatever_make_invalid_controls(keys):
-  keyboard, controls = KeyMap(), Controls(prompts=(("jazz", 1.0),))
+  keyboard = KeyMap()
+  controls = Controls(prompts=(("jazz", 1.0),), adapters=("a", "b", ""))
   for key in keys:
     event = keyboard.press(key, controls)
     if isinstance(event, Change):
@@ -81,6 +82,15 @@ def test_the_register_moves_by_octaves():
   assert pressed("}").register == (21, 96)
   assert pressed("}]]").register == (21, 108)
   assert pressed("{" * 20).register == (96, 108)
+
+
+def test_adapters_go_round_both_ways():
+  at_hand = Controls(adapters=("a", "b", ""))
+  steps = [pressed("a" * n, at_hand).adapter for n in range(5)]
+  assert steps == [1, 2, 3, 1, 2]
+  assert pressed("A", at_hand).adapter == 3
+  assert pressed("aA", at_hand) == at_hand
+  assert KeyMap().press("a", Controls()) is None
 
 
 def test_switches():
@@ -137,4 +147,5 @@ def test_every_key_is_in_the_help_and_every_control_has_a_key():
   assert set(KEYS) <= shown
   targets = {key.target for key in KEYS.values()}
   assert targets <= set(TARGETS)
-  assert {"mode", "injection", *RANGES, *TOGGLES, *ACTIONS} <= targets
+  others = {"mode", "injection", "adapter", "next_adapter"}
+  assert {*others, *RANGES, *TOGGLES, *ACTIONS} <= targets

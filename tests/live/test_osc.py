@@ -118,6 +118,9 @@ def osc():
     ("/mix_ratio", (0.5,), Change("mix_ratio", 0.5)),
     ("/prompt", ("slow  jazz", 2.0), Change("prompt", ("slow jazz", 2.0))),
     ("/clear_prompts", (), Change("prompts", ())),
+    ("/adapter", (2,), Change("adapter", 2)),
+    ("/adapter", (1.0,), Change("adapter", 1)),
+    ("/next_adapter", (), Change("adapter_step", 1)),
     ("/mute", (1,), Change("muted", True)),
     ("/mute", (0.0,), Change("muted", False)),
     ("/solo", (1,), Change("solo", True)),
@@ -131,7 +134,7 @@ def osc():
 def test_each_address(osc, address, arguments, event):
   assert osc.send(pack(address, *arguments)) == [event]
   if isinstance(event, Change):
-    changed(Controls(), *event)
+    changed(Controls(adapters=("a", "b", "")), *event)
   assert (osc.malformed, osc.unknown, osc.refused) == (0, 0, 0)
 
 
@@ -152,11 +155,15 @@ def test_what_cannot_be_is_counted_and_the_rest_heard(osc):
     pack("/volume", 3),
     pack("/mode", "duel"),
     pack("/temperature", float("nan")),
+    pack("/adapter", 0),
+    pack("/adapter", "me"),
+    pack("/adapter", float("inf")),
+    pack("/adapter", 1.5),
     pack("/register", 60),
     pack("/end"),
   )
   assert events == [Action.END]
-  assert (osc.malformed, osc.unknown, osc.refused) == (3, 1, 3)
+  assert (osc.malformed, osc.unknown, osc.refused) == (3, 1, 7)
   assert osc.problem == "OSC /register: takes 2 arguments (ii), got 1."
 
 

@@ -17,6 +17,9 @@ from magenta_midi.live.session import make_engine, make_performer
 from magenta_midi.live.steering import Steering, asked_of
 from magenta_midi.live.trace import run_trace
 from magenta_midi.midi.score import Score
+from magenta_midi.model.adapter_file import Adapter, PlayerStyle
+from magenta_midi.model.adapter_library import install_adapter
+from magenta_midi.model.lora import LoraConfig, LowRank
 from magenta_midi.style.controls import ControlTargets, control_rows
 from magenta_midi.testing import (
   STYLE_ENTRY,
@@ -87,6 +90,38 @@ def test_weights_move_the_style_and_texts_are_embedded_once(
     assert rows == rows_of(styled, mixed)
     embedded.remove(mixed)
   assert embedded == ["slow", "high bright"]
+
+
+def test_a_player_is_a_prompt_and_it_is_said_once(
+  styled, monkeypatch, tmp_path
+):
+  vector = styled.embed_style("low soft")
+  style = PlayerStyle(vector, styled.style_model.name, "", {})
+  pair = LowRank(np.ones((2, 1), np.float32), np.ones((1, 2), np.float32))
+  adapter = Adapter(
+    name="me",
+    factors={"k": pair},
+    config=LoraConfig(rank=1),
+    base="tiny",
+    base_sha256="",
+    codec={},
+    style=style,
+  )
+  install_adapter(adapter, folder=tmp_path)
+  monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path))
+  steering, player = Steering(styled), PlayerRecord()
+  controls = Controls(prompts=(("@me", 1.0),), style_s=0.0)
+  said = steering.set_controls(controls, 0)
+  assert said == "me: the style of the adapter me"
+  assert steering.changed_rows(player, 0)[1] == rows_of(styled, "low soft")
+  more = Controls(prompts=(("@me", 2.0), ("@you", 1.0)), style_s=0.0)
+  assert "@you: no such adapter" in steering.set_controls(more, SECOND)
+  assert steering.changed_rows(player, SECOND) == (
+    False,
+    rows_of(styled, "low soft"),
+  )
+  again = Controls(prompts=(("@me", 1.0),), style_s=0.0)
+  assert steering.set_controls(again, 2 * SECOND) is None
 
 
 def test_sliders_at_rest_ask_nothing():

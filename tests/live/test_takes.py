@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from magenta_midi.live import journal as journal_module
 from magenta_midi.live import takes as takes_module
 from magenta_midi.live.bars import Bars
+from magenta_midi.live.controls import Controls, to_json
 from magenta_midi.live.events import SECOND, Message
 from magenta_midi.live.journal import in_use
 from magenta_midi.live.score_messages import duet_score, part_messages
@@ -129,6 +130,35 @@ def test_the_facts_are_a_session_to_replay(tmp_path):
   assert stored["settings"] == {"seed": 3, "engine": {}}
   assert stored["controls"] == {"mode": "listen"}
   assert stored["damaged_lines"] == 1
+
+
+def test_the_facts_say_which_adapter_played_when(tmp_path):
+  controls = Controls(adapters=("a:0.6 + b", "a", ""))
+  folder = tmp_path / "s"
+  take = recorder(folder, controls=to_json(controls))
+  take.describe(adapters={"a": "12", "b": "34"})
+  calls = [
+    ["c", 2 * SECOND, to_json(controls._replace(density=2.0))],
+    ["c", 3 * SECOND, to_json(controls._replace(adapter=2))],
+    ["r", 10, to_json(controls._replace(adapter=2))],
+    ["c", 4 * SECOND, {"adapters": ["a"], "adapter": 7}],
+    ["c", 5 * SECOND],
+    ["c", 6_500_000_000, to_json(controls._replace(adapter=3))],
+  ]
+  text = "".join(json.dumps(call) + "\n" for call in calls)
+  (folder / TRACE).write_text(text)
+  play(take)
+  assert take.close(40 * SECOND) is None
+  facts = read_facts(folder)
+  assert facts["adapters"] == {"a": "12", "b": "34"}
+  assert facts["adapters_played"] == [
+    {"time_s": 0.0, "adapter": "a:0.6 + b"},
+    {"time_s": 3.0, "adapter": "a"},
+    {"time_s": 6.5, "adapter": "no adapter"},
+  ]
+  play(take := recorder(tmp_path / "none"))
+  assert take.close(40 * SECOND) is None
+  assert read_facts(tmp_path / "none")["adapters_played"] == []
 
 
 def test_bars_are_the_files_bars(tmp_path):

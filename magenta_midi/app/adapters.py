@@ -10,9 +10,9 @@ from magenta_midi.app.options import checkpoint_option
 from magenta_midi.app.output import json_option, print_json
 
 if TYPE_CHECKING:
-  from magenta_midi.model.adapter_file import Adapter
+  from magenta_midi.model.adapter_file import Adapter, PlayerStyle
 
-__all__ = ["command"]
+__all__ = ["command", "style_line"]
 
 
 @click.group("adapters")
@@ -71,8 +71,8 @@ def show(name: str, as_json: bool) -> None:
     f"  base: {adapter.base}, weights {adapter.base_sha256[:12]}, codec"
     f" {adapter.codec.get('name')}"
   )
-  style = "with" if adapter.style is not None else "without"
-  click.echo(f"  made {adapter.date}, {style} a style vector")
+  click.echo(f"  {style_line(adapter)}")
+  click.echo(f"  made {adapter.date}")
   click.echo(f"  licence: {adapter.licence}")
   if as_json:
     print_json(facts)
@@ -207,11 +207,32 @@ def _facts(adapter: "Adapter", path: Path) -> dict[str, Any]:
     targets=list(adapter.config.targets),
     arrays=len(adapter.factors),
     parameters=parameter_count(adapter.factors),
-    style=adapter.style is not None,
+    style=None if adapter.style is None else _style_facts(adapter.style),
     licence=adapter.licence,
     figures=adapter.figures,
     date=adapter.date,
   )
+
+
+def _style_facts(style: "PlayerStyle") -> dict[str, Any]:
+  return dict(model=style.model, digest=style.digest, figures=style.figures)
+
+
+def style_line(adapter: "Adapter") -> str:
+  """What an adapter knows of its player's style, and what it is worth."""
+  style = adapter.style
+  if style is None:
+    return "no style vector: its base hears no style, or no take has one"
+  found = [
+    style.figures.get(name)
+    for name in ("nats_per_note", "nats_per_note_without")
+  ]
+  worth = ""
+  if all(isinstance(value, float) for value in found):
+    worth = "; held-out windows: {:.3f} nats a note, {:.3f} without".format(
+      *found
+    )
+  return f'style vector: --prompt "@{adapter.name}" ({style.model}{worth})'
 
 
 def _gain(figures: dict[str, Any]) -> str:

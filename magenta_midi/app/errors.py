@@ -26,6 +26,7 @@ EXTRAS = {
   "miditok": "baseline",
   "optax": "train",
   "orbax": "train",
+  "seqio": "seqio",
   "tensorboardX": "train",
 }
 

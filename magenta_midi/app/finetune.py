@@ -1,12 +1,20 @@
 """`magenta-midi finetune`: an adapter from a player's own takes."""
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from magenta_midi.app.adapters import style_line
 from magenta_midi.app.errors import UserError
-from magenta_midi.app.gin_options import GinDefaultsCommand, run_as_module
+from magenta_midi.app.finetune_report import Display, facts, music_line, say
+from magenta_midi.app.gin_options import (
+  GinDefaultsCommand,
+  given_options,
+  run_as_module,
+)
 from magenta_midi.app.interrupts import stop_signals
 from magenta_midi.app.output import (
   console,
@@ -16,12 +24,30 @@ from magenta_midi.app.output import (
 )
 
 if TYPE_CHECKING:
+  from magenta_midi.model.adapter_file import Adapter
   from magenta_midi.train.corpus import Corpus
-  from magenta_midi.train.finetune import Finetuned, FinetuneProgress
+  from magenta_midi.train.finetune_settings import FinetuneConfig
   from magenta_midi.train.takes import Split
 
-__all__ = ["command"]
+__all__ = ["command", "config_of"]
 
+# Options that are settings under the same name.
+_SETTINGS = (
+  "rank",
+  "alpha",
+  "targets",
+  "dropout",
+  "minutes",
+  "steps",
+  "learning_rate",
+  "stack_rates",
+  "unfreeze",
+  "early_stopping",
+  "rehearsal_share",
+  "continuations_s",
+  "seed",
+)
+_LENGTHS = ("steps", "minutes")
 # Reasons of takes left out that are listed; more are counted.
 _LISTED = 20
 
@@ -36,27 +62,35 @@ _LISTED = 20
 )
 @click.option(
   "--name",
-  required=True,
-  help="What the adapter is called: generate --adapter NAME plays with it.",
+  help="What the adapter is called: generate --adapter NAME plays with it"
+  " [required, but for --continue: that adapter's].",
+)
+@click.option(
+  "--continue",
+  "continued",
+  metavar="NAME",
+  help="Go on from an adapter of the same base, rank and targets; it is"
+  " replaced unless --name is another.",
 )
 @click.option(
   "--rank",
   type=int,
-  default=8,
-  show_default=True,
-  help="Rank of what is learned; its size grows with it.",
+  help="Rank of what is learned; its size grows with it [default: 8, or the"
+  " continued adapter's].",
 )
 @click.option(
   "--alpha",
   type=float,
-  help="What is learned is scaled by alpha / rank [default: twice the rank].",
+  help="What is learned is scaled by alpha / rank [default: twice the rank, or"
+  " the continued adapter's].",
 )
 @click.option(
   "--targets",
   metavar="TARGET,...",
   help="What is adapted: query, key, value, out (of self and cross attention;"
   " self_query or cross_query for one), mlp, embeddings, head; of one stack as"
-  " temporal.query, encoder.mlp, depth.out [default: query,key,value,out,mlp].",
+  " temporal.query, encoder.mlp, depth.out [default: query,key,value,out,mlp,"
+  " or the continued adapter's].",
 )
 @click.option(
   "--dropout",
@@ -85,6 +119,49 @@ _LISTED = 20
   help="Peak of AdamW's rate.",
 )
 @click.option(
+  "--stack-rates",
+  metavar="PART:FACTOR,...",
+  help="Factors on the rate of encoder, temporal, depth, embeddings or head; 0:"
+  " it stays as it is [default: 1 each].",
+)
+@click.option(
+  "--unfreeze",
+  metavar="PART:FRACTION,...",
+  help="How much of the run is done when a part begins to learn, 0-1, as"
+  " temporal:0.05,encoder:0.2 [default: 0 each].",
+)
+@click.option(
+  "--early-stopping",
+  type=click.IntRange(min=0),
+  default=4,
+  show_default=True,
+  help="Ends the run after so many evaluations without a gain, of 12; 0:"
+  " never.",
+)
+@click.option(
+  "--rehearsal",
+  metavar="DIR|itself|none",
+  help="Other music to learn from beside TAKES, so that it is not forgotten:"
+  " older takes or a corpus; itself: what the model plays by itself before it"
+  " learns [default: none; with --continue, itself].",
+)
+@click.option(
+  "--rehearsal-share",
+  type=float,
+  default=0.3,
+  show_default=True,
+  help="Of the examples, how many are rehearsal, 0-1.",
+)
+@click.option(
+  "--continuations",
+  "continuations_s",
+  type=float,
+  default=480.0,
+  show_default=True,
+  help="Music sampled once from the model before it learns, seconds: to"
+  " rehearse, and to say what was forgotten without --general; 0: none.",
+)
+@click.option(
   "--seed", type=int, default=0, show_default=True, help="Of all draws."
 )
 @click.option(
@@ -96,7 +173,8 @@ _LISTED = 20
 @click.option(
   "--general",
   type=click.Path(path_type=Path),
-  help="Folder of other music, to say what was forgotten [default: not said].",
+  help="Folder of other music, to say what was forgotten [default: a part of"
+  " the --rehearsal folder, else what the model plays by itself].",
 )
 @click.option(
   "--base",
@@ -107,7 +185,7 @@ _LISTED = 20
   "--out",
   type=click.Path(path_type=Path, file_okay=False),
   help="The run's folder; a run found there is continued [default:"
-  " runs/adapters/NAME].",
+  " runs/adapters/NAME; with --continue, one beside it].",
 )
 @click.option(
   "--replace",
@@ -117,47 +195,48 @@ _LISTED = 20
 @json_option
 def command(
   takes: tuple[Path, ...],
-  name: str,
-  rank: int,
-  alpha: float | None,
-  targets: str | None,
-  dropout: float,
-  minutes: float | None,
-  steps: int | None,
-  learning_rate: float,
-  seed: int,
+  name: str | None,
+  continued: str | None,
+  rehearsal: str | None,
   held_out: Path | None,
   general: Path | None,
   base: Path | None,
   out: Path | None,
   replace: bool,
   as_json: bool,
+  **settings: Any,
 ) -> None:
   """Learn to play like the player of TAKES: MIDI files, or folders of such.
+
+  Saved sessions are takes too (their folder: magenta-midi sessions path): only
+  the player's part is learned from, the more often the better it was rated;
+  what was rated 1 is left out.
 
   Says what it is worth on held-out takes before and after, and installs the
   adapter. OUT receives loss.png, log.jsonl, tensorboard/ and the state from
   which the same command continues.
   """
   from magenta_midi.api import finetune_folder
-  from magenta_midi.model.adapter_library import check_free, install_adapter
+  from magenta_midi.model.adapter_library import (
+    check_free,
+    find_adapter,
+    install_adapter,
+  )
+  from magenta_midi.train.rehearsal import choose_rehearsal
 
   # All that can be refused is, before anything slow.
-  out = finetune_folder(name) if out is None else out
+  start = None if continued is None else find_adapter(continued)
+  name = name or (None if start is None else start.name)
+  if name is None:
+    raise UserError("Missing option '--name'. Give the adapter a name.")
+  replace = replace or name == continued
+  out = finetune_folder(name, start) if out is None else out
   if not replace:
     check_free(name)
-  config = _config(
-    rank=rank,
-    alpha=alpha,
-    targets=targets,
-    dropout=dropout,
-    minutes=minutes,
-    steps=steps,
-    learning_rate=learning_rate,
-    seed=seed,
-  )
+  config = config_of(start, settings)
   split, left_out = _read(takes, held_out)
   other = _general(general)
+  rehearsed = choose_rehearsal(rehearsal, going_on=start is not None)
 
   from magenta_midi.app.options import load_model
   from magenta_midi.train.allocator import keep_memory
@@ -173,14 +252,17 @@ def command(
       split,
       name,
       out,
-      general=other,
-      on_progress=_Display(bar, log, [*left_out, _music_line(split)]),
+      general=rehearsed.judged if other is None else other,
+      rehearsal=rehearsed.learned,
+      start=start,
+      learn_style=functools.partial(mm.learn_style, split, on_remark=log.print),
+      on_progress=Display(bar, log, [*left_out, music_line(split)]),
       should_stop=lambda: bool(stopped),
     )
   if found is None:
     log.print(f"stopped and saved; the same command continues {out}")
     raise click.Abort
-  _say(found)
+  say(found)
   try:
     installed = install_adapter(found.adapter, replace=replace)
   except OSError as error:
@@ -189,20 +271,57 @@ def command(
       f" it is whole in {found.path}. Make room, then: magenta-midi adapters"
       f" import {found.path}"
     ) from None
+  click.echo(style_line(found.adapter))
   click.echo(f"installed as {name}; curve: {out / 'loss.png'}")
   if as_json:
-    print_json(_facts(found, split, installed, out))
+    print_json(facts(found, split, installed, out))
 
 
-def _config(*, targets: str | None, **settings: Any) -> Any:
-  """The settings, of which those that were not given are left out."""
+def config_of(
+  start: "Adapter | None", options: Mapping[str, Any]
+) -> "FinetuneConfig":
+  """The settings that options give.
+
+  Args:
+    start: The adapter to go on from, which says what they do not.
+    options: Of the command; None: not given.
+
+  Raises:
+    UserError: An option cannot be read; ValueError: a setting is refused.
+  """
   from magenta_midi.train.finetune_settings import finetune_config
 
-  given = {name: v for name, v in settings.items() if v is not None}
-  if targets is not None:
-    names = tuple(part.strip() for part in targets.split(",") if part.strip())
-    given["targets"] = names
-  return finetune_config(**given)
+  given = {
+    name: options[name] for name in _SETTINGS if options[name] is not None
+  }
+  for name in ("stack_rates", "unfreeze"):
+    if name in given:
+      given[name] = _by_part(name, given[name])
+  if "targets" in given:
+    parts = map(str.strip, given["targets"].split(","))
+    given["targets"] = tuple(part for part in parts if part)
+  # One of both is given: the other may come from a gin file.
+  lengths = given_options({name: name for name in _LENGTHS})
+  if len(lengths) == 1:
+    given = {
+      k: v for k, v in given.items() if k not in _LENGTHS or k in lengths
+    }
+  return finetune_config(start=None if start is None else start.config, **given)
+
+
+def _by_part(name: str, text: str) -> dict[str, float]:
+  """Splits `PART:NUMBER,...`."""
+  found = {}
+  for item in text.split(","):
+    part, _, number = item.strip().partition(":")
+    try:
+      found[part] = float(number)
+    except ValueError:
+      raise UserError(
+        f"--{name.replace('_', '-')} {text}: expected PART:NUMBER, got"
+        f" {item.strip()!r}."
+      ) from None
+  return found
 
 
 def _read(
@@ -246,126 +365,6 @@ def _general(folder: Path | None) -> "Corpus | None":
   if not takes:
     raise UserError(f"{folder}: no music to score. Give --general a folder.")
   return takes_corpus(takes)
-
-
-def _music_line(split: "Split") -> str:
-  """How much there is, and what is held out."""
-  minutes = [
-    corpus.lengths_ms.sum() / 60_000 for corpus in (split.train, split.held_out)
-  ]
-  if split.by_time:
-    how = "the end of each take, as there are fewer than three titles"
-  else:
-    shown = ", ".join(split.held_out_titles[:5])
-    more = len(split.held_out_titles) - 5
-    how = shown + (f" and {more} more" if more > 0 else "")
-  return (
-    f"learning from {minutes[0]:.1f} min, {split.train.notes:,} notes;"
-    f" held out: {minutes[1]:.1f} min ({how})"
-  )
-
-
-class _Display:
-  """Shows how a run stands: a bar, and the estimate in a line of its own."""
-
-  def __init__(self, bar: Any, log: Any, first: list[str]):
-    self.bar = bar
-    self.log = log
-    # Said once nothing can be refused any more.
-    self.first = first
-    self.task: Any = None
-    self.stage = ""
-    self.estimated = False
-
-  def __call__(self, progress: "FinetuneProgress") -> None:
-    """Called about twice a second."""
-    while self.first:
-      self.log.print(self.first.pop(0), soft_wrap=True)
-    if not self.estimated and progress.estimate_min is not None:
-      self.estimated = True
-      self.log.print(
-        f"about {max(1.0, progress.estimate_min):.0f} min in all, less if it"
-        " stops improving"
-      )
-    if progress.stage != self.stage:
-      if self.task is not None:
-        self.bar.remove_task(self.task)
-      self.stage = progress.stage
-      self.task = self.bar.add_task(progress.stage, total=1.0, note="")
-    note = ""
-    if progress.stage == "training":
-      note = f"step {progress.step}"
-      if progress.nats is not None:
-        note += f", {progress.nats:.2f} nats an event"
-      if progress.held_out is not None:
-        note += f", held out {progress.held_out:.3f} a note"
-    self.bar.update(self.task, completed=progress.fraction, note=note)
-
-
-def _say(found: "Finetuned") -> None:
-  """Before and after, in words and figures."""
-  before, after = found.before.nats_per_note, found.after.nats_per_note
-  difference = found.difference
-  low, high = difference.interval
-  share = (after - before) / before
-  click.echo(
-    f"held-out takes: {before:.3f} nats a note before, {after:.3f} after"
-    f" ({share:+.1%}; {difference.nats_per_note:+.3f}, 95 % {low:+.3f} to"
-    f" {high:+.3f} over pieces)"
-  )
-  if after == before:
-    verdict = (
-      "nothing was gained, so the adapter changes nothing. Give more takes, or"
-      " a lower --learning-rate."
-    )
-  elif difference.beyond is None:
-    verdict = (
-      "it expects this player better, but one piece cannot tell whether others"
-      " would agree"
-    )
-  elif difference.beyond:
-    verdict = "it expects this player better, beyond what the pieces explain"
-  else:
-    verdict = "the gain is no more than the choice of pieces explains"
-  click.echo(f"  {verdict}")
-  if found.general_before is not None and found.general_after is not None:
-    click.echo(
-      f"other music: {found.general_before.nats_per_note:.3f} nats a note"
-      f" before, {found.general_after.nats_per_note:.3f} after"
-    )
-  click.echo(
-    f"  {found.trainable_parameters:,} numbers trained beside"
-    f" {found.total_parameters - found.trainable_parameters:,}, in"
-    f" {found.steps} steps and {found.minutes:.1f} min"
-  )
-
-
-def _facts(
-  found: "Finetuned", split: "Split", installed: Path, out: Path
-) -> dict[str, Any]:
-  """What `--json` prints."""
-  general = [
-    None if scored is None else scored.nats_per_note
-    for scored in (found.general_before, found.general_after)
-  ]
-  return dict(
-    adapter=str(installed),
-    adapter_bytes=installed.stat().st_size,
-    trainable_parameters=found.trainable_parameters,
-    total_parameters=found.total_parameters,
-    nats_per_note_before=found.before.nats_per_note,
-    nats_per_note_after=found.after.nats_per_note,
-    general_before=general[0],
-    general_after=general[1],
-    name=found.adapter.name,
-    base=found.adapter.base,
-    difference=found.difference.figures(),
-    steps=found.steps,
-    best_step=found.adapter.figures["best_step"],
-    minutes=found.minutes,
-    held_out=list(split.held_out_titles),
-    out=str(out),
-  )
 
 
 if __name__ == "__main__":

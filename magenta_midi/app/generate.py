@@ -1,6 +1,7 @@
 """`magenta-midi generate`: continue a performance, or play from nothing."""
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from magenta_midi.app.options import (
   load_model,
   parse_controls,
   parse_sampling,
+  players_named,
   read_music,
   sampling_options,
   style_items,
@@ -46,7 +48,8 @@ LONGEST_S = 24 * 3600
   "prompts",
   multiple=True,
   metavar="TEXT|FILE[:WEIGHT]",
-  help="Style, in words or as a MIDI file; repeatable, weights are relative.",
+  help="Style, in words, as a MIDI file or as @NAME, the player of an installed"
+  " adapter; repeatable, weights are relative.",
 )
 @click.option(
   "--context",
@@ -132,13 +135,23 @@ def command(
   with log.status("loading the model"):
     mm = load_model(checkpoint, adapters)
     sampling = dataclasses.replace(mm.default_sampling, **given_sampling)
-    style = embed_items(mm.style_model, items, prompts) if items else None
+    remarks: list[str] = []
+    style = None
+    if items:
+      parts = players_named(mm.style_model, items, remarks.append)
+      names = [
+        name for name, own in zip(prompts, parts, strict=True) for _ in own
+      ]
+      items = list(itertools.chain.from_iterable(parts))
+      style = embed_items(mm.style_model, items, names)
     guidance = (
       mm.guidance_for(style, controls) if guidance is None else guidance
     )
     mm.generator.warm_up(guided=guidance != 0)
     first_note_ms = _first_note_ms(mm, given, seed, sampling)
   ready_s = time.perf_counter() - started
+  for line in remarks:
+    log.print(line, soft_wrap=True, markup=False)
   for note in _notes(mm, items, controls):
     log.print(f"note: {note}", soft_wrap=True)
   chunks: list[Any] = []

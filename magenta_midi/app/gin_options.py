@@ -4,6 +4,7 @@
 repeatable and with a space in place of the equals sign too.
 """
 
+import keyword
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -164,12 +165,16 @@ def _name(param: click.Parameter) -> str:
   """What gin calls a parameter: its option, without the dashes."""
   if isinstance(param, click.Argument):
     return str(param.name)
-  return param.opts[0].lstrip("-").replace("-", "_")
+  name = param.opts[0].lstrip("-").replace("-", "_")
+  # gin takes parameters of Python: --continue cannot be one.
+  return str(param.name) if keyword.iskeyword(name) else name
 
 
 def _as_given(param: click.Parameter, value: Any) -> Any:
   """A value of gin as the command line would have it."""
   several = param.multiple or param.nargs == -1
+  if isinstance(value, dict):
+    value = [f"{name}:{item}" for name, item in value.items()]
   if isinstance(value, list | tuple):
     return list(value) if several else ",".join(map(str, value))
   return [value] if several else value

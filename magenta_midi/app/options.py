@@ -24,6 +24,7 @@ __all__ = [
   "embed_items",
   "load_model",
   "parse_controls",
+  "players_named",
   "read_music",
   "style_items",
 ]
@@ -138,6 +139,39 @@ def style_items(
       f"{what}: all weights are 0. Give at least one prompt a weight above 0."
     )
   return items
+
+
+def players_named(
+  model: "StyleModel",
+  items: list[tuple[Any, float]],
+  say: Callable[[str], None],
+) -> list[list[tuple[Any, float]]]:
+  """What `style_items` gave, installed names replaced by players' styles.
+
+  Args:
+    model: Of which style is meant.
+    items: From `style_items`.
+    say: Told in a line what each name stands for.
+
+  Returns:
+    Of each item its parts, with their weights: one, or a player and the rest
+    of the text.
+
+  Raises:
+    UserError: A player is not installed, or has no style for this model.
+  """
+  from magenta_midi.style.players import text_parts
+
+  found: list[list[tuple[Any, float]]] = []
+  try:
+    for item, weight in items:
+      whole: list[tuple[Any, float]] = [(item, 1.0)]
+      if isinstance(item, str):
+        whole = list(text_parts(item, model, on_remark=say))
+      found.append([(part, share * weight) for part, share in whole])
+    return found
+  except ValueError as error:
+    raise UserError(str(error)) from None
 
 
 def embed_items(

@@ -61,7 +61,7 @@ __all__ = ["command"]
   "prompts",
   multiple=True,
   metavar="TEXT[:WEIGHT]",
-  help="Style, in words; repeatable.",
+  help="Style, in words, or @NAME of an installed adapter; repeatable.",
 )
 @checkpoint_option
 @click.option(

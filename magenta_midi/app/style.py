@@ -1,5 +1,7 @@
 """`magenta-midi style`: how near texts and music are to each other."""
 
+import functools
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from magenta_midi.app.options import (
   NOTHING_SAID,
   checkpoint_option,
   embed_items,
+  players_named,
   style_items,
 )
 from magenta_midi.app.output import (
@@ -56,7 +59,8 @@ def command(
 ) -> None:
   """Shows how near texts and files are to each other, and their tokens.
 
-  1 is the same style, 0 nothing in common. Without --nearest weights say
+  1 is the same style, 0 nothing in common. @NAME in a text is the player of an
+  installed adapter. Without --nearest weights say
   nothing; with it, several prompts are blended by them.
   """
   items = style_items(prompts, "the prompt")
@@ -66,18 +70,30 @@ def command(
   config = read_config(checkpoint or embedded_path())
   model = StyleSlots(config).style_model()
   names = [" ".join(name.split()) for name in prompts]
+  say = functools.partial(console().print, soft_wrap=True, markup=False)
+  parts = players_named(model, items, say)
   if folder is not None:
-    facts = _nearest(model, items, names, folder, top)
+    facts = _nearest(model, parts, names, folder, top)
   else:
-    facts = _compare(model, items, names)
+    facts = _compare(model, items, parts, names)
   if as_json:
     print_json({"model": model.name, **facts})
 
 
 def _compare(
-  model: "StyleModel", items: list[tuple[Any, float]], names: list[str]
+  model: "StyleModel",
+  items: list[tuple[Any, float]],
+  parts: list[list[tuple[Any, float]]],
+  names: list[str],
 ) -> dict[str, Any]:
-  """Prints the table of all against all."""
+  """Prints the table of all against all.
+
+  Args:
+    model: Embeds them.
+    items: What was given.
+    parts: Of each, with players' styles in the place of their names.
+    names: Of each, as it is shown.
+  """
   import rich.box
   import rich.console
   import rich.table
@@ -86,8 +102,13 @@ def _compare(
 
   vectors = np.stack(
     [
-      embed_items(model, [(item, 1.0)], [name])
-      for (item, _), name in zip(items, names, strict=True)
+      # Alone, any weight is the whole.
+      embed_items(
+        model,
+        [(item, weight or 1.0) for item, weight in own],
+        [name] * len(own),
+      )
+      for own, name in zip(parts, names, strict=True)
     ]
   )
   units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -150,7 +171,7 @@ def _say_nothing(
 
 def _nearest(
   model: "StyleModel",
-  items: list[tuple[Any, float]],
+  parts: list[list[tuple[Any, float]]],
   names: list[str],
   folder: Path,
   top: int,
@@ -160,10 +181,12 @@ def _nearest(
   import rich.console
   import rich.table
 
-  query = embed_items(model, items, names)
-  for (item, _), name in zip(items, names, strict=True):
+  items = list(itertools.chain.from_iterable(parts))
+  shown = [n for n, own in zip(names, parts, strict=True) for _ in own]
+  query = embed_items(model, items, shown)
+  for item, _ in items:
     if isinstance(item, str):
-      _say_nothing(model, [(item, 1.0)], model.embed(item)[None], [name])
+      _say_nothing(model, [(item, 1.0)], model.embed(item)[None], [item])
   library = _embedded(model, folder)
   for path, reason in library.refused:
     click.echo(f"{path}: left out ({reason})", err=True)

@@ -2,7 +2,7 @@
 
 Arrays `NAME.a` and `NAME.b` for each adapted array NAME, and `style`, the
 player's style vector, where there is one. The header's metadata hold the
-rest, each entry as JSON.
+rest, each entry as JSON; of a style, which style model's it is.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors.numpy import save
@@ -25,6 +25,7 @@ __all__ = [
   "SUFFIX",
   "Adapter",
   "AdapterError",
+  "PlayerStyle",
   "check_base",
   "check_name",
   "read_adapter",
@@ -37,6 +38,8 @@ SUFFIX = ".safetensors"
 LICENCE = "Made from its player's own takes: theirs to pass on."
 LONGEST_NAME = 64
 STYLE = "style"
+# What the entry `style` says, where there is one.
+_STYLE_ENTRIES = ("model", "digest", "figures")
 STYLE_DIM = 768
 # Entries of the metadata, and the JSON types that they may have.
 _ENTRIES: dict[str, tuple[type, ...]] = {
@@ -61,6 +64,18 @@ class AdapterError(ValueError):
   """An adapter is absent, damaged or of another base; one line."""
 
 
+class PlayerStyle(NamedTuple):
+  """What a player sounds like, as an embedding of one style model."""
+
+  # [768], float32.
+  vector: np.ndarray
+  # Name of the style model, and digest of its weights; empty: it has none.
+  model: str
+  digest: str
+  # What it is worth, as JSON.
+  figures: dict[str, Any]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Adapter:
   """What a player's takes have changed, and where it belongs."""
@@ -75,8 +90,8 @@ class Adapter:
   base_sha256: str
   # Name and settings of the base's codec.
   codec: dict[str, Any]
-  # The player's style, [768]; None: not known.
-  style: np.ndarray | None = None
+  # The player's style; None: not known.
+  style: PlayerStyle | None = None
   # Who may do what with it.
   licence: str = LICENCE
   # Held-out nats before and after, and what else is worth knowing, as JSON.
@@ -138,7 +153,7 @@ def write_adapter(path: Path, adapter: Adapter) -> int:
     arrays[f"{name}.a"] = np.ascontiguousarray(pair.a, np.float32)
     arrays[f"{name}.b"] = np.ascontiguousarray(pair.b, np.float32)
   if adapter.style is not None:
-    arrays[STYLE] = np.ascontiguousarray(adapter.style, np.float32)
+    arrays[STYLE] = np.ascontiguousarray(adapter.style.vector, np.float32)
   _check_finite(adapter.name, arrays)
   entries = dict(
     format=FORMAT,
@@ -156,6 +171,9 @@ def write_adapter(path: Path, adapter: Adapter) -> int:
     date=adapter.date,
     digest=_digest(arrays),
   )
+  if adapter.style is not None:
+    _, *said = adapter.style
+    entries[STYLE] = dict(zip(_STYLE_ENTRIES, said, strict=True))
   metadata = {name: json.dumps(value) for name, value in entries.items()}
   data = save(arrays, metadata)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,11 +201,7 @@ def read_adapter(path: Path) -> Adapter:
       " it again."
     )
   _check_finite(str(path), arrays)
-  style = arrays.pop(STYLE, None)
-  if style is not None and style.shape != (STYLE_DIM,):
-    raise AdapterError(
-      f"{path}: its style must be of shape ({STYLE_DIM},), got {style.shape}."
-    )
+  style = _style(path, arrays.pop(STYLE, None), file.metadata)
   try:
     config = LoraConfig(
       rank=entries["rank"],
@@ -214,6 +228,29 @@ def read_adapter(path: Path) -> Adapter:
     )
   except ValueError as error:
     raise AdapterError(f"{path}: {error}") from None
+
+
+def _style(
+  path: Path, vector: np.ndarray | None, metadata: Mapping[str, str]
+) -> PlayerStyle | None:
+  """The style of an adapter that has one, checked."""
+  if vector is None:
+    return None
+  if vector.shape != (STYLE_DIM,):
+    raise AdapterError(
+      f"{path}: its style must be of shape ({STYLE_DIM},), got {vector.shape}."
+    )
+  try:
+    said = json.loads(metadata[STYLE])
+    found = [said[name] for name in _STYLE_ENTRIES]
+  except (KeyError, TypeError, ValueError):
+    found = []
+  if list(map(type, found)) != [str, str, dict]:
+    raise AdapterError(
+      f"{path}: damaged: its metadata do not say of which style model its"
+      " style is."
+    )
+  return PlayerStyle(vector.astype(np.float32), *found)
 
 
 def check_base(adapter: Adapter, sha256: str, base: str) -> None:

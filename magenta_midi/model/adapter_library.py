@@ -27,6 +27,7 @@ __all__ = [
   "find_adapter",
   "install_adapter",
   "installed_adapters",
+  "installed_names",
   "installed_path",
   "is_adapter",
   "load_adapters",
@@ -70,6 +71,11 @@ def installed_adapters(folder: Path | None = None) -> list[Path]:
   )
 
 
+def installed_names(folder: Path | None = None) -> list[str]:
+  """The names of all installed adapters, sorted."""
+  return [path.stem for path in installed_adapters(folder)]
+
+
 def is_adapter(text: str, folder: Path | None = None) -> bool:
   """Whether a text that names no folder names an adapter, `NAME[:SCALE]`."""
   if Path(text).is_dir():
@@ -97,7 +103,7 @@ def find_adapter(name: str, folder: Path | None = None) -> Adapter:
     return read_adapter(Path(name))
   path = installed_path(name, folder)
   if not path.is_file():
-    known = ", ".join(found.stem for found in installed_adapters(folder))
+    known = ", ".join(installed_names(folder))
     raise AdapterError(
       f"no adapter {name!r} is installed"
       + (f" (there are: {known})" if known else "")

@@ -40,7 +40,8 @@ class StyleModel(Protocol):
 
     Args:
       prompt: Text, a `Score`, the path of a MIDI file (a `Path`, or text
-        that ends in .mid or the like), or a list of (such an item, weight);
+        that ends in .mid or the like), an embedding, or a list of (such an
+        item, weight);
         for models that hear audio also a `Waveform` or an audio file.
 
     Raises:

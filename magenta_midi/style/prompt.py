@@ -15,12 +15,13 @@ from magenta_midi.midi.score import Score
 from magenta_midi.style.waveform import AUDIO_SUFFIXES, Waveform, read_waveform
 from magenta_midi.typing import Float
 
-PromptItem: TypeAlias = str | Score | Waveform | PathLike[str]
+# An array is an embedding, as `StyleModel.embed` returns it.
+PromptItem: TypeAlias = str | Score | Waveform | PathLike[str] | np.ndarray
 # An item or (item, weight) pairs. Pairs are checked when they are read, for
 # a better message than a type checker's.
 Prompt: TypeAlias = PromptItem | Sequence
 
-_ITEMS = (str, Score, Waveform, PathLike)
+_ITEMS = (str, Score, Waveform, PathLike, np.ndarray)
 
 # Two styles of about equal weight that point opposite ways leave no more, as
 # a share of the longer one.
@@ -39,7 +40,8 @@ def embed_prompt(
   Args:
     prompt: See `StyleModel.embed`.
     embed_one: Text, a `Score` or, if it hears audio, a `Waveform` to a
-      vector: of unit length, or of any if not `unit`.
+      vector: of unit length, or of any if not `unit`. Embeddings are taken as
+      they are.
     hears_audio: Whether `embed_one` takes a `Waveform`; else sounds and
       audio files are refused, unread.
     unit: Whether the vector of a list is put back to unit length.
@@ -52,8 +54,14 @@ def embed_prompt(
       empty or holds something else, its items cancel out, or one is audio
       and is not heard.
   """
+
+  def vector_of(item: PromptItem) -> np.ndarray:
+    if isinstance(item, np.ndarray):
+      return _checked(item)
+    return embed_one(_load(item, hears_audio))
+
   if isinstance(prompt, _ITEMS):
-    return embed_one(_load(prompt, hears_audio))
+    return vector_of(prompt)
   if not isinstance(prompt, Sequence):
     raise ValueError(
       "a style must be text, a Score, a Waveform, a path or a list of "
@@ -67,8 +75,7 @@ def embed_prompt(
       f"{weights.tolist()}. Give at least one item a positive weight."
     )
   weights /= weights.sum()
-  items = [_load(item, hears_audio) for item, _ in pairs]
-  vectors = np.stack([embed_one(item) for item in items])
+  vectors = np.stack([vector_of(item) for item, _ in pairs])
   mean = weights @ vectors
   norm = np.linalg.norm(mean)
   if norm < _SMALLEST_SHARE * np.linalg.norm(vectors, axis=1).max():
@@ -100,7 +107,23 @@ def _pair(entry: object) -> tuple[PromptItem, float]:
   return item, float(weight)
 
 
-def _load(item: PromptItem, hears_audio: bool) -> str | Score | Waveform:
+def _checked(vector: np.ndarray) -> np.ndarray:
+  if vector.ndim != 1 or not np.isfinite(vector).all() or not vector.any():
+    raise ValueError(
+      "an embedding in a style must be finite numbers, not all 0, got shape"
+      f" {vector.shape}. Use what embed returns."
+    )
+  return vector.astype(np.float32)
+
+
+def is_file_name(text: str) -> bool:
+  """Whether a text means a file of music or sound."""
+  return text.strip().lower().endswith((*SUFFIXES, *AUDIO_SUFFIXES))
+
+
+def _load(
+  item: str | Score | Waveform | PathLike[str], hears_audio: bool
+) -> str | Score | Waveform:
   if isinstance(item, Waveform):
     return item if hears_audio else _refuse("a Waveform")
   if isinstance(item, Score):

@@ -17,24 +17,30 @@ from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.dropout import seed_dropout
 from magenta_midi.model.lora import (
   Factors,
+  LowRank,
   begin_factors,
   drop_inputs,
   merge_factors,
 )
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.batches import BUCKETS
-from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.finetune_settings import FinetuneConfig, train_config
 from magenta_midi.train.losses import training_loss
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
 from magenta_midi.train.run_store import RunStore
 from magenta_midi.train.sharding import path_name
 from magenta_midi.train.sources import make_source
-from magenta_midi.train.takes import at_tempo
+from magenta_midi.train.stack_schedule import (
+  GROUPS,
+  check_learns,
+  group_of,
+  group_rates,
+)
+from magenta_midi.train.take_mixture import Mixture
 from magenta_midi.train.trainer import predicted_notes
 from magenta_midi.train.windows import Batch
 
-__all__ = ["AdapterTrainer"]
+__all__ = ["AdapterTrainer", "check_run"]
 
 
 class _Learned(NamedTuple):
@@ -48,7 +54,16 @@ class _Learned(NamedTuple):
 class AdapterTrainer:
   """Trains factors on a base that stays as it is.
 
+  Args:
+    config: The run's.
+    model: The base.
+    codec: The base's.
+    music: What examples are cropped from.
+    start: Factors to go on from, of the same arrays and rank; None: new ones,
+      which change nothing.
+
   Attributes:
+    start: The factors that it goes on from; None: the base.
     step: Optimizer steps done.
     notes: Notes predicted so far in this process.
     stream: Gives the batches.
@@ -59,18 +74,17 @@ class AdapterTrainer:
     config: FinetuneConfig,
     model: Depthformer,
     codec: Codec,
-    takes: Corpus,
+    music: Mixture,
+    start: Factors | None = None,
   ):
     self.config = config
     self.codec = codec
     self.settings = train_config(config, model.config, codec)
-    corpora = [at_tempo(takes, tempo) for tempo in config.tempos]
-    shares = [1.0] * len(corpora)
     self.stream = make_source(
       self.settings,
       codec,
-      corpora,
-      shares,
+      music.corpora,
+      music.shares,
       # A step takes 10 s to compile, and half a second to run: of the codec's
       # shapes, every other one and the largest.
       buckets=BUCKETS[codec.name][1::2],
@@ -86,6 +100,12 @@ class AdapterTrainer:
     factors = begin_factors(
       self.base, config.lora, jax.random.fold_in(self._key, 2**31 - 1)
     )
+    self.start = start
+    if start is not None:
+      # Copies: the first step is given these buffers.
+      factors = {
+        name: LowRank(*map(jnp.array, start[name])) for name in factors
+      }
     self._learned = _Learned(
       factors,
       self._optimizer.init(factors),
@@ -127,10 +147,13 @@ class AdapterTrainer:
     """
     rate = jnp.float32(learning_rate(self.settings, self.step, fraction))
     key = jax.random.fold_in(self._key, self.step)
+    groups = group_rates(
+      self.config.stack_rates, self.config.unfreeze, fraction
+    )
     batch = self.stream.next()
     self.notes += predicted_notes(batch, self.codec)
     self._learned, nats = self._update(
-      self._learned, self.base, batch, key, rate
+      self._learned, self.base, batch, key, rate * jnp.asarray(groups)
     )
     self.step += 1
     return nats
@@ -176,6 +199,52 @@ class AdapterTrainer:
     return {path_name(path): leaf for path, leaf in leaves}
 
 
+def check_run(
+  config: FinetuneConfig,
+  model: Depthformer,
+  codec: Codec,
+  start: Factors | None = None,
+) -> None:
+  """Refuses what cannot be trained, before anything slow.
+
+  Args:
+    config: The run's.
+    model: The base.
+    codec: The base's.
+    start: Factors to go on from; None: new ones.
+
+  Raises:
+    ValueError: Rank, targets, rates or partners do not fit the base, or
+      `start` does not fit them.
+  """
+  train_config(config, model.config, codec)
+  params = nnx.state(model, nnx.Param)
+  factors = jax.eval_shape(
+    lambda: begin_factors(params, config.lora, jax.random.key(0))
+  )
+  check_learns(factors, config.stack_rates, config.unfreeze)
+  if start is not None:
+    _check_like(start, factors)
+
+
+def _check_like(start: Factors, factors: Factors) -> None:
+  """Refuses factors to go on from that are of other arrays or another rank.
+
+  Raises:
+    ValueError: Names the first that differs.
+  """
+  for name in sorted(start.keys() | factors.keys()):
+    shapes = [
+      [tuple(x.shape) for x in of[name]] if name in of else "none"
+      for of in (start, factors)
+    ]
+    if shapes[0] != shapes[1]:
+      raise ValueError(
+        f"the adapter to continue has factors of {name} of {shapes[0]}, this"
+        f" run {shapes[1]}. Give the rank and targets that it was made with."
+      )
+
+
 _CACHE: dict[Any, Any] = {}
 
 
@@ -203,14 +272,14 @@ def _update(
   base: nnx.State,
   batch: Batch,
   key: jax.Array,
-  rate: jax.Array,
+  rates: jax.Array,
   *,
   scale: float,
   thinned: float,
   has_dropout: bool,
   remat: bool,
 ) -> tuple[_Learned, jax.Array]:
-  """One step; returns nats an event by level too."""
+  """One step, at the rate of each group; returns nats an event by level too."""
 
   def mean(factors: Factors) -> tuple:
     dropped = drop_inputs(factors, key, thinned)
@@ -223,6 +292,19 @@ def _update(
 
   factors, state, best = learned
   grads, nats = jax.grad(mean, has_aux=True)(factors)
+  rate = {name: rates[GROUPS.index(group_of(name))] for name in factors}
+  # What stays as it is has no part in the norm that is clipped, and brings no
+  # moments of before when it begins to learn.
+  grads = {
+    name: LowRank(*(jnp.where(rate[name] > 0, g, 0.0) for g in pair))
+    for name, pair in grads.items()
+  }
+  updates: Any
   updates, state = optimizer.update(grads, state, factors)
-  factors = jax.tree.map(lambda p, u: p - rate * u, factors, updates)
+  factors = {
+    name: LowRank(
+      *(p - rate[name] * u for p, u in zip(pair, updates[name], strict=True))
+    )
+    for name, pair in factors.items()
+  }
   return _Learned(factors, state, best), nats

@@ -1,117 +1,67 @@
 """Fine-tuning on a player's takes: a base and music in, an adapter out.
 
 A run is a folder: `run.json` (settings), `state/` (what it continues from),
-`log.jsonl`, `loss.png`, `tensorboard/` and, at the end, `NAME.safetensors`. A
-killed run continues from its last whole state; with `steps` given, it ends
-where an unbroken one would, to the bit. The factors kept are those of the
-best held-out evaluation, the first of which is the base's own: if nothing was
-gained, the adapter changes nothing.
+`continuations/` (what the model played by itself before), `log.jsonl`,
+`loss.png`, `tensorboard/` and, at the end, `NAME.safetensors`. A killed run
+continues from its last whole state; with `steps` given, it ends where an
+unbroken one would, to the bit. The factors kept are those of the best held-out
+evaluation, the first of which is of what the run starts from: if nothing was
+gained, the adapter changes nothing, or no more than the one it continues.
 """
 
 import contextlib
-import dataclasses
-import time
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
+from flax import nnx
 
 from magenta_midi.model.adapter_file import (
-  SUFFIX,
   Adapter,
+  PlayerStyle,
+  check_base,
   check_name,
-  write_adapter,
 )
-from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.model.lora import parameter_count
-from magenta_midi.tokens.codec import Codec
-from magenta_midi.train.adapter_trainer import AdapterTrainer
-from magenta_midi.train.comparison import Comparison
+from magenta_midi.model.lora import Factors, merge_factors
+from magenta_midi.train.adapter_trainer import AdapterTrainer, check_run
 from magenta_midi.train.corpus import Corpus
-from magenta_midi.train.evaluate import Evaluation, evaluate
+from magenta_midi.train.evaluate import Evaluation
+from magenta_midi.train.finetune_results import (
+  Base,
+  Finetuned,
+  FinetuneProgress,
+)
+from magenta_midi.train.finetune_run import FinetuneRun, Marks
 from magenta_midi.train.finetune_settings import FinetuneConfig, begin_run
-from magenta_midi.train.optimizers import learning_rate
-from magenta_midi.train.plots import plot_finetune
+from magenta_midi.train.own_continuations import (
+  Numbers,
+  number_pieces,
+  read_own,
+  sample_own,
+)
+from magenta_midi.train.rehearsal import ITSELF, without_pieces
 from magenta_midi.train.run_settings import STATE
 from magenta_midi.train.run_store import RunStore
-from magenta_midi.train.takes import Split
+from magenta_midi.train.take_mixture import mix
+from magenta_midi.train.takes import Split, corpus_digest
 from magenta_midi.train.watch import RunLog
 
-__all__ = ["Base", "FinetuneProgress", "Finetuned", "finetune"]
+__all__ = [
+  "Base",
+  "FinetuneProgress",
+  "Finetuned",
+  "factors_digest",
+  "finetune",
+]
 
-# Steps between two lines of the log.
-REPORT_STEPS = 10
-# A step's work on an example, in forward passes over a held-out window: the
-# backward pass, and targets twice as long.
-STEP_COST = 4.0
-
-Stage = Literal["scoring before", "training", "scoring after"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Base:
-  """What is fine-tuned; it is not changed."""
-
-  model: Depthformer
-  codec: Codec
-  # How the user knows it, and the SHA-256 of its weights.
-  name: str
-  sha256: str
-  # Of its codec, as its config.json has it.
-  codec_entry: dict[str, Any]
+# Where what the model plays by itself lies in a run's folder.
+CONTINUATIONS = "continuations"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneProgress:
-  """Where a run stands."""
-
-  stage: Stage
-  fraction: float  # of the stage, 0..1
-  step: int
-  minutes: float  # of training and scoring so far
-  estimate_min: float | None  # of the whole run, once it is known
-  nats: float | None  # training nats an event, lately
-  before: float | None  # the base's held-out nats a note
-  held_out: float | None  # the lowest so far, of the windows scored on the way
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Finetuned:
-  """An adapter, and what it is worth."""
-
-  adapter: Adapter
-  # The run's own copy.
-  path: Path
-  before: Evaluation
-  after: Evaluation
-  general_before: Evaluation | None
-  general_after: Evaluation | None
-  trainable_parameters: int
-  total_parameters: int
-  steps: int
-  minutes: float
-
-  @property
-  def difference(self) -> Comparison:
-    """After less before: below 0 is better."""
-    return Comparison(self.after, self.before)
-
-
-@dataclasses.dataclass
-class _Marks:
-  """What a run knows of itself beside its arrays; saved with every state."""
-
-  minutes: float = 0.0
-  # Lowest held-out nats a note on the way, its step, evaluations since then.
-  best: float | None = None
-  best_step: int = 0
-  since_best: int = 0
-  # Evaluations done, of a run that follows the clock.
-  evaluated: int = 0
-  # No more steps are to be done.
-  ended: bool = False
+def _keep(style: PlayerStyle | None) -> PlayerStyle | None:
+  return style
 
 
 def finetune(
@@ -122,7 +72,9 @@ def finetune(
   out: Path,
   *,
   general: Corpus | None = None,
-  style: np.ndarray | None = None,
+  rehearsal: Corpus | Literal["itself"] | None = None,
+  start: Adapter | None = None,
+  learn_style: Callable[[PlayerStyle | None], PlayerStyle | None] = _keep,
   on_progress: Callable[[FinetuneProgress], None] = lambda progress: None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> Finetuned | None:
@@ -134,8 +86,14 @@ def finetune(
     split: What to learn from, and what to judge by.
     name: The adapter's.
     out: The run's folder.
-    general: Other music, on which to say what was forgotten.
-    style: The player's style vector, to be stored; None: none.
+    general: Other music, on which to say what was forgotten; None: it is said
+      of what the model plays by itself.
+    rehearsal: Other music to learn from beside the takes, so that it is not
+      forgotten; nothing in it that is held out is. `ITSELF`: what the model
+      plays by itself before it learns, as the base or as `start`.
+    start: An adapter of the same base, rank and targets to go on from.
+    learn_style: Called at the end with the style of `start`, or None; gives
+      the player's, to be stored.
     on_progress: Called about twice a second.
     should_stop: Asked after every step; True saves and stops, resumably.
 
@@ -143,28 +101,154 @@ def finetune(
     None if it was stopped.
 
   Raises:
-    ValueError: The name, the settings or the run in `out` do not fit.
+    ValueError: The name, the settings, `start` or the run in `out` do not fit.
     OSError: Something cannot be written; the state before is whole.
   """
   check_name(name)
-  trainer = AdapterTrainer(config, base.model, base.codec, split.train)
-  facts = dict(name=name, base=base.sha256, takes=split.digest)
+  if start is not None:
+    _check_start(start, base, config)
+  from_factors = None if start is None else start.factors
+  check_run(config, base.model, base.codec, from_factors)
+  numbers = number_pieces(
+    config.continuations_s,
+    judge=general is None,
+    rehearse=rehearsal == ITSELF,
+  )
+  facts = dict(
+    name=name,
+    base=base.sha256,
+    takes=split.digest,
+    rehearsal=corpus_digest(rehearsal)
+    if isinstance(rehearsal, Corpus)
+    else rehearsal,
+    start=None if start is None else factors_digest(start.factors),
+  )
   with _named_errors(out):
     begin_run(out, config, facts)
+    if not _sample(config, base, start, out, numbers, on_progress, should_stop):
+      return None
+  own = read_own(out / CONTINUATIONS, numbers.judged)
+  rehearsed = None
+  if isinstance(rehearsal, Corpus):
+    # Older takes may be among the new ones.
+    rehearsed = without_pieces(rehearsal, split.held_out)
+  elif rehearsal == ITSELF:
+    rehearsed = read_own(out / CONTINUATIONS, numbers.learned)
+  trainer = AdapterTrainer(
+    config,
+    base.model,
+    base.codec,
+    mix(split, config.tempos, rehearsed, config.rehearsal_share),
+    from_factors,
+  )
   with RunStore(out / STATE, keep_best=False) as store:
-    marks, before = _Marks(), None
+    marks, before = Marks(), None
     if store.newest is not None:
       found = trainer.restore(store)
-      marks = _Marks(**found["marks"])
+      marks = Marks(**found["marks"])
       before = _evaluation(found["before"])
     levels = base.codec.vocabulary.level_names
     with _named_errors(out), RunLog(out, trainer.step, levels) as log:
-      run = _Run(trainer, base, split, store, log, marks, out, on_progress)
+      run = FinetuneRun(
+        trainer, base, split, store, log, marks, out, on_progress
+      )
       run.score_before(before)
       run.train(should_stop)
       if not run.marks.ended:
         return None
-      return run.finish(name, general, style)
+      return run.finish(
+        name,
+        general=general,
+        own=own,
+        style=learn_style(None if start is None else start.style),
+        facts=_figures(config, rehearsed, rehearsal, start),
+      )
+
+
+def factors_digest(factors: Factors) -> str:
+  """A name of an adapter's factors, in hexadecimal digits."""
+  digest = hashlib.sha256()
+  for name, pair in sorted(factors.items()):
+    for array in pair:
+      digest.update(f"{name} {array.shape}\n".encode())
+      digest.update(np.ascontiguousarray(array, np.float32).tobytes())
+  return digest.hexdigest()
+
+
+def _check_start(start: Adapter, base: Base, config: FinetuneConfig) -> None:
+  """Refuses an adapter that cannot be gone on from.
+
+  Raises:
+    ValueError: Says what differs, and what to give.
+  """
+  check_base(start, base.sha256, base.name)
+  for field in ("rank", "alpha", "targets"):
+    there, here = (getattr(lora, field) for lora in (start.config, config.lora))
+    if there != here:
+      there, here = (
+        ",".join(value) if isinstance(value, tuple) else f"{value:g}"
+        for value in (there, here)
+      )
+      raise ValueError(
+        f"adapter {start.name} has {field} {there}, this run {here}. Leave"
+        f" {field} out to go on from it, or begin a new adapter."
+      )
+
+
+def _sample(
+  config: FinetuneConfig,
+  base: Base,
+  start: Adapter | None,
+  out: Path,
+  numbers: Numbers,
+  on_progress: Callable[[FinetuneProgress], None],
+  should_stop: Callable[[], bool],
+) -> bool:
+  """Samples what the model plays by itself; whether all of it is there."""
+  model = base.model
+  if start is not None:
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    merged = merge_factors(params, [(start.factors, start.scale)])
+    model = nnx.merge(graph, merged, rest)
+  return sample_own(
+    model,
+    base.codec,
+    out / CONTINUATIONS,
+    [*numbers.judged, *numbers.learned],
+    seed=config.seed,
+    on_piece=lambda done, total: on_progress(
+      FinetuneProgress(
+        stage="sampling",
+        fraction=done / total,
+        step=0,
+        minutes=0.0,
+        estimate_min=None,
+        nats=None,
+        before=None,
+        held_out=None,
+      )
+    ),
+    should_stop=should_stop,
+  )
+
+
+def _figures(
+  config: FinetuneConfig,
+  rehearsed: Corpus | None,
+  rehearsal: Corpus | Literal["itself"] | None,
+  start: Adapter | None,
+) -> dict[str, Any]:
+  """What an adapter says of how it was made, beside its figures."""
+  facts: dict[str, Any] = {}
+  if rehearsed is not None:
+    facts["rehearsal"] = dict(
+      music=ITSELF if rehearsal == ITSELF else "other music",
+      share=config.rehearsal_share,
+      notes=rehearsed.notes,
+    )
+  if start is not None:
+    facts["continued_from"] = dict(name=start.name, date=start.date)
+  return facts
 
 
 @contextlib.contextmanager
@@ -177,268 +261,6 @@ def _named_errors(out: Path) -> Iterator[None]:
       raise
     # A full disk says no more than that.
     raise OSError(error.errno, error.strerror, str(out)) from error
-
-
-class _Run:
-  """One session of a run."""
-
-  def __init__(
-    self,
-    trainer: AdapterTrainer,
-    base: Base,
-    split: Split,
-    store: RunStore,
-    log: RunLog,
-    marks: _Marks,
-    out: Path,
-    on_progress: Callable[[FinetuneProgress], None],
-  ):
-    self.trainer = trainer
-    self.config = trainer.config
-    self.base = base
-    self.split = split
-    self.store = store
-    self.log = log
-    self.marks = marks
-    self.out = out
-    self.on_progress = on_progress
-    self.before: Evaluation | None = None
-    self.estimate_min: float | None = None
-    self.earlier = marks.minutes
-    self.started = time.monotonic()
-    self.last_shown = self.last_report = self.started
-    self.recent: list[jax.Array] = []
-    self.nats: float | None = None
-
-  def minutes(self) -> float:
-    """Of the run, over all sessions."""
-    return self.earlier + (time.monotonic() - self.started) / 60
-
-  def fraction(self) -> float:
-    """How much of the training is done, by steps or by the clock."""
-    if self.config.steps is not None:
-      return self.trainer.step / self.config.steps
-    assert self.config.minutes is not None
-    return self.minutes() / self.config.minutes
-
-  def show(
-    self, stage: Stage, fraction: float, *, always: bool = False
-  ) -> None:
-    """Tells how it stands, twice a second at most."""
-    now = time.monotonic()
-    if not always and now - self.last_shown < 0.5:
-      return
-    self.last_shown = now
-    self.on_progress(
-      FinetuneProgress(
-        stage=stage,
-        fraction=min(1.0, fraction),
-        step=self.trainer.step,
-        minutes=self.minutes(),
-        estimate_min=self.estimate_min,
-        nats=self.nats,
-        before=None if self.before is None else self.before.nats_per_note,
-        held_out=self.marks.best,
-      )
-    )
-
-  def score(
-    self,
-    corpus: Corpus,
-    factors: Any,
-    *,
-    windows: int | None = None,
-    stage: Stage = "training",
-  ) -> Evaluation:
-    """Scores factors on a corpus; None: the base."""
-    return evaluate(
-      self.trainer.adapted(factors),
-      self.base.codec,
-      corpus,
-      windows=windows,
-      on_window=lambda done, total: self.show(
-        stage, self.fraction() if stage == "training" else done / total
-      ),
-    )
-
-  def score_before(self, known: Evaluation | None) -> None:
-    """Scores the base, and estimates the run's length."""
-    begun = time.monotonic()
-    self.show("scoring before", 0.0, always=True)
-    held_out, marks = self.split.held_out, self.marks
-    self.before = known or self.score(held_out, None, stage="scoring before")
-    if marks.best is None:
-      some = self.score(
-        held_out,
-        None,
-        windows=self.config.held_out_windows,
-        stage="scoring before",
-      )
-      marks.best = some.nats_per_note
-      self.log.held_out(self.trainer.step, self.minutes(), some)
-      self.estimate_min = self._estimate((time.monotonic() - begun) / 60)
-    self.show("training", self.fraction(), always=True)
-
-  def _estimate(self, scoring_min: float) -> float:
-    """Minutes of the whole run, from how long the first scoring took."""
-    if self.config.minutes is not None:
-      return self.config.minutes + scoring_min
-    assert self.config.steps is not None and self.before is not None
-    window_min = scoring_min / max(1.0, self.before.seconds.sum() / 2)
-    examples = self.config.frames_per_batch / 150
-    step_min = STEP_COST * examples * window_min
-    on_the_way = self.config.evaluations * min(
-      self.config.held_out_windows, self.before.seconds.sum() / 2
-    )
-    return float(
-      2 * scoring_min + self.config.steps * step_min + on_the_way * window_min
-    )
-
-  def train(self, should_stop: Callable[[], bool]) -> None:
-    """Trains to the end, or until it is to stop; then not `ended`."""
-    trainer, marks = self.trainer, self.marks
-    last_save = time.monotonic()
-    while not marks.ended:
-      if self.fraction() >= 1.0:
-        self.end()
-        return
-      if should_stop():
-        self.save()
-        self.store.wait()
-        return
-      self.recent.append(trainer.train_step(self.fraction()))
-      if trainer.step % REPORT_STEPS == 0:
-        self.report()
-      if self.evaluation_is_due():
-        self.evaluate()
-        last_save = time.monotonic()
-        if 0 < self.config.early_stopping <= marks.since_best:
-          self.end()
-          return
-        self.save()
-      elif time.monotonic() - last_save > 60 * self.config.save_every_min:
-        # A state may be of any step, so it changes nothing of the run.
-        self.save()
-        last_save = time.monotonic()
-      self.show("training", self.fraction())
-
-  def evaluation_is_due(self) -> bool:
-    """By steps or by the clock."""
-    every = self.config.evaluate_every_steps
-    if every is not None:
-      return self.trainer.step % every == 0
-    return self.fraction() * self.config.evaluations > self.marks.evaluated + 1
-
-  def evaluate(self) -> None:
-    """Scores held-out windows; the best factors are kept."""
-    marks, trainer = self.marks, self.trainer
-    found = self.score(
-      self.split.held_out,
-      trainer.factors,
-      windows=self.config.held_out_windows,
-    )
-    self.log.held_out(trainer.step, self.minutes(), found)
-    # A clock may be past several.
-    marks.evaluated = max(
-      marks.evaluated + 1, int(self.fraction() * self.config.evaluations)
-    )
-    nats = found.nats_per_note
-    assert marks.best is not None
-    if nats < marks.best:
-      marks.best, marks.best_step, marks.since_best = nats, trainer.step, 0
-      trainer.keep_as_best()
-    else:
-      marks.since_best += 1
-
-  def end(self) -> None:
-    """Scores the last step, if it was not, and saves."""
-    every = self.config.evaluate_every_steps
-    scored = every is not None and self.trainer.step % every == 0
-    if not scored and self.trainer.step:
-      self.evaluate()
-    self.marks.ended = True
-    self.save()
-    self.store.wait()
-
-  def report(self) -> None:
-    """Logs the last steps."""
-    levels = np.mean([np.asarray(nats) for nats in self.recent], axis=0)
-    self.recent.clear()
-    self.nats = float(levels.sum())
-    trainer, now = self.trainer, time.monotonic()
-    pace = trainer.notes / max(1e-9, now - self.last_report)
-    trainer.notes, self.last_report = 0, now
-    rate = learning_rate(
-      trainer.settings, trainer.step, min(1.0, self.fraction())
-    )
-    self.log.training(trainer.step, self.minutes(), levels, rate, pace)
-
-  def save(self) -> None:
-    """Hands the state to the store, which writes on in the background."""
-    assert self.before is not None
-    marks = dataclasses.replace(self.marks, minutes=self.minutes())
-    self.trainer.save(
-      self.store,
-      marks=dataclasses.asdict(marks),
-      before=dataclasses.asdict(self.before),
-    )
-
-  def finish(
-    self, name: str, general: Corpus | None, style: np.ndarray | None
-  ) -> Finetuned:
-    """Scores the best factors and writes the adapter."""
-    trainer, before = self.trainer, self.before
-    assert before is not None
-    best = trainer.best
-    self.show("scoring after", 0.0, always=True)
-    after = self.score(self.split.held_out, best, stage="scoring after")
-    general_before = general_after = None
-    if general is not None and len(general):
-      general_before = self.score(general, None, stage="scoring after")
-      general_after = self.score(general, best, stage="scoring after")
-    difference = Comparison(after, before)
-    figures = dict(
-      nats_per_note_before=before.nats_per_note,
-      nats_per_note_after=after.nats_per_note,
-      difference=difference.nats_per_note,
-      difference_ci95=list(difference.interval),
-      general_before=general_before and general_before.nats_per_note,
-      general_after=general_after and general_after.nats_per_note,
-      steps=trainer.step,
-      best_step=self.marks.best_step,
-      minutes=round(self.minutes(), 2),
-      train_notes=self.split.train.notes,
-      train_titles=len(self.split.train_titles),
-      held_out_titles=len(self.split.held_out_titles),
-      held_out_by_time=self.split.by_time,
-    )
-    adapter = Adapter(
-      name=name,
-      factors=jax.tree.map(np.asarray, best),
-      config=self.config.lora,
-      base=self.base.name,
-      base_sha256=self.base.sha256,
-      codec=self.base.codec_entry,
-      style=style,
-      figures=figures,
-    )
-    path = self.out / (name + SUFFIX)
-    write_adapter(path, adapter)
-    plot_finetune(self.log.path, self.out / "loss.png")
-    trainable = parameter_count(best)
-    return Finetuned(
-      adapter=adapter,
-      path=path,
-      before=before,
-      after=after,
-      general_before=general_before,
-      general_after=general_after,
-      trainable_parameters=trainable,
-      total_parameters=trainable
-      + sum(int(x.size) for x in jax.tree.leaves(trainer.base)),
-      steps=trainer.step,
-      minutes=self.minutes(),
-    )
 
 
 def _evaluation(stored: dict[str, Any]) -> Evaluation:

@@ -11,6 +11,7 @@ from magenta_midi.model.lora import LoraConfig
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.partners import PARTS, SOLO
 from magenta_midi.train.run_settings import RUN, TrainConfig
+from magenta_midi.train.stack_schedule import check_schedule
 from magenta_midi.train.windows import Augmentation
 
 __all__ = [
@@ -46,6 +47,18 @@ class FinetuneConfig:
   # change of velocity.
   transpose: tuple[int, int] = (-2, 2)
   tempos: tuple[float, ...] = TEMPOS
+  # Of the music that is rehearsed against forgetting, where there is some:
+  # share of the examples.
+  rehearsal_share: float = 0.3
+  # Music sampled once from the model that the run starts from, s: to rehearse,
+  # and to say what was forgotten where no other music is given; 0: none.
+  continuations_s: float = 480.0
+  # Factor on the learning rate of each of `stack_schedule.GROUPS`, 1 where none
+  # is given; 0: it stays as it is.
+  stack_rates: dict[str, float] = dataclasses.field(default_factory=dict)
+  # How much of the run is done when each begins to learn, 0..1; 0 where none is
+  # given.
+  unfreeze: dict[str, float] = dataclasses.field(default_factory=dict)
   # Share of examples by how they are split into two players; None: solo, and
   # for a base that knows a partner also hands and turns.
   partners: dict[str, float] | None = None
@@ -84,6 +97,16 @@ class FinetuneConfig:
       raise ValueError(
         f"transpose must be two semitones in -12..12, got {self.transpose}."
       )
+    if not 0 < self.rehearsal_share < 1:
+      raise ValueError(
+        "rehearsal_share must be above 0 and below 1, got"
+        f" {self.rehearsal_share}."
+      )
+    if not 0 <= self.continuations_s < float("inf"):
+      raise ValueError(
+        f"continuations_s must be 0 or more, got {self.continuations_s}."
+      )
+    check_schedule(self.stack_rates, self.unfreeze)
     for name in ("evaluations", "held_out_windows", "frames_per_batch"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1.")
@@ -96,11 +119,18 @@ class FinetuneConfig:
     return max(1, round(self.steps / self.evaluations))
 
 
-def finetune_config(**settings: Any) -> FinetuneConfig:
+def finetune_config(
+  *, start: LoraConfig | None = None, **settings: Any
+) -> FinetuneConfig:
   """Settings from fields of `FinetuneConfig` and `LoraConfig` in one.
 
   Without `steps` or `minutes`, the run takes 20 minutes; without `alpha`, it
   is twice the rank.
+
+  Args:
+    start: Of the adapter that the run goes on from: its rank, alpha and targets
+      where they are not given.
+    **settings: Fields.
 
   Raises:
     ValueError: A field is unknown, or its value cannot be.
@@ -112,6 +142,8 @@ def finetune_config(**settings: Any) -> FinetuneConfig:
       f"unknown settings {', '.join(unknown)}. Known:"
       f" {', '.join(sorted(known - {'lora'}))}."
     )
+  for name in ("rank", "alpha", "targets") if start is not None else ():
+    settings.setdefault(name, getattr(start, name))
   own = {name: settings.pop(name) for name in lora & settings.keys()}
   if "rank" in own:
     own.setdefault("alpha", 2.0 * own["rank"])
@@ -178,6 +210,10 @@ def begin_run(out: Path, config: FinetuneConfig, facts: dict[str, Any]) -> None:
   settings = json.loads(json.dumps(dict(facts, **dataclasses.asdict(config))))
   # How often it saves decides nothing else.
   settings.pop("save_every_min")
+  # What is at its default, an earlier version need not have known.
+  known = {name: value for name, value in facts.items() if value is None}
+  for field in dataclasses.fields(FinetuneConfig):
+    known[field.name] = _default(field)
   path = out / RUN
   if not path.is_file():
     out.mkdir(parents=True, exist_ok=True)
@@ -189,6 +225,8 @@ def begin_run(out: Path, config: FinetuneConfig, facts: dict[str, Any]) -> None:
     found = None
   if not isinstance(found, dict):
     raise ValueError(f"{path}: damaged. Give --out a new folder.")
+  known.pop("save_every_min")
+  found = json.loads(json.dumps(known)) | found
   changed = [
     name
     for name in sorted(settings.keys() | found.keys())
@@ -203,6 +241,13 @@ def begin_run(out: Path, config: FinetuneConfig, facts: dict[str, Any]) -> None:
       f"{out}: holds another run ({shown}). Give --out a new folder, or the"
       " same takes and settings to continue."
     )
+
+
+def _default(field: dataclasses.Field) -> Any:
+  if field.default_factory is not dataclasses.MISSING:
+    value = field.default_factory()
+    return dataclasses.asdict(value) if field.name == "lora" else value
+  return field.default
 
 
 def _shown(value: Any) -> str:

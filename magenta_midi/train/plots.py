@@ -52,8 +52,9 @@ def plot_losses(log: Path, path: Path, level_names: tuple[str, ...]) -> None:
 def plot_finetune(log: Path, path: Path) -> None:
   """Draws a fine-tuning run's `log.jsonl` as a PNG.
 
-  Held-out nats against the base's, which is the evaluation at step 0, on an
-  axis that shows a gain of a few per cent; beside them those of training.
+  Held-out nats against those of what the run started from, the evaluation at
+  step 0, on an axis that shows a gain of a few per cent; beside them those of
+  training.
   """
   rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
   held = [
@@ -67,7 +68,7 @@ def plot_finetune(log: Path, path: Path) -> None:
   step, nats = [row[0] for row in held], [row[1] for row in held]
   left.plot(step, nats, "o-", color=_SELF, ms=4, label="adapter")
   if held:
-    left.axhline(nats[0], color="0.4", lw=1, ls="--", label="base")
+    left.axhline(nats[0], color="0.4", lw=1, ls="--", label="before")
     best = min(range(len(nats)), key=nats.__getitem__)
     gain = (nats[best] - nats[0]) / nats[0]
     left.plot(step[best], nats[best], "o", color=_SELF, ms=10, mfc="none")

@@ -9,8 +9,6 @@ import dataclasses
 import hashlib
 import itertools
 import os
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,21 +19,22 @@ from magenta_midi.midi.files import MidiFileError, read_score
 from magenta_midi.midi.score import Score
 from magenta_midi.train.corpus import Corpus, midi_files
 from magenta_midi.train.pieces import join_pieces, pack_piece
+from magenta_midi.train.saved_sessions import SavedSession, saved_session
 from magenta_midi.train.splits import music_hash
+from magenta_midi.train.titles import title_of, title_words
 from magenta_midi.typing import Shaped
 
 __all__ = [
   "HELD_OUT_SHARE",
   "Split",
   "Take",
-  "at_tempo",
+  "corpus_digest",
   "cut_at_silences",
   "join_split",
   "read_takes",
   "split_takes",
   "takes_corpus",
   "takes_of_scores",
-  "title_of",
 ]
 
 # A silence that ends a piece, s. Shorter ones are part of the music, and
@@ -59,11 +58,13 @@ class Take(NamedTuple):
     name: For lists and errors.
     title: What is played; takes of one title are on one side of the split.
     pieces: `EVENT_DTYPE` each, cut at long silences.
+    weight: How often it is learned from, against one that is not rated.
   """
 
   name: str
   title: str
   pieces: tuple[np.ndarray, ...]
+  weight: float = 1.0
 
   @property
   def seconds(self) -> float:
@@ -82,15 +83,26 @@ class Split:
   held_out_titles: tuple[str, ...]
   # Whether the end of each take is held out, as there are too few.
   by_time: bool
+  # How often each piece of `train` is learned from, against the others; ():
+  # each as often.
+  weights: tuple[float, ...] = ()
 
   @property
   def digest(self) -> str:
     """A name of all that is in it, in hexadecimal digits."""
     digest = hashlib.sha256()
     for corpus in (self.train, self.held_out):
-      digest.update(music_hash(corpus.events).encode())
-      digest.update(np.asarray(corpus.offsets, np.int64).tobytes())
+      digest.update(corpus_digest(corpus).encode())
+    if any(weight != 1 for weight in self.weights):
+      digest.update(repr(self.weights).encode())
     return digest.hexdigest()
+
+
+def corpus_digest(corpus: Corpus) -> str:
+  """A name of the music of a corpus, in hexadecimal digits."""
+  digest = hashlib.sha256(music_hash(corpus.events).encode())
+  digest.update(np.asarray(corpus.offsets, np.int64).tobytes())
+  return digest.hexdigest()
 
 
 def read_takes(
@@ -99,7 +111,8 @@ def read_takes(
   """Reads files and folders of takes.
 
   Args:
-    paths: MIDI files, or folders with such at any depth.
+    paths: MIDI files, or folders with such at any depth. Of a saved session,
+      its title and rating are read too.
 
   Returns:
     The takes, and what was left out, each with its reason.
@@ -107,7 +120,7 @@ def read_takes(
   Raises:
     ValueError: A path is missing.
   """
-  scores, refused = [], []
+  found, refused = [], []
   for path in paths:
     if not path.exists():
       raise ValueError(f"{path}: no such file or folder. Give MIDI files.")
@@ -117,10 +130,10 @@ def read_takes(
     for file in files:
       name = str(file) if file == path else os.path.relpath(file, path)
       try:
-        scores.append((name, read_score(file)))
+        found.append((name, read_score(file), saved_session(file)))
       except MidiFileError as error:
         refused.append((name, str(error).removeprefix(f"{file}: ")))
-  takes, short = takes_of_scores(scores)
+  takes, short = _takes(found)
   return takes, refused + short
 
 
@@ -128,8 +141,14 @@ def takes_of_scores(
   scores: Iterable[tuple[str, Score]],
 ) -> tuple[list[Take], list[tuple[str, str]]]:
   """Takes of named scores; what is too short, or there twice, is left out."""
+  return _takes((name, score, None) for name, score in scores)
+
+
+def _takes(
+  found: Iterable[tuple[str, Score, SavedSession | None]],
+) -> tuple[list[Take], list[tuple[str, str]]]:
   takes, refused, seen = [], [], {}
-  for name, score in scores:
+  for name, score, session in found:
     own = _players_part(score)
     pieces = tuple(
       piece
@@ -137,7 +156,11 @@ def takes_of_scores(
       if len(piece := pack_piece(part)) >= LEAST_NOTES
     )
     take = Take(name, title_of(name), pieces)
+    if session is not None:
+      take = take._replace(title=session.title, weight=session.weight)
     reason = _reason(score, own, take)
+    if session is not None and not session.weight:
+      reason = f"rated {session.rating} of 5"
     if reason is None:
       digest = _music(take)
       if digest in seen:
@@ -157,11 +180,13 @@ def _players_part(score: Score) -> Score:
     for part, name in enumerate(score.part_names)
     if name.casefold() not in MODEL_PARTS
   ]
-  return score.select(own) if 0 < len(own) < score.parts else score
+  return score.select(own) if len(own) < score.parts else score
 
 
 def _reason(score: Score, own: Score, take: Take) -> str | None:
   """Why a take cannot be used; None: it can."""
+  if len(score) and not len(own):
+    return "holds nothing but what a model played"
   if not len(own):
     repairs = "; ".join(score.repairs.messages())
     return "holds no notes" + (f" ({repairs})" if repairs else "")
@@ -185,39 +210,6 @@ def cut_at_silences(score: Score) -> list[Score]:
   starts = notes["onset_s"][np.flatnonzero(gap >= SILENCE_S) + 1].tolist()
   edges = [float(notes["onset_s"][0]), *starts, np.inf]
   return [score.crop(start, stop) for start, stop in itertools.pairwise(edges)]
-
-
-def title_of(name: str) -> str:
-  """The title in a file's name: without ending, case, and a take's number.
-
-  `Ballade take 2.mid`, `ballade_02.mid` and `Ballade (3).mid` are one title;
-  `Etude no. 3.mid` and `Etude no. 4.mid`, or `Op. 9.mid`, are not.
-  """
-  words = _words(name).split(" ")
-  if len(words) > 1 and re.fullmatch(r"v?\d{1,3}", words[-1]):
-    if words[-2] in _TAKE:
-      words = words[:-2]
-    elif words[-2] not in _WORK:
-      words = words[:-1]
-  if len(words) > 1 and words[-1] in _TAKE:
-    words = words[:-1]
-  title = " ".join(words)
-  # A name that is a number and nothing else is a title of its own.
-  return title if any(c.isalpha() for c in title) else _words(name)
-
-
-# Before a number: of a take, or of a work.
-_TAKE = frozenset({"take", "version", "ver", "copy"})
-_WORK = frozenset(
-  {"no", "nr", "number", "op", "opus", "k", "kv", "bwv", "woo", "hob"}
-  | {"book", "part", "movement", "mvt", "act", "vol", "volume"}
-)
-
-
-def _words(name: str) -> str:
-  """A file's name without ending and case, its words a space apart."""
-  stem = unicodedata.normalize("NFKC", Path(name).stem).casefold()
-  return re.sub(r"[\s_\-.,()\[\]#]+", " ", stem).strip()
 
 
 def split_takes(
@@ -245,7 +237,7 @@ def split_takes(
     )
   if len({take.title for take in takes}) < 3 <= len(takes):
     # Numbers may be all that tells pieces apart.
-    takes = [take._replace(title=_words(take.name)) for take in takes]
+    takes = [take._replace(title=title_words(take.name)) for take in takes]
   titles = sorted({take.title for take in takes}, key=_rank)
   if len(titles) < 3:
     return _split_by_time(takes, titles, share)
@@ -257,6 +249,7 @@ def split_takes(
     tuple(sorted(set(titles) - held)),
     tuple(sorted(held)),
     False,
+    _weights(take for take in takes if take.title not in held),
   )
 
 
@@ -284,7 +277,13 @@ def join_split(train: Sequence[Take], held_out: Sequence[Take]) -> Split:
     tuple(sorted({take.title for take in train})),
     tuple(sorted({take.title for take in held_out})),
     False,
+    _weights(train),
   )
+
+
+def _weights(takes: Iterable[Take]) -> tuple[float, ...]:
+  """Of each piece of `takes_corpus`."""
+  return tuple(take.weight for take in takes for _ in take.pieces)
 
 
 def _too_little(takes: Sequence[Take]) -> str:
@@ -307,7 +306,7 @@ def _rank(title: str) -> str:
 def _split_by_time(
   takes: Sequence[Take], titles: Sequence[str], share: float
 ) -> Split:
-  begin, end = [], []
+  begin, end, weights = [], [], []
   for take in takes:
     cut_ms = (1 - share) * 1000 * take.seconds
     for place, piece in enumerate(take.pieces):
@@ -315,11 +314,17 @@ def _split_by_time(
       at = int(np.searchsorted(piece["time_ms"], cut_ms))
       if at:
         begin.append((name, piece[:at]))
+        weights.append(take.weight)
       if at < len(piece):
         end.append((f"{name}, the end", _from_zero(piece[at:])))
       cut_ms -= float(piece["time_ms"][-1])
   return Split(
-    join_pieces(begin), join_pieces(end), tuple(titles), tuple(titles), True
+    join_pieces(begin),
+    join_pieces(end),
+    tuple(titles),
+    tuple(titles),
+    True,
+    tuple(weights),
   )
 
 
@@ -339,15 +344,3 @@ def takes_corpus(takes: Iterable[Take]) -> Corpus:
     for take in takes
     for place, piece in enumerate(take.pieces, 1)
   )
-
-
-def at_tempo(corpus: Corpus, tempo: float) -> Corpus:
-  """The same corpus, faster (above 1) or slower."""
-  if tempo == 1:
-    return corpus
-  events = np.array(corpus.events)
-  for field in ("time_ms", "duration_ms"):
-    events[field] = np.round(events[field] / tempo)
-  is_note = corpus.events["duration_ms"] > 0
-  events["duration_ms"][is_note] = np.maximum(1, events["duration_ms"][is_note])
-  return Corpus(events, corpus.offsets, corpus.names)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.command_line import refused, run, run_json
 
+from magenta_midi.app.finetune_report import say_drift
 from magenta_midi.app.phrases import PHRASES, phrase_path
 from magenta_midi.midi.score import Score
 from magenta_midi.model.adapter_file import read_adapter
@@ -16,6 +17,7 @@ from magenta_midi.model.checkpoint import (
   save_checkpoint,
 )
 from magenta_midi.testing import tiny_generator
+from magenta_midi.train.forgetting import Divergence
 
 CODEC = {"name": "note", "settings": {}}
 
@@ -44,6 +46,7 @@ def finetune(capsys, home, name, *options):
     capsys,
     *("finetune", home / "takes", "--name", name, "--base", home / "base"),
     *("--steps", 4, "--learning-rate", 0.02, "--out", home / "runs" / name),
+    *("--continuations", 0),
     *options,
   )
 
@@ -224,7 +227,7 @@ def test_where_it_cannot_be_installed_nothing_is_lost(
     capsys,
     *("finetune", home / "takes", "--name", "a", "--base", home / "base"),
     *("--steps", 4, "--learning-rate", 0.02, "--rank", 2),
-    *("--out", home / "runs" / "a"),
+    *("--continuations", 0, "--out", home / "runs" / "a"),
   )
   assert code == 2
   last = err.strip().splitlines()[-1]
@@ -233,6 +236,80 @@ def test_where_it_cannot_be_installed_nothing_is_lost(
   assert "nats a note before" in out
   monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path / "adapters"))
   assert run_json(capsys, "adapters", "import", whole)["name"] == "a"
+
+
+def test_an_adapter_is_continued(capsys, home, made, adapters, tmp_path):
+  """With older takes rehearsed; the old one stays, under its name."""
+  before = (adapters / "a.safetensors").read_bytes()
+  facts = finetune(
+    capsys,
+    home,
+    "a2",
+    *("--continue", "a", "--rehearsal", home / "takes"),
+    *("--stack-rates", "encoder:0.5", "--unfreeze", "encoder:0.5"),
+  )
+  assert facts["name"] == "a2"
+  assert facts["nats_per_note_before"] == made[0]["nats_per_note_after"]
+  assert facts["continued_from"]["name"] == "a"
+  assert facts["rehearsal"]["music"] == "other music"
+  # Of the rehearsed folder, the title that is held out.
+  assert facts["general_before"] == pytest.approx(
+    facts["nats_per_note_before"], abs=1e-6
+  )
+  assert facts["kl_on_own_music"] is None
+  assert facts["trainable_parameters"] == made[0]["trainable_parameters"]
+  assert (adapters / "a.safetensors").read_bytes() == before
+  (adapters / "a2.safetensors").unlink()
+
+
+def test_what_cannot_be_continued(capsys, home, made, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+
+  def line(*options):
+    return refused(
+      capsys,
+      *("finetune", home / "takes", "--base", home / "base", *options),
+    )
+
+  assert "no adapter 'nobody' is installed" in line("--continue", "nobody")
+  assert "adapter a has rank 2, this run 3. Leave rank out" in line(
+    "--continue", "a", "--rank", 3
+  )
+  assert "of it are the least, got 0 s" in line(
+    "--continue", "a", "--continuations", 0
+  )
+  assert "adapter a was trained on" in line(
+    "--continue", "a", "--base", home / "other"
+  )
+  assert "Missing option '--name'" in line()
+  assert "--unfreeze depth: expected PART:NUMBER, got 'depth'" in line(
+    "--name", "me", "--unfreeze", "depth"
+  )
+  assert "unknown part viola" in line(
+    "--name", "me", "--stack-rates", "viola:1"
+  )
+  assert "no such folder. Give one of music to rehearse, itself or" in line(
+    "--name", "me", "--rehearsal", tmp_path / "none"
+  )
+  assert not list(tmp_path.iterdir())
+
+
+def test_what_was_forgotten_is_said_in_words(capsys, home, made):
+  found = [
+    Divergence(np.array([nats]), np.array([100.0]), np.array([50]))
+    for nats in (1.0, 5.0, 50.0)
+  ]
+  adapter = read_adapter(home / "adapters" / "a.safetensors")
+  for drift in found:
+    say_drift(drift, "base", adapter)
+  said = capsys.readouterr().out
+  assert "0.020 nats a note away from it now" in said and "1.0% of" in said
+  lines = [line for line in said.splitlines() if line.startswith("  ")]
+  assert lines == [
+    "  next to nothing is forgotten",
+    "  some of it is forgotten; --rehearsal itself keeps it nearer",
+    "  much of it is forgotten; --rehearsal itself keeps it nearer",
+  ]
 
 
 def drums(path):

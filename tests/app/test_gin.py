@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from magenta_midi.app import gin_files
 from magenta_midi.app.cli import main
+from magenta_midi.app.errors import UserError
 from magenta_midi.app.evaluate import command as evaluate_command
+from magenta_midi.app.finetune import command as finetune_command
+from magenta_midi.app.finetune import config_of as finetune_config_of
 from magenta_midi.app.generate import command as generate_command
 from magenta_midi.app.gin_config import GinSource
 from magenta_midi.app.gin_options import gin_source
@@ -71,7 +74,10 @@ def in_comment(file: Path) -> list[str]:
 
 
 COMMANDS = dict(
-  train=train_command, generate=generate_command, evaluate=evaluate_command
+  train=train_command,
+  generate=generate_command,
+  evaluate=evaluate_command,
+  finetune=finetune_command,
 )
 
 
@@ -96,6 +102,33 @@ def test_the_command_that_opens_a_file_builds(file, monkeypatch, tmp_path):
   shape = model_config(run.config, codec, rows)
   assert shape.embed_dim == PRESETS[run.config.preset]["embed_dim"]
   assert run.mixture == ("DIR",)
+
+
+def test_a_task_and_the_codecs_settings_are_bound():
+  run = built()
+  assert (run.task_module, run.codec_settings) == (None, {})
+  run = built(
+    "MIXTURE_OR_TASK_MODULE='my.tasks'",
+    "train.codec_settings={'releases': True}",
+  )
+  assert (run.mixture, run.task_module) == (("DIR",), "my.tasks")
+  assert get_codec(run.codec, **run.codec_settings).config.releases
+  # What is saved gives the same.
+  assert "MIXTURE_OR_TASK_MODULE = 'my.tasks'" in run.gin
+  with pytest.raises(ValueError, match=r"MODULE: .*module must be text in quo"):
+    built("MIXTURE_OR_TASK_MODULE=3")
+
+
+def test_options_replace_what_files_say_of_task_and_codec():
+  run = gin_train_run(
+    GinSource((PRETRAIN,), REQUIRED),
+    dict(
+      task_module=("--task-module", "tasks"),
+      codec_settings=("--set", {"releases": True}),
+    ),
+  )
+  assert run.task_module == "tasks"
+  assert run.codec_settings == {"releases": True}
 
 
 def test_there_is_a_file_for_each_size_and_codec():
@@ -336,6 +369,30 @@ def test_generate_and_evaluate_take_their_options_from_gin(tmp_path):
   ) as ctx:
     assert ctx.params["paths"] == (Path("a"), Path("b"))
     assert ctx.params["split"] == "test"
+
+
+def test_finetune_takes_its_strategy_from_gin():
+  file = "--gin_file=runs/finetune_lora.gin"
+  with parsed(["finetune", "takes", "--name", "me", file]) as ctx:
+    config = finetune_config_of(None, ctx.params)
+    assert ctx.params["rehearsal"] == "itself"
+  assert config.minutes == 20.0 and config.lora.rank == 8
+  assert config.stack_rates["encoder"] < config.stack_rates["depth"] == 1.0
+  starts = [config.unfreeze[s] for s in ("depth", "temporal", "encoder")]
+  assert starts == sorted(starts) and starts[0] == 0.0
+  assert config.early_stopping == 4 and config.rehearsal_share == 0.3
+  # An option beside it replaces what the file binds.
+  given = ["--unfreeze", "encoder:0.5", "--steps", "9"]
+  with parsed(["finetune", "takes", "--name", "me", file, *given]) as ctx:
+    config = finetune_config_of(None, ctx.params)
+  assert config.unfreeze == {"encoder": 0.5}
+  assert (config.steps, config.minutes) == (9, None)
+  wrong = "--gin.UNFREEZE={'encoder': 'late'}"
+  with (
+    parsed(["finetune", "takes", "--name", "me", file, wrong]) as ctx,
+    pytest.raises(UserError, match="--unfreeze encoder:late: expected PART"),
+  ):
+    finetune_config_of(None, ctx.params)
 
 
 @pytest.mark.parametrize(

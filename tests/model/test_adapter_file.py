@@ -10,6 +10,7 @@ from safetensors.numpy import save
 from magenta_midi.model.adapter_file import (
   Adapter,
   AdapterError,
+  PlayerStyle,
   check_base,
   check_name,
   read_adapter,
@@ -18,6 +19,10 @@ from magenta_midi.model.adapter_file import (
 from magenta_midi.model.lora import LoraConfig, LowRank
 
 SHA256 = "ab" * 32
+
+
+def a_style(vector):
+  return PlayerStyle(vector, "midicoca", "00ff", {"nats_per_note": 9.0})
 
 
 def an_adapter(**changes):
@@ -36,13 +41,13 @@ def an_adapter(**changes):
     base="embedded",
     base_sha256=SHA256,
     codec={"name": "note", "settings": {"step_ms": 10}},
-    style=np.arange(768, dtype=np.float32),
+    style=a_style(np.arange(768, dtype=np.float32)),
     figures={"nats_per_note_before": 9.5, "nats_per_note_after": 9.0},
   )
   return Adapter(**(values | changes))
 
 
-@pytest.mark.parametrize("style", [None, np.ones(768, np.float32)])
+@pytest.mark.parametrize("style", [None, a_style(np.ones(768, np.float32))])
 def test_what_is_written_comes_back(tmp_path, style):
   path = tmp_path / "new" / "me.safetensors"
   adapter = an_adapter(style=style)
@@ -59,7 +64,8 @@ def test_what_is_written_comes_back(tmp_path, style):
   if style is None:
     assert found.style is None
   else:
-    np.testing.assert_array_equal(found.style, style)
+    np.testing.assert_array_equal(found.style.vector, style.vector)
+    assert found.style[1:] == style[1:]
   assert [p.name for p in path.parent.iterdir()] == ["me.safetensors"]
 
 
@@ -131,6 +137,12 @@ def rewritten(path, **entries):
     (dict(rank=True), "metadata say no rank"),
     (dict(name="../me"), "an adapter's name must be"),
     (dict(codec=None), "metadata say no codec"),
+    (dict(style=None), "of which style model its style is"),
+    (dict(style={"model": "midicoca"}), "of which style model its style is"),
+    (
+      dict(style={"model": "midicoca", "digest": 7, "figures": {}}),
+      "of which style model its style is",
+    ),
   ],
 )
 def test_metadata_that_do_not_fit_are_refused(tmp_path, entries, reason):
@@ -149,7 +161,7 @@ def test_no_adapter_at_all(tmp_path):
   with pytest.raises(AdapterError, match="names no base"):
     read_adapter(other)
   half = tmp_path / "half.safetensors"
-  write_adapter(half, an_adapter(style=np.zeros(3, np.float32)))
+  write_adapter(half, an_adapter(style=a_style(np.zeros(3, np.float32))))
   with pytest.raises(AdapterError, match=r"style must be of shape \(768,\)"):
     read_adapter(half)
 

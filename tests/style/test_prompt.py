@@ -26,6 +26,18 @@ def test_zero_weight_counts_nothing():
   assert mixed.dtype == np.float32
 
 
+def test_embeddings_are_taken_as_they_are():
+  given = np.array([0.6, 0.0, 0.8])
+  found = embed_prompt(given, axis)
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(found, given, atol=1e-6)
+  mixed = embed_prompt([(given, 1), ("y", 1)], axis)
+  np.testing.assert_allclose(mixed, np.array([0.6, 1, 0.8]) / 2**0.5, atol=1e-6)
+  for bad in (np.zeros(3), np.array([1.0, np.nan]), np.eye(2)):
+    with pytest.raises(ValueError, match="finite numbers, not all 0, got"):
+      embed_prompt([("x", 1), (bad, 1)], axis)
+
+
 @pytest.mark.parametrize("as_text", [False, True])
 def test_files(tmp_path, slow, as_text):
   path = tmp_path / "Take 1.MID"

@@ -8,14 +8,20 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from support.finetuning import (
+  CODEC,
+  run_config,
+  same,
+  scale,
+  scales,
+  tiny_base,
+)
 
-from magenta_midi.midi.score import Score
 from magenta_midi.model.adapter_file import AdapterError, read_adapter
 from magenta_midi.model.checkpoint import flat_parameters
 from magenta_midi.model.lora import LoraConfig, parameter_count
 from magenta_midi.testing import tiny_generator
 from magenta_midi.tokens.event import EventCodec
-from magenta_midi.tokens.note import NoteCodec
 from magenta_midi.train.adapter_trainer import AdapterTrainer
 from magenta_midi.train.finetune import Base, finetune
 from magenta_midi.train.finetune_settings import (
@@ -23,70 +29,27 @@ from magenta_midi.train.finetune_settings import (
   finetune_config,
   train_config,
 )
+from magenta_midi.train.take_mixture import mix
 from magenta_midi.train.takes import split_takes, takes_of_scores
-
-CODEC = NoteCodec()
-
-
-def scale(seconds: float, start: int) -> Score:
-  """A scale up and down in eighths, always the same."""
-  onset = np.arange(0, seconds, 0.25)
-  degrees = np.array([0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5, 4, 2])
-  return Score.from_arrays(
-    onset_s=onset,
-    duration_s=np.full(len(onset), 0.2),
-    key=start + degrees[np.arange(len(onset)) % len(degrees)],
-    velocity=np.full(len(onset), 66),
-  )
 
 
 @pytest.fixture(scope="module")
 def base():
-  return Base(
-    model=tiny_generator(codec=CODEC).model,
-    codec=CODEC,
-    name="tiny",
-    sha256="ab" * 32,
-    codec_entry={"name": "note", "settings": {}},
-  )
+  return tiny_base()
 
 
 @pytest.fixture(scope="module")
 def split():
-  takes, refused = takes_of_scores(
-    (f"scale {key}.mid", scale(24.0, start))
-    for key, start in (("c", 60), ("d", 62), ("e", 64))
-  )
-  assert not refused
-  return split_takes(takes)
-
-
-def config(**changes):
-  values = dict(
-    rank=2,
-    steps=6,
-    evaluations=3,
-    learning_rate=0.02,
-    warmup_steps=1,
-    frames_per_batch=300,
-    held_out_windows=8,
-    tempos=(1.0,),
-  )
-  return finetune_config(**(values | changes))
-
-
-def same(ours, theirs):
-  assert ours.keys() == theirs.keys()
-  for name, pair in ours.items():
-    np.testing.assert_array_equal(pair.a, theirs[name].a, err_msg=name)
-    np.testing.assert_array_equal(pair.b, theirs[name].b, err_msg=name)
+  return scales(c=60, d=62, e=64)
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory, base, split):
   out = tmp_path_factory.mktemp("unbroken")
   seen = []
-  found = finetune(config(), base, split, "me", out, on_progress=seen.append)
+  found = finetune(
+    run_config(), base, split, "me", out, on_progress=seen.append
+  )
   return found, out, seen
 
 
@@ -130,7 +93,7 @@ def test_the_base_is_left_as_it_is(unbroken, base):
 
 
 def test_the_base_is_held_once(base, split):
-  trainer = AdapterTrainer(config(), base.model, CODEC, split.train)
+  trainer = AdapterTrainer(run_config(), base.model, CODEC, mix(split, (1.0,)))
 
   def where(state):
     return [x.unsafe_buffer_pointer() for x in jax.tree.leaves(state)]
@@ -155,7 +118,7 @@ def test_a_base_of_tokens_learns_too(tmp_path):
     codec_entry={"name": "event"},
   )
   found = finetune(
-    config(steps=2, evaluations=1), base, split_takes(takes), "me", tmp_path
+    run_config(steps=2, evaluations=1), base, split_takes(takes), "me", tmp_path
   )
   assert found.after.nats_per_note < found.before.nats_per_note
   assert found.adapter.figures["held_out_by_time"]
@@ -171,7 +134,7 @@ def test_a_stopped_run_continues_exactly(
     asked.append(1)
     return len(asked) > stop_at
 
-  args = (config(), base, split, "me", tmp_path)
+  args = (run_config(), base, split, "me", tmp_path)
   assert finetune(*args, should_stop=stop) is None
   assert not (tmp_path / "me.safetensors").exists()
   resumed = finetune(*args)
@@ -196,7 +159,7 @@ def test_a_killed_run_continues_exactly(unbroken, base, split, tmp_path):
       raise Killed
     return False
 
-  args = (config(), base, split, "me", tmp_path)
+  args = (run_config(), base, split, "me", tmp_path)
   with pytest.raises(Killed):
     finetune(*args, should_stop=die)
   # The fifth step is lost: the last state is that of the last evaluation.
@@ -207,7 +170,7 @@ def test_a_killed_run_continues_exactly(unbroken, base, split, tmp_path):
 
 def test_what_gains_nothing_changes_nothing(base, split, tmp_path):
   found = finetune(
-    config(steps=2, evaluations=2, learning_rate=1e20),
+    run_config(steps=2, evaluations=2, learning_rate=1e20),
     base,
     split,
     "me",
@@ -220,7 +183,7 @@ def test_what_gains_nothing_changes_nothing(base, split, tmp_path):
 
 def test_early_stopping_ends_a_run(base, split, tmp_path):
   found = finetune(
-    config(steps=8, evaluations=8, learning_rate=1e20, early_stopping=2),
+    run_config(steps=8, evaluations=8, learning_rate=1e20, early_stopping=2),
     base,
     split,
     "me",
@@ -235,14 +198,14 @@ def test_early_stopping_ends_a_run(base, split, tmp_path):
 def test_another_run_in_the_folder_is_refused(unbroken, base, split, tmp_path):
   _, out, _ = unbroken
   with pytest.raises(ValueError, match=r"another run \(seed was 0, now 1\)"):
-    finetune(config(seed=1), base, split, "me", out)
+    finetune(run_config(seed=1), base, split, "me", out)
   with pytest.raises(ValueError, match=r'name was "me", now "her"'):
-    finetune(config(), base, split, "her", out)
+    finetune(run_config(), base, split, "her", out)
   other = dataclasses.replace(base, sha256="cd" * 32)
   with pytest.raises(ValueError, match="base was"):
-    finetune(config(), other, split, "me", out)
+    finetune(run_config(), other, split, "me", out)
   with pytest.raises(AdapterError, match="an adapter's name"):
-    finetune(config(), base, split, "a/b", tmp_path)
+    finetune(run_config(), base, split, "a/b", tmp_path)
 
 
 def test_a_full_disk_at_the_last_save_loses_nothing(
@@ -255,7 +218,7 @@ def test_a_full_disk_at_the_last_save_loses_nothing(
       raise OSError(28, "No space left on device")
     replace(source, target)
 
-  args = (config(), base, split, "me", tmp_path)
+  args = (run_config(), base, split, "me", tmp_path)
   with monkeypatch.context() as patch:
     patch.setattr("os.replace", full)
     with pytest.raises(OSError, match=r"No space left.*me\.safetensors"):
@@ -290,17 +253,19 @@ def test_settings():
 def test_partners_follow_the_base():
   alone = tiny_generator(codec=CODEC).model.config
   duet = dataclasses.replace(alone, parts=9)
-  assert train_config(config(), alone, CODEC).partners == {"solo": 1.0}
-  shares = train_config(config(), duet, CODEC).partners
+  assert train_config(run_config(), alone, CODEC).partners == {"solo": 1.0}
+  shares = train_config(run_config(), duet, CODEC).partners
   assert shares.keys() == {"solo", "hands", "turns"}
-  assert train_config(config(partners={"solo": 1.0}), duet, CODEC).duet is False
+  assert (
+    train_config(run_config(partners={"solo": 1.0}), duet, CODEC).duet is False
+  )
   with pytest.raises(ValueError, match="knows no partner"):
-    train_config(config(partners={"hands": 1.0}), alone, CODEC)
+    train_config(run_config(partners={"hands": 1.0}), alone, CODEC)
 
 
 def test_dropout_and_clock_run_too(base, split, tmp_path):
   found = finetune(
-    config(steps=None, minutes=0.02, dropout=0.3, targets=("depth.mlp",)),
+    run_config(steps=None, minutes=0.02, dropout=0.3, targets=("depth.mlp",)),
     base,
     split,
     "me",

@@ -45,6 +45,10 @@ def test_the_best_and_the_newest_are_kept(tmp_path):
   # As another process finds them, beside what a third left unfinished.
   unfinished = tmp_path / "state" / "6.orbax-checkpoint-tmp"
   (unfinished / "arrays").mkdir(parents=True)
+  # Who only reads takes nothing away: the run may be going on.
+  with RunStore(tmp_path / "state", read_only=True) as store:
+    assert store.restore(arrays(0.0))[0] == 5
+  assert (unfinished / "arrays").is_dir()
   with RunStore(tmp_path / "state") as store:
     step, found, facts = store.restore(arrays(0.0))
     assert step == 5 and facts["data"]["pool"] == 7

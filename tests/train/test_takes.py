@@ -5,15 +5,15 @@ import pytest
 
 from magenta_midi.midi.score import Score
 from magenta_midi.train.corpus import pack_scores
+from magenta_midi.train.take_mixture import at_tempo
 from magenta_midi.train.takes import (
-  at_tempo,
   cut_at_silences,
   join_split,
   read_takes,
   split_takes,
   takes_of_scores,
-  title_of,
 )
+from magenta_midi.train.titles import title_of
 
 
 def music(seconds=20.0, seed=0, start_s=0.0):

@@ -1,0 +1,357 @@
+"""The course of a fine-tuning run: scored, trained, scored again."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from magenta_midi.model.adapter_file import (
+  SUFFIX,
+  Adapter,
+  PlayerStyle,
+  write_adapter,
+)
+from magenta_midi.model.lora import Factors, parameter_count
+from magenta_midi.train.adapter_trainer import AdapterTrainer
+from magenta_midi.train.comparison import Comparison
+from magenta_midi.train.corpus import Corpus
+from magenta_midi.train.evaluate import Evaluation, evaluate
+from magenta_midi.train.finetune_results import (
+  Base,
+  Finetuned,
+  FinetuneProgress,
+  Stage,
+)
+from magenta_midi.train.forgetting import divergence
+from magenta_midi.train.optimizers import learning_rate
+from magenta_midi.train.plots import plot_finetune
+from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.takes import Split
+from magenta_midi.train.watch import RunLog
+
+__all__ = ["FinetuneRun", "Marks"]
+
+# Steps between two lines of the log.
+REPORT_STEPS = 10
+# A step's work on an example, in forward passes over a held-out window: the
+# backward pass, and targets twice as long.
+STEP_COST = 4.0
+# Of other music no more is scored, evenly spread: an hour.
+GENERAL_WINDOWS = 1800
+
+
+@dataclasses.dataclass
+class Marks:
+  """What a run knows of itself beside its arrays; saved with every state."""
+
+  minutes: float = 0.0
+  # Lowest held-out nats a note on the way, its step, evaluations since then.
+  best: float | None = None
+  best_step: int = 0
+  since_best: int = 0
+  # Evaluations done, of a run that follows the clock.
+  evaluated: int = 0
+  # No more steps are to be done.
+  ended: bool = False
+
+
+class FinetuneRun:
+  """One session of a run.
+
+  Attributes:
+    marks: What is saved with every state; `ended` once no step is left.
+  """
+
+  def __init__(
+    self,
+    trainer: AdapterTrainer,
+    base: Base,
+    split: Split,
+    store: RunStore,
+    log: RunLog,
+    marks: Marks,
+    out: Path,
+    on_progress: Callable[[FinetuneProgress], None],
+  ):
+    self.trainer = trainer
+    self.config = trainer.config
+    self.base = base
+    self.split = split
+    self.store = store
+    self.log = log
+    self.marks = marks
+    self.out = out
+    self.on_progress = on_progress
+    self.before: Evaluation | None = None
+    self.estimate_min: float | None = None
+    self.earlier = marks.minutes
+    self.started = time.monotonic()
+    self.last_shown = self.last_report = self.started
+    self.recent: list[jax.Array] = []
+    self.nats: float | None = None
+
+  def minutes(self) -> float:
+    """Of the run, over all sessions."""
+    return self.earlier + (time.monotonic() - self.started) / 60
+
+  def fraction(self) -> float:
+    """How much of the training is done, by steps or by the clock."""
+    if self.config.steps is not None:
+      return self.trainer.step / self.config.steps
+    assert self.config.minutes is not None
+    return self.minutes() / self.config.minutes
+
+  def show(
+    self, stage: Stage, fraction: float, *, always: bool = False
+  ) -> None:
+    """Tells how it stands, twice a second at most."""
+    now = time.monotonic()
+    if not always and now - self.last_shown < 0.5:
+      return
+    self.last_shown = now
+    self.on_progress(
+      FinetuneProgress(
+        stage=stage,
+        fraction=min(1.0, fraction),
+        step=self.trainer.step,
+        minutes=self.minutes(),
+        estimate_min=self.estimate_min,
+        nats=self.nats,
+        before=None if self.before is None else self.before.nats_per_note,
+        held_out=self.marks.best,
+      )
+    )
+
+  def score(
+    self,
+    corpus: Corpus,
+    factors: Factors | None,
+    *,
+    windows: int | None = None,
+    stage: Stage = "training",
+  ) -> Evaluation:
+    """Scores factors on a corpus."""
+    return evaluate(
+      self.trainer.adapted(factors),
+      self.base.codec,
+      corpus,
+      windows=windows,
+      on_window=lambda done, total: self.show(
+        stage, self.fraction() if stage == "training" else done / total
+      ),
+    )
+
+  def score_before(self, known: Evaluation | None) -> None:
+    """Scores what the run starts from, and estimates its length."""
+    begun = time.monotonic()
+    self.show("scoring before", 0.0, always=True)
+    held_out, marks = self.split.held_out, self.marks
+    self.before = known or self.score(
+      held_out, self.trainer.start, stage="scoring before"
+    )
+    if marks.best is None:
+      some = self.score(
+        held_out,
+        self.trainer.start,
+        windows=self.config.held_out_windows,
+        stage="scoring before",
+      )
+      marks.best = some.nats_per_note
+      self.log.held_out(self.trainer.step, self.minutes(), some)
+      self.estimate_min = self._estimate((time.monotonic() - begun) / 60)
+    self.show("training", self.fraction(), always=True)
+
+  def _estimate(self, scoring_min: float) -> float:
+    """Minutes of the whole run, from how long the first scoring took."""
+    if self.config.minutes is not None:
+      return self.config.minutes + scoring_min
+    assert self.config.steps is not None and self.before is not None
+    window_min = scoring_min / max(1.0, self.before.seconds.sum() / 2)
+    examples = self.config.frames_per_batch / 150
+    step_min = STEP_COST * examples * window_min
+    on_the_way = self.config.evaluations * min(
+      self.config.held_out_windows, self.before.seconds.sum() / 2
+    )
+    return float(
+      2 * scoring_min + self.config.steps * step_min + on_the_way * window_min
+    )
+
+  def train(self, should_stop: Callable[[], bool]) -> None:
+    """Trains to the end, or until it is to stop; then not `ended`."""
+    trainer, marks = self.trainer, self.marks
+    last_save = time.monotonic()
+    while not marks.ended:
+      if self.fraction() >= 1.0:
+        self.end()
+        return
+      if should_stop():
+        self.save()
+        self.store.wait()
+        return
+      self.recent.append(trainer.train_step(self.fraction()))
+      if trainer.step % REPORT_STEPS == 0:
+        self.report()
+      if self.evaluation_is_due():
+        self.evaluate()
+        last_save = time.monotonic()
+        if 0 < self.config.early_stopping <= marks.since_best:
+          self.end()
+          return
+        self.save()
+      elif time.monotonic() - last_save > 60 * self.config.save_every_min:
+        # A state may be of any step, so it changes nothing of the run.
+        self.save()
+        last_save = time.monotonic()
+      self.show("training", self.fraction())
+
+  def evaluation_is_due(self) -> bool:
+    """By steps or by the clock."""
+    every = self.config.evaluate_every_steps
+    if every is not None:
+      return self.trainer.step % every == 0
+    return self.fraction() * self.config.evaluations > self.marks.evaluated + 1
+
+  def evaluate(self) -> None:
+    """Scores held-out windows; the best factors are kept."""
+    marks, trainer = self.marks, self.trainer
+    found = self.score(
+      self.split.held_out,
+      trainer.factors,
+      windows=self.config.held_out_windows,
+    )
+    self.log.held_out(trainer.step, self.minutes(), found)
+    # A clock may be past several.
+    marks.evaluated = max(
+      marks.evaluated + 1, int(self.fraction() * self.config.evaluations)
+    )
+    nats = found.nats_per_note
+    assert marks.best is not None
+    if nats < marks.best:
+      marks.best, marks.best_step, marks.since_best = nats, trainer.step, 0
+      trainer.keep_as_best()
+    elif self.fraction() > max(self.config.unfreeze.values(), default=0.0):
+      # Before all parts learn, that there is no gain says nothing.
+      marks.since_best += 1
+
+  def end(self) -> None:
+    """Scores the last step, if it was not, and saves."""
+    every = self.config.evaluate_every_steps
+    scored = every is not None and self.trainer.step % every == 0
+    if not scored and self.trainer.step:
+      self.evaluate()
+    self.marks.ended = True
+    self.save()
+    self.store.wait()
+
+  def report(self) -> None:
+    """Logs the last steps."""
+    levels = np.mean([np.asarray(nats) for nats in self.recent], axis=0)
+    self.recent.clear()
+    self.nats = float(levels.sum())
+    trainer, now = self.trainer, time.monotonic()
+    pace = trainer.notes / max(1e-9, now - self.last_report)
+    trainer.notes, self.last_report = 0, now
+    rate = learning_rate(
+      trainer.settings, trainer.step, min(1.0, self.fraction())
+    )
+    self.log.training(trainer.step, self.minutes(), levels, rate, pace)
+
+  def save(self) -> None:
+    """Hands the state to the store, which writes on in the background."""
+    assert self.before is not None
+    marks = dataclasses.replace(self.marks, minutes=self.minutes())
+    self.trainer.save(
+      self.store,
+      marks=dataclasses.asdict(marks),
+      before=dataclasses.asdict(self.before),
+    )
+
+  def finish(
+    self,
+    name: str,
+    *,
+    general: Corpus | None,
+    own: Corpus | None,
+    style: PlayerStyle | None,
+    facts: dict[str, Any],
+  ) -> Finetuned:
+    """Scores the best factors and writes the adapter.
+
+    Args:
+      name: The adapter's.
+      general: Other music; None: none.
+      own: What the model that it starts from plays by itself; None: not known.
+      style: The player's style; None: none.
+      facts: What else its figures are to say.
+    """
+    trainer, before = self.trainer, self.before
+    assert before is not None
+    best = trainer.best
+    self.show("scoring after", 0.0, always=True)
+    after = self.score(self.split.held_out, best, stage="scoring after")
+    general_before = general_after = drift = None
+    if general is not None and len(general):
+      general_before, general_after = (
+        self.score(
+          general, factors, windows=GENERAL_WINDOWS, stage="scoring after"
+        )
+        for factors in (trainer.start, best)
+      )
+    if own is not None and len(own):
+      drift = divergence(
+        trainer.adapted(trainer.start),
+        trainer.adapted(best),
+        self.base.codec,
+        own,
+        on_window=lambda done, total: self.show("scoring after", done / total),
+      )
+    difference = Comparison(after, before)
+    figures = dict(
+      nats_per_note_before=before.nats_per_note,
+      nats_per_note_after=after.nats_per_note,
+      difference=difference.nats_per_note,
+      difference_ci95=list(difference.interval),
+      general_before=general_before and general_before.nats_per_note,
+      general_after=general_after and general_after.nats_per_note,
+      kl_on_own_music=drift and drift.figures(),
+      steps=trainer.step,
+      best_step=self.marks.best_step,
+      minutes=round(self.minutes(), 2),
+      train_notes=self.split.train.notes,
+      train_titles=len(self.split.train_titles),
+      held_out_titles=len(self.split.held_out_titles),
+      held_out_by_time=self.split.by_time,
+      **facts,
+    )
+    adapter = Adapter(
+      name=name,
+      factors=jax.tree.map(np.asarray, best),
+      config=self.config.lora,
+      base=self.base.name,
+      base_sha256=self.base.sha256,
+      codec=self.base.codec_entry,
+      style=style,
+      figures=figures,
+    )
+    path = self.out / (name + SUFFIX)
+    write_adapter(path, adapter)
+    plot_finetune(self.log.path, self.out / "loss.png")
+    trainable = parameter_count(best)
+    return Finetuned(
+      adapter=adapter,
+      path=path,
+      before=before,
+      after=after,
+      general_before=general_before,
+      general_after=general_after,
+      drift=drift,
+      trainable_parameters=trainable,
+      total_parameters=trainable
+      + sum(int(x.size) for x in jax.tree.leaves(trainer.base)),
+      steps=trainer.step,
+      minutes=self.minutes(),
+    )

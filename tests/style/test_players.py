@@ -1,0 +1,217 @@
+"""Names in prompts: found where they are meant, and only there."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from magenta_midi.model.adapter_file import (
+  Adapter,
+  AdapterError,
+  PlayerStyle,
+  check_name,
+)
+from magenta_midi.model.adapter_library import install_adapter
+from magenta_midi.model.lora import LoraConfig, LowRank
+from magenta_midi.style import DescriptorStyle
+from magenta_midi.style.players import Mention, find_mentions, with_players
+
+NAMES = ["Art Tatum", "ballad", "me", "ohhalim", "ohhalim-2", "손열음"]
+
+
+def install(folder, name, style=None):
+  adapter = Adapter(
+    name=name,
+    factors={
+      "k": LowRank(np.ones((2, 1), np.float32), np.ones((1, 2), np.float32))
+    },
+    config=LoraConfig(rank=1),
+    base="embedded",
+    base_sha256="00",
+    codec={},
+    style=style,
+  )
+  install_adapter(adapter, folder=folder)
+
+
+def axis(place):
+  return np.eye(768, dtype=np.float32)[place]
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Players along axes 700 and 701, one without a style, one of another."""
+  for place, name in enumerate(("ballad", "ohhalim")):
+    install(
+      tmp_path, name, PlayerStyle(axis(700 + place), "descriptors", "", {})
+    )
+  install(tmp_path, "old")
+  install(tmp_path, "coca", PlayerStyle(axis(702), "midicoca", "00ff", {}))
+  return tmp_path
+
+
+@pytest.mark.parametrize(
+  ("text", "found", "rest"),
+  [
+    ("ohhalim", ["ohhalim"], ""),
+    ("@ohhalim", ["@ohhalim"], ""),
+    ("@ohhalim ballad", ["@ohhalim", "ballad"], ""),
+    ('@ohhalim "ballad"', ["@ohhalim"], "ballad"),
+    ("@ohhalim “slow ballad”", ["@ohhalim"], "slow ballad"),
+    ("slow, @OHHALIM, loud", ["@ohhalim"], "slow, , loud"),
+    ("Ohhalim's slow waltz", ["ohhalim"], "slow waltz"),
+    ("a slow waltz by art  tatum", [], "a slow waltz by art tatum"),
+    ("a slow waltz by art tatum.", ["Art Tatum"], "a slow waltz by ."),
+    ("@Art Tatum fast", ["@Art Tatum"], "fast"),
+    ("@ohhalim-2 fast", ["@ohhalim-2"], "fast"),
+    ("@me, @ohhalim", ["@me", "@ohhalim"], ""),
+    ("me and @me", ["@me"], "and"),
+    ("@손열음 느리게", ["@손열음"], "느리게"),
+    # No word of its own.
+    ("medium ballads, ohhalims", [], "medium ballads, ohhalims"),
+    ("me@home.org /music/me me-too me.mid", [], None),
+    ('"me" "ohhalim"', [], "me ohhalim"),
+    ("5 @ 6", [], "5 @ 6"),
+  ],
+)
+def test_names_in_texts(text, found, rest):
+  mentions, left = find_mentions(text, NAMES)
+  assert [m.marked * "@" + m.name for m in mentions] == found
+  assert left == (text if rest is None else rest)
+
+
+def test_names_that_differ_by_case_alone():
+  names = ["Me", "me"]
+  for text in names:
+    assert find_mentions(text, names)[0] == [Mention(text, False)]
+  assert find_mentions("ME", names)[0] == [Mention("Me", False)]
+
+
+def test_letters_in_parts_are_whole_letters():
+  """Some systems' files have an accent as a character of its own."""
+  assert find_mentions("@é", ["e\u0301"]) == ([Mention("e\u0301", True)], "")
+
+
+def names():
+  """Names that an adapter may have."""
+  letters = st.characters(categories=("L", "N"))
+  text = st.text(letters | st.sampled_from("-_. "), max_size=12)
+  return st.builds("{}{}".format, letters, text).map(lambda t: t.rstrip(". "))
+
+
+def folded(name):
+  return unicodedata.normalize("NFC", name).casefold()
+
+
+@given(st.lists(names(), min_size=1, max_size=4, unique_by=folded))
+def test_any_name_is_found_with_its_mark_and_not_in_quotes(installed):
+  name = check_name(installed[0])
+  mentions, rest = find_mentions(f"slow @{name}, loud", installed)
+  assert [(found.name, found.marked) for found in mentions] == [(name, True)]
+  assert rest == "slow , loud"
+  mentions, rest = find_mentions(f'"@{name}"', installed)
+  assert not mentions
+
+
+@given(st.text(max_size=60), st.lists(names(), max_size=3))
+@example("\u0131", ["i"])
+@example("@\u0131", ["i"])
+def test_no_text_breaks_it(text, installed):
+  try:
+    mentions, _ = find_mentions(text, installed)
+  except AdapterError as error:
+    assert "@" in text and "\n" not in str(error)
+  else:
+    assert {found.name for found in mentions} <= set(installed)
+
+
+@pytest.mark.parametrize("text", ["@ohalim", "slow @ohalim, loud", "@ohalim's"])
+def test_an_unknown_name_lists_those_that_are_there(folder, text):
+  expected = r"^@ohalim: no such adapter; installed: ballad, coca, ohhalim, old"
+  with pytest.raises(AdapterError, match=expected):
+    with_players(text, DescriptorStyle(), folder=folder)
+  with pytest.raises(AdapterError, match=r"^@ohalim: no adapter is installed"):
+    with_players(text, DescriptorStyle(), folder=folder / "none")
+
+
+def said(prompt, folder):
+  lines = []
+  model = DescriptorStyle()
+  found = with_players(prompt, model, folder=folder, on_remark=lines.append)
+  return model.embed(found), lines
+
+
+def test_a_name_is_its_vector_and_it_is_said(folder):
+  vector, lines = said("@ohhalim", folder)
+  np.testing.assert_array_equal(vector, axis(701))
+  assert lines == ["ohhalim: the style of the adapter ohhalim"]
+  vector, lines = said("Ballad", folder)
+  np.testing.assert_array_equal(vector, axis(700))
+  assert lines == [
+    "ballad: the style of the adapter ballad. To mean the word, put it in"
+    ' double quotes: "ballad".'
+  ]
+  model = DescriptorStyle()
+  for text in ('"ballad"', "slow ballads", "loud"):
+    vector, lines = said(text, folder)
+    np.testing.assert_array_equal(vector, model.embed(text))
+    assert lines == []
+
+
+def test_text_and_players_share_a_weight_equally(folder):
+  model = DescriptorStyle()
+  loud = model.embed("loud")
+  blend = model.embed([(axis(701), 1.0), (loud, 1.0)])
+  for prompt in ("@ohhalim loud", [("loud @ohhalim", 3)]):
+    np.testing.assert_allclose(said(prompt, folder)[0], blend, atol=1e-6)
+  vector, _ = said("@ohhalim @ballad loud", folder)
+  thirds = [(axis(701), 1.0), (axis(700), 1.0), (loud, 1.0)]
+  np.testing.assert_allclose(vector, model.embed(thirds), atol=1e-6)
+  # The whole text has the weight that it has beside others.
+  vector, _ = said([("@ohhalim loud", 2.0), ("@ballad", 1.0)], folder)
+  np.testing.assert_allclose(vector, model.embed(thirds), atol=1e-6)
+  vector, _ = said([("@ohhalim", 3.0), ("loud", 1.0)], folder)
+  weighted = [(axis(701), 3.0), (loud, 1.0)]
+  np.testing.assert_allclose(vector, model.embed(weighted), atol=1e-6)
+
+
+def test_a_rest_that_says_nothing_is_left_out(folder, monkeypatch):
+  neutral = DescriptorStyle().embed("slow")
+  monkeypatch.setattr(DescriptorStyle, "neutral", neutral, raising=False)
+  monkeypatch.setattr(DescriptorStyle, "neutral_cosine", 0.95, raising=False)
+  vector, lines = said("slow @ohhalim", folder)
+  np.testing.assert_array_equal(vector, axis(701))
+  assert lines[1] == "'slow' says nothing about music and is left out"
+
+
+@pytest.mark.parametrize("text", ["play like @ohhalim", "in the style of {}"])
+def test_words_that_lead_up_to_a_name_are_left_out(folder, text):
+  vector, lines = said(text.format("ohhalim"), folder)
+  np.testing.assert_array_equal(vector, axis(701))
+  assert lines[1].endswith("says nothing about music and is left out")
+
+
+@pytest.mark.parametrize(
+  ("text", "reason"),
+  [
+    ("@old", r"^the adapter old has no style.*finetune TAKES --name old"),
+    ("old", r'has no style.* To mean the word.*: "old"\.$'),
+    (
+      "@coca",
+      r"coca is of the style model midicoca \(00ff\), but .* descriptors\.",
+    ),
+    ("slow coca", r'midicoca.* To mean the word.*: "coca"\.$'),
+  ],
+)
+def test_a_style_that_cannot_be_used(folder, text, reason):
+  with pytest.raises(AdapterError, match=reason) as error:
+    with_players(text, DescriptorStyle(), folder=folder)
+  assert "\n" not in str(error.value)
+
+
+def test_files_and_what_is_no_prompt_stay_as_they_are(folder):
+  model = DescriptorStyle()
+  for prompt in ("@ohhalim.mid", "ohhalim.wav", [7, ("@ohhalim", "2")]):
+    assert with_players(prompt, model, folder=folder) == prompt

@@ -1,0 +1,72 @@
+"""A tiny base, takes of scales, and short runs."""
+
+from typing import Any
+
+import numpy as np
+
+from magenta_midi.midi.score import Score
+from magenta_midi.testing import tiny_generator
+from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.train.finetune import Base
+from magenta_midi.train.finetune_settings import FinetuneConfig, finetune_config
+from magenta_midi.train.takes import Split, split_takes, takes_of_scores
+
+__all__ = ["CODEC", "run_config", "same", "scale", "scales", "tiny_base"]
+
+CODEC = NoteCodec()
+
+
+def tiny_base() -> Base:
+  """With drawn weights."""
+  return Base(
+    model=tiny_generator(codec=CODEC).model,
+    codec=CODEC,
+    name="tiny",
+    sha256="ab" * 32,
+    codec_entry={"name": "note", "settings": {}},
+  )
+
+
+def scale(seconds: float, start: int) -> Score:
+  """A scale up and down in eighths, always the same."""
+  onset = np.arange(0, seconds, 0.25)
+  degrees = np.array([0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5, 4, 2])
+  return Score.from_arrays(
+    onset_s=onset,
+    duration_s=np.full(len(onset), 0.2),
+    key=start + degrees[np.arange(len(onset)) % len(degrees)],
+    velocity=np.full(len(onset), 66),
+  )
+
+
+def scales(**starts: int) -> Split:
+  """Of 24 s each, under their names; one of them is held out."""
+  takes, refused = takes_of_scores(
+    (f"scale {name}.mid", scale(24.0, start)) for name, start in starts.items()
+  )
+  assert not refused
+  return split_takes(takes)
+
+
+def run_config(**changes: Any) -> FinetuneConfig:
+  """Six steps, scored three times; nothing is sampled."""
+  values: dict[str, Any] = dict(
+    rank=2,
+    steps=6,
+    evaluations=3,
+    learning_rate=0.02,
+    warmup_steps=1,
+    frames_per_batch=300,
+    held_out_windows=8,
+    tempos=(1.0,),
+    continuations_s=0.0,
+  )
+  return finetune_config(**(values | changes))
+
+
+def same(ours: Any, theirs: Any) -> None:
+  """Refuses factors that differ in a bit."""
+  assert ours.keys() == theirs.keys()
+  for name, pair in ours.items():
+    np.testing.assert_array_equal(pair.a, theirs[name].a, err_msg=name)
+    np.testing.assert_array_equal(pair.b, theirs[name].b, err_msg=name)

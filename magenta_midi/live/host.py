@@ -34,7 +34,7 @@ __all__ = ["Host", "HostError", "News"]
 
 # The controls with eight prompts, eight adapters and a plan fit.
 TEXT_BYTES = 8192
-READY_S = 120.0
+READY_S = 600.0
 STOP_S = 3.0
 # Each start of a model numbers its notes from another number on, so that none
 # is taken for one of a model that died.
@@ -172,7 +172,7 @@ class Host:
     while not (self.ports_ready and self.model_ready):
       on_news(self.poll())
       if time.monotonic() > until:
-        raise HostError("the model was not ready within two minutes.")
+        raise HostError("the model was not ready within ten minutes.")
       time.sleep(0.02)
 
   def poll(self) -> News:

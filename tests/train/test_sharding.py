@@ -1,12 +1,11 @@
 """Many devices: the same losses; a state restores onto another mesh."""
 
+import dataclasses
 import json
 import os
 import socket
 import subprocess
 import sys
-import types
-from typing import Any
 
 import jax
 import numpy as np
@@ -184,6 +183,13 @@ def test_paths_are_the_names_of_checkpoints():
   assert path_name(path) == "mu.a.b"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Device:
+  """What a mesh is asked of a device of some host."""
+
+  process_index: int
+
+
 @pytest.mark.parametrize(
   ("processes", "shape", "own", "expected"),
   [
@@ -203,12 +209,8 @@ def test_paths_are_the_names_of_checkpoints():
 def test_hosts_cut_the_rows_of_their_devices(
   monkeypatch, processes, shape, own, expected
 ):
-  devices = np.array(
-    [types.SimpleNamespace(process_index=index) for index in processes]
-  ).reshape(shape)
-  mesh: Any = types.SimpleNamespace(
-    devices=devices, shape=dict(zip(AXES, shape, strict=True))
-  )
+  devices = np.array([_Device(index) for index in processes]).reshape(shape)
+  mesh = jax.sharding.Mesh(devices, AXES)
   monkeypatch.setattr(jax, "process_index", lambda: own)
   assert host_rows(mesh) == expected
 

@@ -45,6 +45,7 @@ _SETTINGS = (
   "early_stopping",
   "rehearsal_share",
   "continuations_s",
+  "quantize",
   "seed",
 )
 _LENGTHS = ("steps", "minutes")
@@ -160,6 +161,16 @@ _LISTED = 20
   show_default=True,
   help="Music sampled once from the model before it learns, seconds: to"
   " rehearse, and to say what was forgotten without --general; 0: none.",
+)
+@click.option(
+  "--quantize",
+  metavar="none|int8|nf4",
+  default="none",
+  show_default=True,
+  help="How the base is held while the adapter is trained: as it is, or in 8 or"
+  " about 4 bits a number, one layer widened at a time, which a large base on a"
+  " small accelerator needs; slower. The adapter and its figures are for the"
+  " base as it is.",
 )
 @click.option(
   "--seed", type=int, default=0, show_default=True, help="Of all draws."

@@ -116,6 +116,11 @@ def say(found: "Finetuned") -> None:
     f" {found.total_parameters - found.trainable_parameters:,}, in"
     f" {found.steps} steps and {found.minutes:.1f} min"
   )
+  if found.quantize != "none":
+    click.echo(
+      f"  trained on the base in {found.quantize}, {found.base_bytes / 1e6:.1f}"
+      " MB really held; figures are of the base as it is"
+    )
 
 
 def say_drift(drift: "Divergence", was: str, adapter: "Adapter") -> None:
@@ -150,6 +155,8 @@ def facts(
     adapter_bytes=installed.stat().st_size,
     trainable_parameters=found.trainable_parameters,
     total_parameters=found.total_parameters,
+    quantize=found.quantize,
+    base_bytes=found.base_bytes,
     nats_per_note_before=found.before.nats_per_note,
     nats_per_note_after=found.after.nats_per_note,
     general_before=general[0],

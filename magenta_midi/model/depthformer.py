@@ -7,7 +7,7 @@ Source: Magenta RealTime, arXiv 2508.04651; the residual depth decoding is
 that of RQ-Transformer, arXiv 2203.01941.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -172,9 +172,13 @@ class Depthformer(nnx.Module):
     rngs: Streams `params` (initial weights) and `dropout`.
   """
 
-  # Whether training recomputes the layers' activations in its backward pass.
-  # Of a pass, not of the model: checkpoints do not know it.
+  # Of a pass, not of the model; checkpoints know neither. Whether training
+  # recomputes the layers' activations in its backward pass, and whether a
+  # stack's layers run as one compiled loop, which recomputes them too: then
+  # what is made of a layer's parameters is alive for one layer at a time. XLA
+  # orders unrolled layers as it likes: on a CPU it made all at once.
   remat = False
+  loop = False
 
   def __init__(self, config: DepthformerConfig, *, rngs: nnx.Rngs):
     self.config = config
@@ -318,11 +322,31 @@ class Depthformer(nnx.Module):
     """Encoder layers `first` up to `stop`: live play encodes in slices."""
     keep = mask[..., None].astype(self.dtype)
     bias = mask_to_bias(mask[:, :, None] & mask[:, None, :], self.dtype)
-    for index in range(first, stop):
-      x = self._layer(EncoderLayer.__call__)(
-        self.encoder_layers[index], x, bias, keep
-      )
-    return x
+    layers = self.encoder_layers[first:stop]
+    return self._run(EncoderLayer.__call__, layers, x, bias, keep)
+
+  def _run(
+    self,
+    call: Callable[..., jax.Array],
+    layers: Sequence[nnx.Module],
+    x: jax.Array,
+    *inputs: Any,
+  ) -> jax.Array:
+    """Layers one after the other, each given the same further inputs."""
+    if not (self.loop and layers):
+      run = self._layer(call)
+      for layer in layers:
+        x = run(layer, x, *inputs)
+      return x
+    graph = nnx.graphdef(layers[0])
+    states = [nnx.state(layer) for layer in layers]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+    def one(x: jax.Array, state: nnx.State) -> tuple[jax.Array, None]:
+      return call(nnx.merge(graph, state), x, *inputs), None
+
+    # A loop's body is not merged with that of another loop.
+    return jax.lax.scan(jax.checkpoint(one, prevent_cse=False), x, stacked)[0]
 
   def _layer(self, call: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """A layer's call, recomputed in the backward pass where `remat` says so."""
@@ -392,10 +416,15 @@ class Depthformer(nnx.Module):
       x = x + sinusoid(frames, self.config.embed_dim)[None]
     x = self.dropout(x)
     cross_bias = mask_to_bias(cross_mask, self.dtype)
-    run = self._layer(_temporal_layer)
-    for layer in self.temporal_layers:
-      x = run(layer, x, memory.states, self_bias, cross_bias, keep)
-    return x
+    return self._run(
+      _temporal_layer,
+      self.temporal_layers,
+      x,
+      memory.states,
+      self_bias,
+      cross_bias,
+      keep,
+    )
 
   def depth_inputs(
     self,
@@ -426,10 +455,7 @@ class Depthformer(nnx.Module):
     levels = x.shape[1]
     bias = mask_to_bias(mask, self.dtype)
     bias = bias + self.depth_relpos_bias(levels, levels)
-    run = self._layer(_depth_layer)
-    for layer in self.depth_layers:
-      x = run(layer, x, bias, keep)
-    return x
+    return self._run(_depth_layer, self.depth_layers, x, bias, keep)
 
   def logits(
     self,

@@ -2,6 +2,7 @@
 
 The network knows nothing of it: kernels are changed before they are used,
 inside the compiled step, so that what was merged is exactly what was trained.
+Where a base is quantised, the sum is formed as the network reads it.
 
 Dropout of the input of A, which LoRA draws anew for every position, is drawn
 here once a step, for all positions: a kernel cannot know them apart.
@@ -10,6 +11,7 @@ Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685
 """
 
 import dataclasses
+import functools
 import math
 import re
 import zlib
@@ -20,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+
+from magenta_midi.model.quantised import Quantised
 
 __all__ = [
   "DEFAULT_TARGETS",
@@ -205,7 +209,7 @@ def merge_factors(
   """Parameters with every adapter's changes added to them.
 
   Args:
-    params: Of the base, untouched; may be traced.
+    params: Of the base, untouched; may be traced, and quantised.
     adapters: Factors and the scale of each; several are summed.
 
   Raises:
@@ -213,6 +217,29 @@ def merge_factors(
       sides.
   """
   return _added(params, adapters, low_rank_delta)
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=["base", "adapters"],
+  meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class _Adapted(Quantised):
+  """A quantised matrix to which factors are added once it is read."""
+
+  base: Any  # Quantised
+  adapters: Any  # pairs of factors and scale
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Of the matrix."""
+    return self.base.shape
+
+  def widened(self) -> jax.Array:
+    """The sum, in float32."""
+    deltas = (low_rank_delta(*adapter) for adapter in self.adapters)
+    return self.base.widened() + sum(deltas)
 
 
 def merge_on_host(
@@ -250,6 +277,9 @@ def _added(
     own = [(f[name], scale) for f, scale in adapters if name in f]
     if own:
       value = variable.get_value()
+      if isinstance(value, Quantised):
+        merged.append((path, variable.replace(_Adapted(value, own))))
+        continue
       total = sum(delta(pair, scale) for pair, scale in own)
       if isinstance(total, np.ndarray):
         wide = np.asarray(value).astype(np.float32) + total

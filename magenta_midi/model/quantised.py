@@ -1,8 +1,8 @@
 """A base that is held in few bits and widened array by array where it is used.
 
 A quantised matrix stands in a parameter's place: reading `kernel[...]` gives
-float32, so the network knows nothing of it. Inside `jax.checkpoint` only the
-codes are kept for the backward pass, and widened again there.
+float32, so the network knows nothing of it. Where its layers run as a loop
+(`Depthformer.loop`), one layer is wide at a time, forwards and backwards.
 
 `int8`: a byte a number and a float32 scale a column, as checkpoints store it:
 one that came from an int8 checkpoint loses nothing. `nf4`: 4 bits a number, two
@@ -19,7 +19,7 @@ import math
 import re
 import statistics
 import typing
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +32,15 @@ __all__ = [
   "BLOCK",
   "NF4",
   "SCALE_BLOCK",
+  "HeldBase",
   "Int8Matrix",
   "Nf4Matrix",
   "Quantised",
   "Quantize",
+  "check_quantize",
+  "hold_base",
   "held_bytes",
   "quantise",
-  "quantise_layers",
 ]
 
 # How a base is held.
@@ -47,7 +49,7 @@ Quantize = Literal["none", "int8", "nf4"]
 BLOCK, SCALE_BLOCK = 64, 256
 # The matrices of the stacks' layers. Embeddings and head, a few of 100 numbers,
 # stay as they are, as in QLoRA: what is looked up in them is not summed over.
-_LAYERS = re.compile(r"\w+_layers\.\d+\..*\.kernel")
+_LAYERS = re.compile(r"(\w+_layers)\.(\d+)\.(.*\.kernel)")
 
 
 def _normal_quantiles() -> np.ndarray:
@@ -152,7 +154,7 @@ def _to_int8(matrix: jax.Array) -> Int8Matrix:
   scale = jnp.max(jnp.abs(matrix), axis=0) / 127
   # A column of zeros.
   scale = jnp.where(scale == 0, 1.0, scale)
-  codes = jnp.round(matrix / scale).astype(jnp.int8)
+  codes = jnp.round(matrix / scale[None]).astype(jnp.int8)
   return Int8Matrix(codes, scale, matrix.shape)
 
 
@@ -187,35 +189,66 @@ def _rows_of(flat: jax.Array, length: int) -> jax.Array:
 _QUANTISERS = {"int8": _to_int8, "nf4": _to_nf4}
 
 
-def quantise_layers(params: nnx.State, how: Quantize) -> nnx.State:
-  """Parameters with the layers' matrices quantised, one after the other.
+class HeldBase(NamedTuple):
+  """A base's parameters as a run holds them: the argument of its step."""
 
-  Args:
-    params: Of a model, by `nnx.split`, in memory of the device or the host.
-    how: `none` gives them back as they are.
+  # What is held as it is.
+  params: Any  # nnx.State
+  # The layers' matrices, by name with * for the layer's number: all layers of
+  # a stack in one, so that a loop over them needs no copy.
+  stacks: dict[str, Any]  # Quantised, with an axis of layers before the others
 
-  Raises:
-    ValueError: It is unknown how.
-  """
+  def state(self) -> nnx.State:
+    """The parameters for the network; to be called inside the step."""
+    found = list(nnx.to_flat_state(self.params))
+    for name, stack in self.stacks.items():
+      for layer in range(jax.tree.leaves(stack)[0].shape[0]):
+        path = tuple(layer if part == "*" else part for part in name.split("."))
+        own = jax.tree.map(lambda x, layer=layer: x[layer], stack)
+        found.append((path, nnx.Param(own)))
+    return nnx.from_flat_state(found)
+
+
+def check_quantize(how: Any) -> None:
+  """Refuses an unknown way to hold a base with a ValueError."""
   if how not in (known := typing.get_args(Quantize)):
     raise ValueError(
       f"quantize must be one of {', '.join(known)}, got {how!r}."
     )
+
+
+def hold_base(params: nnx.State, how: Quantize) -> HeldBase:
+  """Quantises the layers' matrices, one after the other.
+
+  Args:
+    params: Of a model, by `nnx.split`, in memory of the device or the host.
+    how: `none`: all are held as they are, and none is copied.
+
+  Raises:
+    ValueError: It is unknown how.
+  """
+  check_quantize(how)
   if how == "none":
-    return params
-  found = []
+    return HeldBase(params, {})
+  kept, layers = [], {}
   for path, variable in nnx.to_flat_state(params):
     value = variable.get_value()
-    if _LAYERS.fullmatch(".".join(map(str, path))):
-      value = quantise(value, how)
+    if match := _LAYERS.fullmatch(".".join(map(str, path))):
+      name = f"{match[1]}.*.{match[3]}"
+      layers.setdefault(name, {})[int(match[2])] = quantise(value, how)
     else:
-      value = jnp.asarray(value)
-    found.append((path, variable.replace(value)))
-  return nnx.from_flat_state(found)
+      kept.append((path, variable.replace(jnp.asarray(value))))
+  stacks = {}
+  for name in list(layers):
+    own = layers.pop(name)
+    matrices = [own[layer] for layer in range(len(own))]
+    stacks[name] = jax.tree.map(lambda *x: jnp.stack(x), *matrices)
+  return HeldBase(nnx.from_flat_state(kept), stacks)
 
 
 def held_bytes(tree: Any) -> int:
   """Bytes of all arrays of a tree, or of what `jax.eval_shape` says of it."""
   return sum(
-    math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+    math.prod(leaf.shape) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(tree)
   )

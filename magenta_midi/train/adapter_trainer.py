@@ -2,7 +2,9 @@
 
 The base's parameters are one copy, an argument of the compiled step, which
 adds the factors' product to them as it goes; gradients and the optimizer's
-moments are of the factors alone.
+moments are of the factors alone. A quantised base is another copy, of which one
+layer at a time is widened; the base itself, by which factors are scored, is in
+the host's memory meanwhile.
 """
 
 import functools
@@ -21,7 +23,9 @@ from magenta_midi.model.lora import (
   begin_factors,
   drop_inputs,
   merge_factors,
+  merge_on_host,
 )
+from magenta_midi.model.quantised import HeldBase, held_bytes, hold_base
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.batches import BUCKETS
 from magenta_midi.train.finetune_settings import FinetuneConfig, train_config
@@ -40,10 +44,10 @@ from magenta_midi.train.take_mixture import Mixture
 from magenta_midi.train.trainer import predicted_notes
 from magenta_midi.train.windows import Batch
 
-__all__ = ["AdapterTrainer", "check_run"]
+__all__ = ["AdapterTrainer", "Learned", "check_run", "update"]
 
 
-class _Learned(NamedTuple):
+class Learned(NamedTuple):
   """The arrays that a run changes."""
 
   factors: Factors
@@ -63,6 +67,8 @@ class AdapterTrainer:
       which change nothing.
 
   Attributes:
+    base: The base as the step is given it.
+    base_parameters: How many numbers it has.
     start: The factors that it goes on from; None: the base.
     step: Optimizer steps done.
     notes: Notes predicted so far in this process.
@@ -92,21 +98,23 @@ class AdapterTrainer:
     # Modules of its own around the same arrays: the base may be in use.
     own = nnx.merge(*nnx.split(model))
     own.train()
-    self._graph, self.base, self._rest = nnx.split(own, nnx.Param, ...)
+    self._graph, params, self._rest = nnx.split(own, nnx.Param, ...)
     own.eval()
     self._scored = nnx.split(own, nnx.Param, ...)
     self._key = jax.random.key(config.seed)
     self._optimizer = make_optimizer(self.settings)
     factors = begin_factors(
-      self.base, config.lora, jax.random.fold_in(self._key, 2**31 - 1)
+      params, config.lora, jax.random.fold_in(self._key, 2**31 - 1)
     )
+    self.base = hold_base(params, config.quantize)
+    self.base_parameters = sum(x.size for x in jax.tree.leaves(params))
     self.start = start
     if start is not None:
       # Copies: the first step is given these buffers.
       factors = {
         name: LowRank(*map(jnp.array, start[name])) for name in factors
       }
-    self._learned = _Learned(
+    self._learned = Learned(
       factors,
       self._optimizer.init(factors),
       jax.tree.map(jnp.copy, factors),
@@ -121,6 +129,7 @@ class AdapterTrainer:
       thinned=config.lora.dropout,
       has_dropout=model.config.dropout_rate > 0,
       remat=config.remat,
+      loop=config.quantize != "none",
     )
 
   @property
@@ -132,6 +141,11 @@ class AdapterTrainer:
   def best(self) -> Factors:
     """Of the best evaluation so far; before the first, they change nothing."""
     return self._learned.best
+
+  @property
+  def base_bytes(self) -> int:
+    """Of the arrays by which the step is given the base."""
+    return held_bytes(self.base)
 
   def keep_as_best(self) -> None:
     """Notes the factors of this moment as the best."""
@@ -159,11 +173,18 @@ class AdapterTrainer:
     return nats
 
   def adapted(self, factors: Factors | None) -> Depthformer:
-    """The model with factors merged, for evaluation; None: the base."""
+    """The model with factors merged, for evaluation; None: the base.
+
+    It is the base itself that they are added to, however it is held.
+    """
     graph, params, rest = self._scored
+    merge = merge_factors
+    if self.config.quantize != "none":
+      # The host's: one float32 model is put on the device, not two.
+      merge = merge_on_host
     if factors is not None:
-      params = merge_factors(params, [(factors, self.config.lora.scale)])
-    return nnx.merge(graph, params, rest)
+      params = merge(params, [(factors, self.config.lora.scale)])
+    return nnx.merge(graph, jax.tree.map(jnp.asarray, params), rest)
 
   def save(self, store: RunStore, **facts: Any) -> None:
     """Hands everything that a resumed run needs to the store."""
@@ -258,18 +279,18 @@ def _compiled(
   key = (graph, tuple(sorted(how.items())))
   if key not in _CACHE:
     _CACHE[key] = jax.jit(
-      functools.partial(_update, graph, rest, optimizer, **how),
+      functools.partial(update, graph, rest, optimizer, **how),
       donate_argnums=0,
     )
   return _CACHE[key]
 
 
-def _update(
+def update(
   graph: nnx.GraphDef,
   rest: nnx.State,
   optimizer: optax.GradientTransformation,
-  learned: _Learned,
-  base: nnx.State,
+  learned: Learned,
+  base: HeldBase,
   batch: Batch,
   key: jax.Array,
   rates: jax.Array,
@@ -278,13 +299,15 @@ def _update(
   thinned: float,
   has_dropout: bool,
   remat: bool,
-) -> tuple[_Learned, jax.Array]:
+  loop: bool,
+) -> tuple[Learned, jax.Array]:
   """One step, at the rate of each group; returns nats an event by level too."""
 
   def mean(factors: Factors) -> tuple:
     dropped = drop_inputs(factors, key, thinned)
-    model = nnx.merge(graph, merge_factors(base, [(dropped, scale)]), rest)
-    model.remat = remat
+    params = merge_factors(base.state(), [(dropped, scale)])
+    model = nnx.merge(graph, params, rest)
+    model.remat, model.loop = remat, loop
     if has_dropout:
       seed_dropout(model, key)
     loss, (nats, frames) = training_loss(model, batch)
@@ -307,4 +330,4 @@ def _update(
     )
     for name, pair in factors.items()
   }
-  return _Learned(factors, state, best), nats
+  return Learned(factors, state, best), nats

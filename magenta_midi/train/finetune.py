@@ -35,6 +35,7 @@ from magenta_midi.train.finetune_results import (
 )
 from magenta_midi.train.finetune_run import FinetuneRun, Marks
 from magenta_midi.train.finetune_settings import FinetuneConfig, begin_run
+from magenta_midi.train.host_memory import on_device, on_host
 from magenta_midi.train.own_continuations import (
   Numbers,
   number_pieces,
@@ -134,14 +135,18 @@ def finetune(
     rehearsed = without_pieces(rehearsal, split.held_out)
   elif rehearsal == ITSELF:
     rehearsed = read_own(out / CONTINUATIONS, numbers.learned)
-  trainer = AdapterTrainer(
-    config,
-    base.model,
-    base.codec,
-    mix(split, config.tempos, rehearsed, config.rehearsal_share),
-    from_factors,
-  )
-  with RunStore(out / STATE, keep_best=False) as store:
+  quantised = config.quantize != "none"
+  with (
+    on_host(base.model, wanted=quantised),
+    RunStore(out / STATE, keep_best=False) as store,
+  ):
+    trainer = AdapterTrainer(
+      config,
+      base.model,
+      base.codec,
+      mix(split, config.tempos, rehearsed, config.rehearsal_share),
+      from_factors,
+    )
     marks, before = Marks(), None
     if store.newest is not None:
       found = trainer.restore(store)
@@ -156,11 +161,13 @@ def finetune(
       run.train(should_stop)
       if not run.marks.ended:
         return None
+      with on_device(base.model, wanted=quantised):
+        style = learn_style(None if start is None else start.style)
       return run.finish(
         name,
         general=general,
         own=own,
-        style=learn_style(None if start is None else start.style),
+        style=style,
         facts=_figures(config, rehearsed, rehearsal, start),
       )
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from magenta_midi.model.adapter_file import Adapter
 from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.model.quantised import Quantize
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.comparison import Comparison
 from magenta_midi.train.evaluate import Evaluation
@@ -59,6 +60,9 @@ class Finetuned:
   drift: Divergence | None
   trainable_parameters: int
   total_parameters: int
+  # How the base was held while factors were trained, and in how many bytes.
+  quantize: Quantize
+  base_bytes: int
   steps: int
   minutes: float
 

@@ -310,6 +310,10 @@ class FinetuneRun:
         on_window=lambda done, total: self.show("scoring after", done / total),
       )
     difference = Comparison(after, before)
+    if self.config.quantize != "none":
+      facts = facts | dict(
+        quantize=self.config.quantize, base_bytes=trainer.base_bytes
+      )
     figures = dict(
       nats_per_note_before=before.nats_per_note,
       nats_per_note_after=after.nats_per_note,
@@ -350,8 +354,9 @@ class FinetuneRun:
       general_after=general_after,
       drift=drift,
       trainable_parameters=trainable,
-      total_parameters=trainable
-      + sum(int(x.size) for x in jax.tree.leaves(trainer.base)),
+      total_parameters=trainable + trainer.base_parameters,
+      quantize=self.config.quantize,
+      base_bytes=trainer.base_bytes,
       steps=trainer.step,
       minutes=self.minutes(),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from magenta_midi.model.checkpoint import write_atomically
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.lora import LoraConfig
+from magenta_midi.model.quantised import Quantize, check_quantize
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.partners import PARTS, SOLO
 from magenta_midi.train.run_settings import RUN, TrainConfig
@@ -74,6 +75,9 @@ class FinetuneConfig:
   early_stopping: int = 4
   # Minutes between states from which a killed run continues.
   save_every_min: float = 2.0
+  # How the base is held while factors are trained; what is not `none`
+  # recomputes activations too. Figures are of the base as it is.
+  quantize: Quantize = "none"
   # Recomputes the layers' activations in the backward pass: slower, smaller.
   remat: bool = False
   # Of all draws.
@@ -142,6 +146,7 @@ def finetune_config(
       f"unknown settings {', '.join(unknown)}. Known:"
       f" {', '.join(sorted(known - {'lora'}))}."
     )
+  check_quantize(settings.get("quantize", "none"))
   for name in ("rank", "alpha", "targets") if start is not None else ():
     settings.setdefault(name, getattr(start, name))
   own = {name: settings.pop(name) for name in lora & settings.keys()}

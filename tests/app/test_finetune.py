@@ -363,3 +363,12 @@ def test_no_such_adapter(capsys, home, tmp_path):
   assert "expected NAME or NAME:SCALE" in refused(
     capsys, "evaluate", phrase_path(), "--adapter", "me:loud"
   )
+
+
+def test_an_unknown_quantization_is_refused(capsys, home):
+  line = refused(
+    capsys,
+    *("finetune", home / "takes", "--name", "q", "--base", home / "base"),
+    *("--quantize", "int4"),
+  )
+  assert "quantize must be one of none, int8, nf4, got 'int4'" in line

@@ -29,6 +29,8 @@ __all__ = [
 
 # Messages that wait to be fetched: a minute of very dense playing.
 QUEUE_MESSAGES = 8192
+# Within which a callback that has begun has ended, s.
+CALLBACK_S = 0.005
 # RtMidi hands JACK's messages over in a ring of 16384 bytes and, once it is
 # full, spins until there is room: for ever where the server stands still. So
 # no more than this is sent between two signs of life.
@@ -208,6 +210,11 @@ class RtMidiInput:
     """Closes the port; what came before can still be fetched."""
     client, self._client = self._client, None
     if client is not None:
+      # RtMidi's thread needs Python's lock, which closing holds while it waits
+      # for that thread: one that is on its way is let through first.
+      with contextlib.suppress(Exception):
+        client.cancel_callback()
+        time.sleep(CALLBACK_S)
       _discard(client)
 
   def abandon(self) -> None:

@@ -9,7 +9,7 @@ notes, so that codecs compare.
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from magenta_midi.train.style_rows import StyleRows
 from magenta_midi.train.window_nats import CHUNK_STEPS, window_nats
 from magenta_midi.train.windows import (
   EXAMPLE_DTYPE,
+  Batch,
   cut_examples,
   frame_counts,
 )
@@ -39,6 +40,7 @@ __all__ = [
   "evaluate",
   "protocol_windows",
   "resampled_pieces",
+  "window_batches",
 ]
 
 LEVEL_NAMES = ("onset", "key", "velocity", "duration")
@@ -237,22 +239,56 @@ def evaluate(
     ]
   graph, params, rest = nnx.split(model, nnx.Param, ...)
   forward = _jitted(graph, rest, codec)
-  buckets, names = BUCKETS[codec.name], _NAMES[codec.name]
-  bucket = bucket_of(
-    *frame_counts(
-      codec, [corpus], examples, CHUNK_STEPS, partner=players.heard
-    ),
-    buckets,
-  )
+  names = _NAMES[codec.name]
   nats = np.zeros((len(corpus), len(names) + 2))
   notes = np.zeros(len(corpus), np.int64)
   done = 0
+  for part, padded, batch in window_batches(
+    codec, corpus, examples, partner=players.heard
+  ):
+    if style is not None:
+      batch = batch._replace(style=style.given([corpus], padded))
+    if not context:
+      batch = batch._replace(context_ids=np.zeros_like(batch.context_ids))
+    sums, counts = forward(params, batch, padded["delay_ms"].astype(np.int32))
+    np.add.at(nats, part["piece"], np.asarray(sums)[: len(part)])
+    np.add.at(notes, part["piece"], np.asarray(counts)[: len(part)])
+    done += len(part)
+    on_window(done, len(examples))
+  seconds = np.bincount(examples["piece"], minlength=len(corpus)) * 2.0
+  scored = seconds > 0
+  titles = tuple(itertools.compress(corpus.names, scored))
+  return Evaluation(nats[scored], notes[scored], seconds[scored], names, titles)
+
+
+def window_batches(
+  codec: Codec,
+  corpus: Corpus,
+  examples: Shaped[np.ndarray, " n"],
+  *,
+  partner: bool = True,
+) -> Iterator[tuple[Shaped[np.ndarray, " r"], Shaped[np.ndarray, " b"], Batch]]:
+  """Batches of 2 s windows, of one shape for each of the codec's buckets.
+
+  Args:
+    codec: Whose frames they are.
+    corpus: What `examples` index.
+    examples: `EXAMPLE_DTYPE`.
+    partner: Whether the context has the partner's frames.
+
+  Yields:
+    Examples; the same, the first repeated until they fill a batch; the batch.
+  """
+  buckets = BUCKETS[codec.name]
+  bucket = bucket_of(
+    *frame_counts(codec, [corpus], examples, CHUNK_STEPS, partner=partner),
+    buckets,
+  )
   for index, (context_frames, target_frames) in enumerate(buckets):
     chosen = examples[bucket == index]
     size = max(4, 2048 // context_frames)
     for start in range(0, len(chosen), size):
       part = chosen[start : start + size]
-      # One shape a bucket: the last batch repeats its first example.
       padded = np.concatenate(
         [part, np.repeat(part[:1], size - len(part), axis=0)]
       )
@@ -263,21 +299,9 @@ def evaluate(
         context_frames=context_frames,
         target_frames=target_frames,
         target_steps=CHUNK_STEPS,
-        partner=players.heard,
+        partner=partner,
       )
-      if style is not None:
-        batch = batch._replace(style=style.given([corpus], padded))
-      if not context:
-        batch = batch._replace(context_ids=np.zeros_like(batch.context_ids))
-      sums, counts = forward(params, batch, padded["delay_ms"].astype(np.int32))
-      np.add.at(nats, part["piece"], np.asarray(sums)[: len(part)])
-      np.add.at(notes, part["piece"], np.asarray(counts)[: len(part)])
-      done += len(part)
-      on_window(done, len(examples))
-  seconds = np.bincount(examples["piece"], minlength=len(corpus)) * 2.0
-  scored = seconds > 0
-  titles = tuple(itertools.compress(corpus.names, scored))
-  return Evaluation(nats[scored], notes[scored], seconds[scored], names, titles)
+      yield part, padded, batch
 
 
 _CACHE: dict[Any, Any] = {}

@@ -1,7 +1,6 @@
 """The course of a fine-tuning run: scored, trained, scored again."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from magenta_midi.train.finetune_results import (
 from magenta_midi.train.forgetting import divergence
 from magenta_midi.train.optimizers import learning_rate
 from magenta_midi.train.plots import plot_finetune
+from magenta_midi.train.run_clock import RunClock
 from magenta_midi.train.run_store import RunStore
 from magenta_midi.train.takes import Split
 from magenta_midi.train.watch import RunLog
@@ -88,28 +88,24 @@ class FinetuneRun:
     self.on_progress = on_progress
     self.before: Evaluation | None = None
     self.estimate_min: float | None = None
-    self.earlier = marks.minutes
-    self.started = time.monotonic()
-    self.last_shown = self.last_report = self.started
+    self.clock = RunClock(
+      steps=self.config.steps,
+      minutes=self.config.minutes,
+      earlier_min=marks.minutes,
+    )
+    self.last_shown = self.last_report = self.clock.started_s
     self.recent: list[jax.Array] = []
     self.nats: float | None = None
 
-  def minutes(self) -> float:
-    """Of the run, over all sessions."""
-    return self.earlier + (time.monotonic() - self.started) / 60
-
   def fraction(self) -> float:
     """How much of the training is done, by steps or by the clock."""
-    if self.config.steps is not None:
-      return self.trainer.step / self.config.steps
-    assert self.config.minutes is not None
-    return self.minutes() / self.config.minutes
+    return self.clock.fraction(self.trainer.step)
 
   def show(
     self, stage: Stage, fraction: float, *, always: bool = False
   ) -> None:
     """Tells how it stands, twice a second at most."""
-    now = time.monotonic()
+    now = self.clock.now_s
     if not always and now - self.last_shown < 0.5:
       return
     self.last_shown = now
@@ -118,7 +114,7 @@ class FinetuneRun:
         stage=stage,
         fraction=min(1.0, fraction),
         step=self.trainer.step,
-        minutes=self.minutes(),
+        minutes=self.clock.minutes,
         estimate_min=self.estimate_min,
         nats=self.nats,
         before=None if self.before is None else self.before.nats_per_note,
@@ -147,7 +143,7 @@ class FinetuneRun:
 
   def score_before(self, known: Evaluation | None) -> None:
     """Scores what the run starts from, and estimates its length."""
-    begun = time.monotonic()
+    begun = self.clock.now_s
     self.show("scoring before", 0.0, always=True)
     held_out, marks = self.split.held_out, self.marks
     self.before = known or self.score(
@@ -161,8 +157,8 @@ class FinetuneRun:
         stage="scoring before",
       )
       marks.best = some.nats_per_note
-      self.log.held_out(self.trainer.step, self.minutes(), some)
-      self.estimate_min = self._estimate((time.monotonic() - begun) / 60)
+      self.log.held_out(self.trainer.step, self.clock.minutes, some)
+      self.estimate_min = self._estimate((self.clock.now_s - begun) / 60)
     self.show("training", self.fraction(), always=True)
 
   def _estimate(self, scoring_min: float) -> float:
@@ -183,7 +179,7 @@ class FinetuneRun:
   def train(self, should_stop: Callable[[], bool]) -> None:
     """Trains to the end, or until it is to stop; then not `ended`."""
     trainer, marks = self.trainer, self.marks
-    last_save = time.monotonic()
+    last_save = self.clock.now_s
     while not marks.ended:
       if self.fraction() >= 1.0:
         self.end()
@@ -197,15 +193,15 @@ class FinetuneRun:
         self.report()
       if self.evaluation_is_due():
         self.evaluate()
-        last_save = time.monotonic()
+        last_save = self.clock.now_s
         if 0 < self.config.early_stopping <= marks.since_best:
           self.end()
           return
         self.save()
-      elif time.monotonic() - last_save > 60 * self.config.save_every_min:
+      elif self.clock.now_s - last_save > 60 * self.config.save_every_min:
         # A state may be of any step, so it changes nothing of the run.
         self.save()
-        last_save = time.monotonic()
+        last_save = self.clock.now_s
       self.show("training", self.fraction())
 
   def evaluation_is_due(self) -> bool:
@@ -223,7 +219,7 @@ class FinetuneRun:
       trainer.factors,
       windows=self.config.held_out_windows,
     )
-    self.log.held_out(trainer.step, self.minutes(), found)
+    self.log.held_out(trainer.step, self.clock.minutes, found)
     # A clock may be past several.
     marks.evaluated = max(
       marks.evaluated + 1, int(self.fraction() * self.config.evaluations)
@@ -252,18 +248,18 @@ class FinetuneRun:
     levels = np.mean([np.asarray(nats) for nats in self.recent], axis=0)
     self.recent.clear()
     self.nats = float(levels.sum())
-    trainer, now = self.trainer, time.monotonic()
+    trainer, now = self.trainer, self.clock.now_s
     pace = trainer.notes / max(1e-9, now - self.last_report)
     trainer.notes, self.last_report = 0, now
     rate = learning_rate(
       trainer.settings, trainer.step, min(1.0, self.fraction())
     )
-    self.log.training(trainer.step, self.minutes(), levels, rate, pace)
+    self.log.training(trainer.step, self.clock.minutes, levels, rate, pace)
 
   def save(self) -> None:
     """Hands the state to the store, which writes on in the background."""
     assert self.before is not None
-    marks = dataclasses.replace(self.marks, minutes=self.minutes())
+    marks = dataclasses.replace(self.marks, minutes=self.clock.minutes)
     self.trainer.save(
       self.store,
       marks=dataclasses.asdict(marks),
@@ -324,7 +320,7 @@ class FinetuneRun:
       kl_on_own_music=drift and drift.figures(),
       steps=trainer.step,
       best_step=self.marks.best_step,
-      minutes=round(self.minutes(), 2),
+      minutes=round(self.clock.minutes, 2),
       train_notes=self.split.train.notes,
       train_titles=len(self.split.train_titles),
       held_out_titles=len(self.split.held_out_titles),
@@ -358,5 +354,5 @@ class FinetuneRun:
       quantize=self.config.quantize,
       base_bytes=trainer.base_bytes,
       steps=trainer.step,
-      minutes=self.minutes(),
+      minutes=self.clock.minutes,
     )

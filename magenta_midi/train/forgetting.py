@@ -17,16 +17,14 @@ from flax import nnx
 
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.train.batches import bucket_of
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.evaluate import (
-  BUCKETS,
   protocol_windows,
   resampled_pieces,
+  window_batches,
 )
 from magenta_midi.train.losses import level_logits
-from magenta_midi.train.window_nats import CHUNK_STEPS
-from magenta_midi.train.windows import Batch, cut_examples, frame_counts
+from magenta_midi.train.windows import Batch
 from magenta_midi.typing import Float, Int
 
 __all__ = ["Divergence", "divergence"]
@@ -91,33 +89,13 @@ def divergence(
   graph, params, rest = nnx.split(before, nnx.Param, ...)
   changed = nnx.state(after, nnx.Param)
   compare = _jitted(graph, rest)
-  buckets = BUCKETS[codec.name]
-  bucket = bucket_of(
-    *frame_counts(codec, [corpus], examples, CHUNK_STEPS), buckets
-  )
   sums = np.zeros((len(corpus), 2))
   done = 0
-  for index, (context_frames, target_frames) in enumerate(buckets):
-    chosen = examples[bucket == index]
-    size = max(4, 2048 // context_frames)
-    for start in range(0, len(chosen), size):
-      rows = chosen[start : start + size]
-      # One shape a bucket: the last batch repeats its first example.
-      padded = np.concatenate(
-        [rows, np.repeat(rows[:1], size - len(rows), axis=0)]
-      )
-      batch, _ = cut_examples(
-        codec,
-        [corpus],
-        padded,
-        context_frames=context_frames,
-        target_frames=target_frames,
-        target_steps=CHUNK_STEPS,
-      )
-      found = np.asarray(compare(params, changed, batch))
-      np.add.at(sums, rows["piece"], found[: len(rows)])
-      done += len(rows)
-      on_window(done, len(examples))
+  for rows, _, batch in window_batches(codec, corpus, examples):
+    found = np.asarray(compare(params, changed, batch))
+    np.add.at(sums, rows["piece"], found[: len(rows)])
+    done += len(rows)
+    on_window(done, len(examples))
   notes = [
     np.count_nonzero(corpus.piece(index)["duration_ms"] > 0)
     for index in range(len(corpus))

@@ -26,6 +26,8 @@ from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import JackServer, jack_missing
 from magenta_midi.testing.partner import Partner, wait_until
 
+pytestmark = pytest.mark.ports
+
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):

@@ -15,6 +15,8 @@ from magenta_midi.live.wire import control_change, note_on
 from magenta_midi.testing.jack import JackServer, jack_missing
 from magenta_midi.testing.ports import FakeBackend
 
+pytestmark = pytest.mark.ports
+
 
 def run(capsys, *args: str) -> tuple[int, str, str]:
   return command_line.run(capsys, "ports", *args)
@@ -205,7 +207,6 @@ def test_over_jack(capsys, monkeypatch, tmp_path, jack):
   code, out, err = run(capsys, "--json")
   assert (code, err) == (0, "")
   facts = json.loads(out.splitlines()[-1])
-  ear = backend.open_input("magenta-midi-01:keys")
   assert facts["api"] == "jack"
   assert facts["inputs"] == ["magenta-midi-01:keys"]
   assert facts["outputs"] == ["magenta-midi:synth"]
@@ -214,8 +215,9 @@ def test_over_jack(capsys, monkeypatch, tmp_path, jack):
   # A keyboard that plays of itself, and loops what it gets.
   monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
+  # JACK takes its own time: a clock of ours would run away from it.
   def sleep(seconds: float) -> None:
-    clock[0] += round(seconds * 1e9)
+    time.sleep(seconds)
     for _, data in synth.poll():
       keys.send(data)
 
@@ -223,26 +225,16 @@ def test_over_jack(capsys, monkeypatch, tmp_path, jack):
     if text.startswith("1."):
       for velocity in range(20, 100, 4):
         keys.send(note_on(1, 60, velocity))
-      # JACK takes its own time, whatever our clock says: all is there once
-      # another listener has heard it, and a cycle has passed.
-      last_s = time.monotonic() + 60.0
-      heard = 0
-      while heard < 20 and time.monotonic() < last_s:
-        heard += sum(data[0] == 0x90 for _, data in ear.poll())
-        time.sleep(0.1)
-      assert heard == 20
 
-  clock = [0]
   found = ports.calibrate_port(
     backend,
     "magenta-midi-01:keys",
     "magenta-midi:synth",
-    ports.Guide(say=say, now_ns=lambda: clock[0], sleep=sleep),
+    ports.Guide(say=say, sleep=sleep),
   )
   assert found.velocity_low < 40 < found.velocity_high
   path = found.save("keys")
   assert path.is_relative_to(tmp_path)
   assert Calibration.load("keys") == found
-  ear.close()
   synth.close()
   keys.close()

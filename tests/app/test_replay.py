@@ -14,6 +14,8 @@ from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import JackServer, jack_missing
 
+pytestmark = pytest.mark.ports
+
 PROMISED = {
   "compute_ms",
   "reaction_ms",

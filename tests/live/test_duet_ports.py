@@ -10,6 +10,8 @@ from magenta_midi.live.host import HostError
 from magenta_midi.live.wire import note_off, note_on
 from magenta_midi.testing.partner import Partner, wait_until
 
+pytestmark = pytest.mark.ports
+
 
 def test_a_session_over_ports(jack_server, duet_checkpoint):
   partner = Partner()

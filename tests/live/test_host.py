@@ -18,6 +18,8 @@ from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.partner import Partner, wait_until
 
+pytestmark = pytest.mark.ports
+
 
 @pytest.fixture
 def played(jack_server, duet_checkpoint):

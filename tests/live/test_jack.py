@@ -18,6 +18,8 @@ from magenta_midi.live.reconnecting import (
 from magenta_midi.live.wire import control_change, note_off, note_on
 from magenta_midi.testing.jack import JackServer
 
+pytestmark = pytest.mark.ports
+
 
 def wait_until(condition, timeout_s: float = 30.0) -> None:
   end = time.monotonic() + timeout_s

@@ -13,6 +13,8 @@ from magenta_midi.audio.render import find_soundfont
 from magenta_midi.live.sound import Sound, SoundError, _command, open_sound
 from magenta_midi.testing.jack import JackServer, jack_missing
 
+pytestmark = pytest.mark.ports
+
 
 @pytest.fixture
 def program(monkeypatch, tmp_path):

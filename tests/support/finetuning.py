@@ -27,7 +27,7 @@ def tiny_base() -> Base:
   )
 
 
-def scale(seconds: float, start: int) -> Score:
+def scale(seconds: float = 60.0, start: int = 60) -> Score:
   """A scale up and down in eighths, always the same."""
   onset = np.arange(0, seconds, 0.25)
   degrees = np.array([0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5, 4, 2])

@@ -11,6 +11,8 @@ from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import jack_missing
 
+pytestmark = pytest.mark.ports
+
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 

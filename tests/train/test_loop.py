@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
+from support.finetuning import scale
 
-from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import (
   CheckpointError,
   flat_parameters,
@@ -27,18 +27,6 @@ from magenta_midi.train.run_store import RunStore
 from magenta_midi.train.windows import NO_AUGMENTATION, Augmentation
 
 CODEC = NoteCodec()
-
-
-def scale(seconds: float = 60.0, start: int = 60) -> Score:
-  """A scale up and down in eighths, always the same."""
-  onset = np.arange(0, seconds, 0.25)
-  degrees = np.array([0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5, 4, 2])
-  return Score.from_arrays(
-    onset_s=onset,
-    duration_s=np.full(len(onset), 0.2),
-    key=start + degrees[np.arange(len(onset)) % len(degrees)],
-    velocity=np.full(len(onset), 66),
-  )
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@
 Each choice is one change to the first, the default; all train from drawn
 weights for the same minutes on the same machine, one after another, and are
 scored on the same held-out windows. What is done is not done again: an
-interrupted search goes on, and a longer list only adds to it. A machine that
-is busy with something else makes the figures worthless.
+interrupted search goes on, and a longer list only adds to it. Minutes are of
+the processor's work; give the search a core of its own (`taskset -c 0`), and it
+does not matter much what the others do.
 
 Choices named "duet ..." are changes to the first of them. They are scored a
 second time as one hand that hears the other 50 ms late (of pieces with a
@@ -30,6 +31,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
   "default": (),
   "targets 2 s": ("--target-seconds", "2"),
   "targets 8 s": ("--target-seconds", "8"),
+  "contexts 5 s": ("--set", "context_s=5"),
+  "onsets weigh 2": ("--set", 'level_weights={"onset": 2}'),
+  "velocities weigh 0.5": ("--set", 'level_weights={"velocity": 0.5}'),
   "learning rate 0.010": ("--learning-rate", "0.010"),
   "learning rate 0.022": ("--learning-rate", "0.022"),
   "encoder 2, temporal 6": (
@@ -63,7 +67,14 @@ def _train(
   command = [
     *(sys.executable, "-m", "magenta_midi.app.cli", "train", *folders),
     *("--minutes", str(minutes), "--seed", str(seed), "--out", str(folder)),
-    *("--set", "sample_s=0", "--set", f"evaluate_every_min={minutes}"),
+    *(
+      "--set",
+      "clock=processor",
+      "--set",
+      "sample_s=0",
+      "--set",
+      f"evaluate_every_min={minutes}",
+    ),
     *CHOICES[choice],
   ]
   config = folder / "checkpoint" / "config.json"

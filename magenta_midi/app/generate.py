@@ -148,7 +148,9 @@ def command(
       mm.guidance_for(style, controls) if guidance is None else guidance
     )
     mm.generator.warm_up(guided=guidance != 0)
-    first_note_ms = _first_note_ms(mm, given, seed, sampling)
+    first_note_ms = _first_note_ms(
+      mm, given, seed, style, controls, sampling, guidance
+    )
   ready_s = time.perf_counter() - started
   for line in remarks:
     log.print(line, soft_wrap=True, markup=False)
@@ -223,16 +225,33 @@ def _notes(
     yield f"this checkpoint was trained without controls{only}."
 
 
-def _first_note_ms(mm: Any, given: Any, seed: int, sampling: Any) -> float:
+def _first_note_ms(
+  mm: Any,
+  given: Any,
+  seed: int,
+  style: Any,
+  controls: Any,
+  sampling: Any,
+  guidance: float,
+) -> float:
   """Time from the end of the context to the first event known, ms."""
   import numpy as np
+
+  from magenta_midi.style.slots import allowed_keys
 
   state = mm.init_state(given)
   started = time.perf_counter()
   request = mm.generator.request(
-    state, seed=seed, sampling=sampling, limit=1, forced=1
+    state,
+    style=mm.style_rows(style, controls),
+    seed=seed,
+    sampling=sampling,
+    guidance=guidance,
+    keys=None if controls is None else allowed_keys(controls),
+    limit=1,
+    forced=1,
   )
-  np.asarray(mm.generator.decode(request).codes)
+  np.asarray(mm.generator.decode(request, guided=guidance != 0).codes)
   return (time.perf_counter() - started) * 1000
 
 

@@ -13,6 +13,7 @@ Source: Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; the
 second quantisation is to int8 here, in place of 8-bit floats.
 """
 
+import abc
 import dataclasses
 import functools
 import math
@@ -70,14 +71,14 @@ def _normal_quantiles() -> np.ndarray:
 NF4 = _normal_quantiles()
 
 
-class Quantised:
+class Quantised(abc.ABC):
   """What stands in a matrix's place; a pytree of arrays."""
 
   shape: tuple[int, ...]
 
+  @abc.abstractmethod
   def widened(self) -> Float[jax.Array, "i o"]:
     """The matrix that it stands for, in float32."""
-    raise NotImplementedError
 
   def __getitem__(self, index: Any) -> jax.Array:
     """A part of it, or all of it: `[...]`."""

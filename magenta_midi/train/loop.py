@@ -24,7 +24,7 @@ from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.evaluate import Evaluation, evaluate
 from magenta_midi.train.optimizers import learning_rate
-from magenta_midi.train.run_clock import RunClock
+from magenta_midi.train.run_clock import CLOCKS, RunClock
 from magenta_midi.train.run_settings import (
   RUN,
   STATE,
@@ -204,6 +204,7 @@ class _Run:
       steps=self.config.steps,
       minutes=self.config.minutes,
       earlier_min=marks.minutes,
+      clock=CLOCKS[self.config.clock],
     )
     self.first_step = trainer.step
     self.recent: list[jax.Array] = []

@@ -66,6 +66,7 @@ def training_loss(
   *,
   z_loss: float = 0.0,
   label_smoothing: float = 0.0,
+  level_weights: Sequence[float] = (),
   teacher: Sequence[jax.Array] | None = None,
   teacher_share: float = 0.0,
 ) -> tuple[Float[jax.Array, ""], BatchNats]:
@@ -76,33 +77,33 @@ def training_loss(
     batch: As `cut_examples` makes it.
     z_loss: Weight of each level's squared log normaliser.
     label_smoothing: Share of a target spread evenly over its level's codes.
+    level_weights: Factors on all that a level adds; (): 1 each.
     teacher: Another model's logits of each level.
     teacher_share: Share of a target that is what the teacher expects.
 
   Returns:
     The sum, and the nats that are reported: none of these terms is in them.
   """
-  nats, extra = [], []
+  nats, losses = [], []
   for level, logits in enumerate(level_logits(model, batch)):
     weights = batch.weights[..., level]
     found = level_nats(
       logits, batch.targets[..., level], weights, model.config.columns[level][0]
     )
     nats.append(jnp.sum(found))
+    loss = nats[-1]
     if z_loss or label_smoothing:
       log_z = jax.nn.logsumexp(logits, axis=-1)
       # What a target spread over all codes costs, beyond the true one.
       spread = log_z - jnp.mean(logits, axis=-1) - found
       terms = z_loss * jnp.square(log_z) + label_smoothing * spread
-      extra.append(jnp.sum(jnp.where(weights, terms, 0.0)))
+      loss = loss + jnp.sum(jnp.where(weights, terms, 0.0))
     if teacher is not None:
       expected = jax.nn.softmax(teacher[level], axis=-1)
       log_z = jax.nn.logsumexp(logits, axis=-1)
       told = log_z - jnp.sum(expected * logits, axis=-1)
       terms = teacher_share * (told - found)
-      extra.append(jnp.sum(jnp.where(weights, terms, 0.0)))
-  sums = jnp.stack(nats)
-  loss = jnp.sum(sums)
-  if extra:
-    loss = loss + jnp.sum(jnp.stack(extra))
-  return loss, BatchNats(sums, jnp.sum(batch.weights[..., 0]))
+      loss = loss + jnp.sum(jnp.where(weights, terms, 0.0))
+    losses.append(loss * level_weights[level] if level_weights else loss)
+  frames = jnp.sum(batch.weights[..., 0])
+  return jnp.sum(jnp.stack(losses)), BatchNats(jnp.stack(nats), frames)

@@ -1,9 +1,28 @@
 """How much of a run is done: by its steps, or by the minutes it has trained."""
 
+import os
 import time
 from collections.abc import Callable
+from typing import Literal
 
-__all__ = ["RunClock"]
+__all__ = ["CLOCKS", "Clock", "RunClock", "processor_s"]
+
+Clock = Literal["wall", "processor"]
+
+
+def processor_s() -> float:
+  """Seconds that this process has kept one of its cores busy, of all alike."""
+  if hasattr(os, "sched_getaffinity"):
+    cores = len(os.sched_getaffinity(0))
+  else:
+    cores = os.cpu_count() or 1
+  return time.process_time() / cores
+
+
+CLOCKS: dict[Clock, Callable[[], float]] = {
+  "wall": time.monotonic,
+  "processor": processor_s,
+}
 
 
 class RunClock:

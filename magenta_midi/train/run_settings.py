@@ -19,6 +19,7 @@ from magenta_midi.style.facts import PieceFacts
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.partners import PARTS, SOLO, check_shares
+from magenta_midi.train.run_clock import Clock
 from magenta_midi.train.sharding import AXES
 from magenta_midi.train.style_rows import StyleRows, load_style
 from magenta_midi.train.warm_start import check_widths
@@ -32,6 +33,7 @@ __all__ = [
   "check_init_from",
   "check_settings",
   "has_state",
+  "level_weights",
   "model_config",
   "settings_json",
   "style_rows",
@@ -79,6 +81,9 @@ class TrainConfig:
   steps: int | None = None
   # Length of the run in minutes of training: the schedule follows the clock.
   minutes: float | None = None
+  # What minutes are of: `wall`; `processor`, the work of a core, by which runs
+  # compare on a machine that does other things too.
+  clock: Clock = "wall"
   # How gradients become steps; `optimizers` says what each is.
   optimizer: Optimizer = "adam_relative"
   # Peak of the learning rate; 0: the optimizer's own (`LEARNING_RATES`).
@@ -98,6 +103,8 @@ class TrainConfig:
   z_loss: float = 0.0
   # Share of each target that is spread over its level's codes.
   label_smoothing: float = 0.0
+  # Factors on the loss of levels by name, 1 where none is given.
+  level_weights: dict[str, float] = dataclasses.field(default_factory=dict)
   # Checkpoint whose predictions are learned from beside the music
   # (`train.teacher`), and how much of each target is what it expects.
   teacher: str | None = None
@@ -158,6 +165,7 @@ class TrainConfig:
     if length is not None and length <= 0:
       raise ValueError(f"the run's length must be positive, got {length}.")
     _check_one_of("optimizer", self.optimizer, get_args(Optimizer))
+    _check_one_of("clock", self.clock, get_args(Clock))
     _check_one_of("schedule", self.schedule, get_args(Schedule))
     _check_one_of("source", self.source, ("grain", "numpy"))
     _check_one_of("storage", self.storage, get_args(Storage))
@@ -205,6 +213,11 @@ class TrainConfig:
       )
     if self.early_stopping and not self.keep_best:
       raise ValueError("early_stopping needs keep_best: it ends at the best.")
+    for level, weight in self.level_weights.items():
+      if not (weight > 0 and math.isfinite(weight)):
+        raise ValueError(
+          f"level_weights: {level} must be above 0, got {weight}."
+        )
     for axis, size in self.mesh.items():
       _check_one_of("a mesh's axis", axis, AXES)
       if size < 1:
@@ -251,9 +264,10 @@ def model_config(
     style: The run's `style_rows`.
 
   Raises:
-    ValueError: The preset or one of its fields is unknown, or codec or model
-      know no partner and the run has one.
+    ValueError: The preset or one of its fields is unknown, codec or model
+      know no partner and the run has one, or `level_weights` do not fit.
   """
+  level_weights(config, codec)
   values: dict[str, Any] = dict(
     dtype="float32" if jax.default_backend() == "cpu" else "bfloat16"
   )
@@ -282,6 +296,23 @@ def model_config(
       f" partner by delay), got {shape.parts}."
     )
   return shape
+
+
+def level_weights(config: TrainConfig, codec: Codec) -> tuple[float, ...]:
+  """The factor on each level's loss; (): 1 each.
+
+  Raises:
+    ValueError: A level is not the codec's.
+  """
+  names = codec.vocabulary.level_names
+  if unknown := sorted(config.level_weights.keys() - set(names)):
+    raise ValueError(
+      f"level_weights: {', '.join(unknown)} is no level of the codec"
+      f" {codec.name!r}: {', '.join(names)}."
+    )
+  if not config.level_weights:
+    return ()
+  return tuple(config.level_weights.get(name, 1.0) for name in names)
 
 
 def has_state(out: Path) -> bool:

@@ -25,6 +25,7 @@ from magenta_midi.train.losses import training_loss
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
 from magenta_midi.train.run_settings import (
   TrainConfig,
+  level_weights,
   model_config,
   style_rows,
 )
@@ -165,6 +166,7 @@ class Trainer:
     config, graph, rest = self.config, self._graph, self._rest
     has_dropout = self.model.config.dropout_rate > 0
     optimizer, teacher = self._optimizer, self._teacher
+    weights = level_weights(config, self.codec)
 
     def sums(params: Any, batch: Batch, key: jax.Array, taught: Any) -> tuple:
       model = nnx.merge(graph, params, rest)
@@ -176,6 +178,7 @@ class Trainer:
         batch,
         z_loss=config.z_loss,
         label_smoothing=config.label_smoothing,
+        level_weights=weights,
         teacher=None if teacher is None else teacher.logits(taught, batch),
         teacher_share=config.teacher_share,
       )

@@ -16,7 +16,11 @@ from magenta_midi.train.batches import BatchStream
 from magenta_midi.train.corpus import pack_scores
 from magenta_midi.train.losses import training_loss
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
-from magenta_midi.train.run_settings import LEARNING_RATES, TrainConfig
+from magenta_midi.train.run_settings import (
+  LEARNING_RATES,
+  TrainConfig,
+  level_weights,
+)
 from magenta_midi.train.trainer import Trainer
 from magenta_midi.train.windows import Augmentation, Batch
 
@@ -164,6 +168,8 @@ def test_rates_are_the_optimizers_own_unless_given():
     (dict(accumulate=0), "accumulate must be at least 1, got 0"),
     (dict(mesh=dict(rows=2)), "axis must be one of data, fsdp.*'rows'"),
     (dict(mesh=dict(data=0)), "mesh axis data must be at least 1, got 0"),
+    (dict(clock="sun"), "clock must be one of wall, processor, got 'sun'"),
+    (dict(level_weights=dict(key=0.0)), "level_weights: key must be above 0"),
     (dict(learning_rate=-1.0), "learning_rate must be at least 0, got -1"),
     (dict(early_stopping=1, keep_best=False), "needs keep_best"),
   ],
@@ -241,6 +247,16 @@ def test_the_average_of_the_weights_is_what_is_written(corpus):
   assert np.abs(found - flat(averaged)).max() > 1e-4
 
 
+def test_level_weights_are_of_the_codecs_levels():
+  def weights(**named: float) -> tuple[float, ...]:
+    return level_weights(TrainConfig(steps=1, level_weights=named), CODEC)
+
+  assert weights() == ()
+  assert weights(velocity=0.5, onset=2.0) == (2.0, 1.0, 0.5, 1.0)
+  with pytest.raises(ValueError, match=r"pitch is no level .*'note': onset"):
+    weights(pitch=1.0)
+
+
 def test_the_terms_beside_cross_entropy(corpus, monkeypatch):
   model = nnx.eval_shape(lambda: Depthformer(SHAPE, rngs=nnx.Rngs(0)))
   batch = BatchStream(
@@ -273,6 +289,10 @@ def test_the_terms_beside_cross_entropy(corpus, monkeypatch):
   for settings, expected in (
     (dict(z_loss=0.5), float(plain) + z),
     (dict(label_smoothing=0.1), 0.9 * float(plain) + smooth),
+    (
+      dict(level_weights=(2.0, 1.0, 0.5, 1.0)),
+      float(jnp.dot(nats.nats, jnp.array([2.0, 1.0, 0.5, 1.0]))),
+    ),
   ):
     loss, same = training_loss(model, batch, **settings)
     assert float(loss) == pytest.approx(expected, rel=1e-5)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from magenta_midi.train.run_clock import RunClock
+from magenta_midi.train.run_clock import RunClock, processor_s
 
 
 class Seconds:
@@ -40,3 +40,9 @@ def test_steps_go_before_the_clock():
 def test_a_run_without_length_is_refused(length):
   with pytest.raises(ValueError, match="positive number of steps or minutes"):
     RunClock(**length)
+
+
+def test_the_processors_clock_moves_with_work():
+  first = processor_s()
+  while processor_s() - first < 1e-3:
+    pass

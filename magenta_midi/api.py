@@ -17,6 +17,7 @@ from magenta_midi.generate.streaming import (
   Generator,
   join_chunks,
 )
+from magenta_midi.midi.continuation import lifted_pedal
 from magenta_midi.midi.score import Score
 from magenta_midi.model.adapter_file import Adapter, PlayerStyle, check_name
 from magenta_midi.model.adapter_library import (
@@ -52,10 +53,8 @@ __all__ = [
   "DEFAULT_SAMPLING",
   "MagentaMidi",
   "cache_folder",
-  "context_then_music",
   "finetune_folder",
   "keep_compiled_functions",
-  "lifted_pedal",
 ]
 
 _log = logging.getLogger(__name__)
@@ -542,56 +541,6 @@ def finetune_folder(name: str, start: Adapter | None = None) -> Path:
   from magenta_midi.train.finetune import factors_digest
 
   return folder.with_name(f"{name}-from-{factors_digest(start.factors)[:8]}")
-
-
-def lifted_pedal(score: Score, at_s: float) -> Score:
-  """The score with every pedal that stays down lifted at a time, s."""
-  parts = np.arange(len(score.part_names))
-  pedals = score.pedals
-  changes = np.bincount(
-    pedals["part"],
-    np.where(pedals["down"], 1, -1),
-    minlength=len(parts),
-  )
-  lifts = np.zeros(int((changes > 0).sum()), pedals.dtype)
-  if not len(lifts):
-    return score
-  lifts["time_s"] = at_s
-  lifts["part"] = parts[changes > 0]
-  notes = score.notes
-  return Score.from_arrays(
-    onset_s=notes["onset_s"],
-    duration_s=notes["duration_s"],
-    key=notes["key"],
-    velocity=notes["velocity"],
-    part=notes["part"],
-    pedal=np.concatenate([pedals, lifts]),
-    part_names=score.part_names,
-    tempo=score.tempo,
-  )
-
-
-def context_then_music(
-  context: Score | None, music: Score, now_s: float, name: str
-) -> Score:
-  """The context, then the music on a track of its own."""
-  new = Score.from_arrays(
-    onset_s=music.notes["onset_s"] + now_s,
-    duration_s=music.notes["duration_s"],
-    key=music.notes["key"],
-    velocity=music.notes["velocity"],
-    pedal=_later(music.pedals, now_s),
-    part_names=(name,),
-  )
-  if context is None:
-    return new
-  return lifted_pedal(context, max(now_s, context.end_s)).joined(new)
-
-
-def _later(pedals: np.ndarray, seconds: float) -> np.ndarray:
-  moved = pedals.copy()
-  moved["time_s"] += seconds
-  return moved
 
 
 def keep_compiled_functions() -> None:

@@ -147,6 +147,7 @@ def measure(
   """Both runs, and the table's rows."""
   # Late: the duet's processes import this file, and are to stay small.
   from magenta_midi.app.replay_wall import replay_wall
+  from magenta_midi.live.session import parse_controls
 
   runs: dict[str, dict[str, Any]] = {}
   backends = set()
@@ -159,11 +160,11 @@ def measure(
       backends.add(backend)
       runs[mode] = replay_wall(
         music,
-        mode=mode,
+        parse_controls((), mode=mode),
         seed=seed,
         checkpoint=checkpoint,
         out=Path(folder) / f"{mode}.mid",
-        settings=(),
+        digests={},
       )
   lines = rows(runs["simultaneous"], runs["call-response"])
   return {

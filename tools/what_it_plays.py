@@ -21,7 +21,6 @@ import rich.box
 import rich.console
 import rich.table
 
-from magenta_midi.api import context_then_music
 from magenta_midi.app.errors import UserError, one_line_errors
 from magenta_midi.app.options import (
   checkpoint_option,
@@ -37,6 +36,7 @@ from magenta_midi.app.output import (
 )
 from magenta_midi.generate.sampling import Sampling
 from magenta_midi.generate.streaming import CONTEXT_S, Generator
+from magenta_midi.midi.continuation import context_then_music
 from magenta_midi.train.continuations import (
   Passage,
   Piece,

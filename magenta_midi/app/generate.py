@@ -128,7 +128,7 @@ def command(
     temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
   )
 
-  from magenta_midi.api import context_then_music
+  from magenta_midi.midi.continuation import context_then_music
 
   log = console()
   started = time.perf_counter()

@@ -7,7 +7,12 @@ from typing import Any
 import click
 
 from magenta_midi.app.errors import UserError, writable
-from magenta_midi.app.options import checkpoint_option, load_model, read_music
+from magenta_midi.app.options import (
+  adapter_option,
+  checkpoint_option,
+  load_model,
+  read_music,
+)
 from magenta_midi.app.output import (
   console,
   json_option,
@@ -63,6 +68,7 @@ __all__ = ["command"]
   metavar="TEXT[:WEIGHT]",
   help="Style, in words, or @NAME of an installed adapter; repeatable.",
 )
+@adapter_option
 @checkpoint_option
 @click.option(
   "--out",
@@ -81,6 +87,7 @@ def command(
   seconds: float | None,
   settings: tuple[str, ...],
   prompts: tuple[str, ...],
+  adapters: tuple[str, ...],
   checkpoint: Path | None,
   out: Path,
   as_json: bool,
@@ -91,6 +98,10 @@ def command(
   and faster than real time. With --wall it is real, over real ports.
   """
   if recording.suffix == ".json":
+    if adapters:
+      raise UserError(
+        "a session is played again with its own adapters; leave --adapter out."
+      )
     _again(recording, out, as_json)
     return
   music = read_music(recording, "replay")
@@ -99,17 +110,23 @@ def command(
       raise UserError(f"--seconds must be above 0, got {seconds:g}.")
     music = music.crop(0.0, seconds)
   writable(out)
+  from magenta_midi.live.adapter_choices import adapter_choices, check_choices
+  from magenta_midi.live.session import parse_controls
+
+  controls = parse_controls(
+    settings, prompts, adapters=adapter_choices(adapters), mode=mode
+  )
+  digests = check_choices(controls.adapters, checkpoint)
   if wall:
     from magenta_midi.app.replay_wall import replay_wall
 
     report = replay_wall(
       music,
-      mode=mode,
+      controls,
       seed=seed,
       checkpoint=checkpoint,
       out=out,
-      settings=settings,
-      prompts=prompts,
+      digests=digests,
     )
     if as_json:
       print_json(report)
@@ -123,14 +140,12 @@ def command(
   from magenta_midi.live.session import (
     make_engine,
     make_performer,
-    parse_controls,
     session_json,
   )
   from magenta_midi.live.steering import Steering
   from magenta_midi.midi.atomic import write_atomically
 
   costs = CostTable.load(cost)
-  controls = parse_controls(settings, prompts, mode=mode)
   mm = load_model(checkpoint)
   engine = make_engine(mm, controls, seed=seed)
   steering = Steering(mm)
@@ -167,6 +182,7 @@ def command(
     sha256=mm.config.get("sha256"),
     settings=engine.settings,
     controls=controls,
+    adapters=digests,
     trace=result.trace,
     decisions=result.log,
     report=facts,

@@ -6,13 +6,14 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from magenta_midi.app.errors import UserError
 from magenta_midi.app.output import progress_bar
 from magenta_midi.live.bare_loop import BareLoop
+from magenta_midi.live.controls import Controls
 from magenta_midi.live.engine import EngineSettings
 from magenta_midi.live.events import SECOND, Message, is_note_on
 from magenta_midi.live.host import Host, HostError, News
@@ -23,7 +24,7 @@ from magenta_midi.live.port_scan import scan
 from magenta_midi.live.ports import BackendInput, BackendOutput, RtMidiBackend
 from magenta_midi.live.replay import TAIL_NS, stuck_notes
 from magenta_midi.live.score_messages import duet_score, messages_of
-from magenta_midi.live.session import parse_controls, session_json
+from magenta_midi.live.session import session_json
 from magenta_midi.live.take_files import TRACE, read_trace
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.midi.score import Score
@@ -36,24 +37,22 @@ PORTS_S = 10.0
 
 def replay_wall(
   music: Score,
+  controls: Controls,
   *,
-  mode: str,
   seed: int,
   checkpoint: Path | None,
   out: Path,
-  settings: Sequence[str],
-  prompts: Sequence[str] = (),
+  digests: Mapping[str, str],
 ) -> dict[str, Any]:
   """Plays a recording into the duet's own ports.
 
   Args:
     music: What the player plays.
-    mode: Who plays when.
+    controls: Who plays when, style, adapters and the rest.
     seed: Of the model's draws.
     checkpoint: A folder; None: the embedded one.
     out: MIDI file to write, a track for each; its session lies beside it.
-    settings: Controls, `NAME=VALUE`.
-    prompts: Style, `TEXT[:WEIGHT]`.
+    digests: Of the adapters, from `check_choices`.
 
   Returns:
     Measured figures.
@@ -67,7 +66,6 @@ def replay_wall(
       f"--wall plays over MIDI ports, and none work here ({found.problem})."
       " Leave --wall out, or see: magenta-midi ports"
     )
-  controls = parse_controls(settings, prompts, mode=mode)
   engine = EngineSettings(seed=seed)
   with tempfile.TemporaryDirectory() as folder:
     journal = Path(folder) / TRACE
@@ -81,7 +79,7 @@ def replay_wall(
     before = {*backend.inputs(), *backend.outputs()}
     try:
       with Host(PortConfig(api=found.api), model) as host:
-        run = _Run(host, engine, together=mode == "simultaneous")
+        run = _Run(host, engine, together=controls.mode == "simultaneous")
         host.wait_until_ready(run.take)
         with _connected(backend, before) as (keys, synth):
           run.play(keys, synth, messages_of(music))
@@ -91,7 +89,7 @@ def replay_wall(
       raise UserError(str(error)) from None
     trace = read_trace(journal)
   facts = {
-    "mode": mode,
+    "mode": controls.mode,
     "seed": seed,
     **run.report(),
     "api": found.api,
@@ -103,6 +101,7 @@ def replay_wall(
     sha256=run.sha256,
     settings=engine,
     controls=controls,
+    adapters=digests,
     trace=trace.calls,
     decisions=trace.decisions,
     report=facts,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,7 @@ def session_json(
   sha256: str | None,
   settings: EngineSettings,
   controls: Controls,
+  adapters: Mapping[str, str],
   trace: list[list[Any]],
   decisions: list[dict[str, Any]],
   report: dict[str, Any],
@@ -138,6 +139,7 @@ def session_json(
     "checkpoint": {"path": checkpoint, "sha256": sha256},
     "settings": {"engine": dataclasses.asdict(settings)},
     "controls": to_json(controls),
+    "adapters": dict(adapters),
     "report": report,
     "decisions": decisions,
     "trace": trace,

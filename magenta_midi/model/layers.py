@@ -5,13 +5,14 @@ tanh-GELU gates, bucketed relative positions. No biases anywhere.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from magenta_midi.model.stand_in import StandIn
 from magenta_midi.typing import Bool, Float, Int
 
 __all__ = [
@@ -67,7 +68,11 @@ class Dense(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """Multiplies the last axis."""
-    return jnp.dot(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+    x = x.astype(self.dtype)
+    kernel: Any = self.kernel.get_value()
+    if isinstance(kernel, StandIn):
+      return kernel.product(x)
+    return jnp.dot(x, kernel.astype(self.dtype))
 
 
 class Norm(nnx.Module):

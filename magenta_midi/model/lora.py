@@ -2,7 +2,9 @@
 
 The network knows nothing of it: kernels are changed before they are used,
 inside the compiled step, so that what was merged is exactly what was trained.
-Where a base is quantised, the sum is formed as the network reads it.
+Where a base is quantised, the sum is formed as the network reads it. In
+training, gradients go from a product straight to A and B: the kernel's own,
+which is as much work as the forward pass, is never formed.
 
 Dropout of the input of A, which LoRA draws anew for every position, is drawn
 here once a step, for all positions: a kernel cannot know them apart.
@@ -23,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.model.quantised import Quantised
+from magenta_midi.model.stand_in import StandIn
 
 __all__ = [
   "DEFAULT_TARGETS",
@@ -32,6 +34,7 @@ __all__ = [
   "LowRank",
   "STACKS",
   "TARGETS",
+  "adapt",
   "array_names",
   "begin_factors",
   "drop_inputs",
@@ -58,6 +61,8 @@ TARGETS = {
   "embeddings": r"token_embedder\.embedding",
   "head": r"logits_dense\.kernel",
 }
+# What `Dense` multiplies by.
+_LAYER = re.compile(r"\w+_layers\.\d+\..*\.kernel")
 # Every projection of every stack.
 DEFAULT_TARGETS = ("query", "key", "value", "out", "mlp")
 
@@ -219,16 +224,47 @@ def merge_factors(
   return _added(params, adapters, low_rank_delta)
 
 
+@jax.custom_vjp
+def _adapted_product(
+  x: jax.Array, kernel: jax.Array, a: jax.Array, b: jax.Array
+) -> jax.Array:
+  """`x @ kernel`, where `kernel` is a base and `a @ b`."""
+  return jnp.dot(x, kernel.astype(x.dtype))
+
+
+def _product_forward(
+  x: jax.Array, kernel: jax.Array, a: jax.Array, b: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+  return _adapted_product(x, kernel, a, b), (x, kernel, a, b)
+
+
+def _product_backward(
+  kept: tuple[jax.Array, ...], slope: jax.Array
+) -> tuple[jax.Array | None, ...]:
+  x, kernel, a, b = kept
+  to_x = jnp.dot(slope, kernel.astype(x.dtype).T)
+  rows, slopes = (
+    y.reshape(-1, y.shape[-1]).astype(jnp.float32) for y in (x, slope)
+  )
+  # What is narrow first: the slope at the kernel would be `rows.T @ slopes`.
+  to_a = rows.T @ (slopes @ b.T)
+  to_b = (rows @ a).T @ slopes
+  return to_x, None, to_a, to_b
+
+
+_adapted_product.defvjp(_product_forward, _product_backward)
+
+
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=["base", "adapters"],
   meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
-class _Adapted(Quantised):
-  """A quantised matrix to which factors are added once it is read."""
+class _Adapted(StandIn):
+  """A matrix to which factors are added as it is read."""
 
-  base: Any  # Quantised
+  base: Any  # an array, or StandIn
   adapters: Any  # pairs of factors and scale
 
   @property
@@ -238,8 +274,48 @@ class _Adapted(Quantised):
 
   def widened(self) -> jax.Array:
     """The sum, in float32."""
-    deltas = (low_rank_delta(*adapter) for adapter in self.adapters)
-    return self.base.widened() + sum(deltas)
+    wide = self.base[...].astype(jnp.float32)
+    return wide + sum(low_rank_delta(*adapter) for adapter in self.adapters)
+
+  def product(self, x: jax.Array) -> jax.Array:
+    """Multiplies by the sum; slopes are of the factors alone."""
+    a = jnp.concatenate([scale * pair.a for pair, scale in self.adapters], 1)
+    b = jnp.concatenate([pair.b for pair, _ in self.adapters])
+    # As `merge_factors` forms it, to the bit.
+    kernel = jax.lax.stop_gradient(self.widened())
+    if not isinstance(self.base, StandIn):
+      kernel = kernel.astype(self.base.dtype)
+    return _adapted_product(x, kernel, a, b)
+
+
+def adapt(
+  params: nnx.State, factors: Mapping[str, LowRank], scale: float | jax.Array
+) -> nnx.State:
+  """As `merge_factors`, for a training step: gradients are of the factors.
+
+  Layers' kernels are replaced by what multiplies as the sum does, to the bit.
+
+  Args:
+    params: Of the base; may be traced, and quantised.
+    factors: What is trained.
+    scale: Of these.
+
+  Raises:
+    ValueError: See `merge_factors`.
+  """
+  in_layers = {name for name in factors if _LAYER.fullmatch(name)}
+  others = {name: factors[name] for name in factors.keys() - in_layers}
+  merged = merge_factors(params, [(others, scale)])
+  own = {name: factors[name] for name in in_layers}
+  _check_sides(merged, own)
+  adapted = []
+  for path, variable in nnx.to_flat_state(merged):
+    name = ".".join(map(str, path))
+    if name in own:
+      stand_in = _Adapted(variable.get_value(), [(own[name], scale)])
+      variable = variable.replace(stand_in)
+    adapted.append((path, variable))
+  return nnx.from_flat_state(adapted)
 
 
 def merge_on_host(
@@ -262,22 +338,15 @@ def _added(
   adapters: Sequence[tuple[Mapping[str, LowRank], Any]],
   delta: Callable[[LowRank, Any], Any],
 ) -> nnx.State:
-  shapes = array_names(params)
   for factors, _ in adapters:
-    for name, (a, b) in factors.items():
-      sides = (a.shape[0], b.shape[1])
-      if shapes.get(name) != sides or a.shape[1] != b.shape[0]:
-        raise ValueError(
-          f"the adapter changes {name} of {sides}, the model has"
-          f" {shapes.get(name, 'none')}."
-        )
+    _check_sides(params, factors)
   merged = []
   for path, variable in nnx.to_flat_state(params):
     name = ".".join(map(str, path))
     own = [(f[name], scale) for f, scale in adapters if name in f]
     if own:
       value = variable.get_value()
-      if isinstance(value, Quantised):
+      if isinstance(value, StandIn):
         merged.append((path, variable.replace(_Adapted(value, own))))
         continue
       total = sum(delta(pair, scale) for pair, scale in own)
@@ -289,6 +358,18 @@ def _added(
       variable = variable.replace(value)
     merged.append((path, variable))
   return nnx.from_flat_state(merged)
+
+
+def _check_sides(params: nnx.State, factors: Mapping[str, LowRank]) -> None:
+  """Refuses factors of arrays that the model lacks, or of other sides."""
+  shapes = array_names(params)
+  for name, (a, b) in factors.items():
+    sides = (a.shape[0], b.shape[1])
+    if shapes.get(name) != sides or a.shape[1] != b.shape[0]:
+      raise ValueError(
+        f"the adapter changes {name} of {sides}, the model has"
+        f" {shapes.get(name, 'none')}."
+      )
 
 
 def parameter_count(factors: Mapping[str, LowRank]) -> int:

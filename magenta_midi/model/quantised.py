@@ -1,7 +1,7 @@
 """A base that is held in few bits and widened array by array where it is used.
 
-A quantised matrix stands in a parameter's place: reading `kernel[...]` gives
-float32, so the network knows nothing of it. Where its layers run as a loop
+A quantised matrix stands in a parameter's place and is float32 where it is
+read, so the network knows nothing of it. Where its layers run as a loop
 (`Depthformer.loop`), one layer is wide at a time, forwards and backwards.
 
 `int8`: a byte a number and a float32 scale a column, as checkpoints store it:
@@ -13,7 +13,6 @@ Source: Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; the
 second quantisation is to int8 here, in place of 8-bit floats.
 """
 
-import abc
 import dataclasses
 import functools
 import math
@@ -27,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from magenta_midi.model.stand_in import StandIn
 from magenta_midi.typing import Float
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
   "HeldBase",
   "Int8Matrix",
   "Nf4Matrix",
-  "Quantised",
   "Quantize",
   "check_quantize",
   "hold_base",
@@ -71,20 +70,6 @@ def _normal_quantiles() -> np.ndarray:
 NF4 = _normal_quantiles()
 
 
-class Quantised(abc.ABC):
-  """What stands in a matrix's place; a pytree of arrays."""
-
-  shape: tuple[int, ...]
-
-  @abc.abstractmethod
-  def widened(self) -> Float[jax.Array, "i o"]:
-    """The matrix that it stands for, in float32."""
-
-  def __getitem__(self, index: Any) -> jax.Array:
-    """A part of it, or all of it: `[...]`."""
-    return self.widened()[index]
-
-
 # Fields are Any: trees of shapes, of shardings and of other things are built
 # of these too.
 @functools.partial(
@@ -93,7 +78,7 @@ class Quantised(abc.ABC):
   meta_fields=["shape"],
 )
 @dataclasses.dataclass(frozen=True)
-class Int8Matrix(Quantised):
+class Int8Matrix(StandIn):
   """Codes times the scale of their column."""
 
   codes: Any  # int8 [i, o]
@@ -111,7 +96,7 @@ class Int8Matrix(Quantised):
   meta_fields=["shape"],
 )
 @dataclasses.dataclass(frozen=True)
-class Nf4Matrix(Quantised):
+class Nf4Matrix(StandIn):
   """Numbers of `NF4` times the scale of their block.
 
   A block is 64 numbers of the matrix in the order of its rows; what the last
@@ -138,9 +123,7 @@ class Nf4Matrix(Quantised):
     return flat[: math.prod(self.shape)].reshape(self.shape)
 
 
-def quantise(
-  matrix: Float[Any, "i o"], how: Literal["int8", "nf4"]
-) -> Quantised:
+def quantise(matrix: Float[Any, "i o"], how: Literal["int8", "nf4"]) -> StandIn:
   """Quantises one matrix, to the nearest.
 
   Args:
@@ -197,7 +180,7 @@ class HeldBase(NamedTuple):
   params: Any  # nnx.State
   # The layers' matrices, by name with * for the layer's number: all layers of
   # a stack in one, so that a loop over them needs no copy.
-  stacks: dict[str, Any]  # Quantised, with an axis of layers before the others
+  stacks: dict[str, Any]  # StandIn, with an axis of layers before the others
 
   def state(self) -> nnx.State:
     """The parameters for the network; to be called inside the step."""

@@ -20,6 +20,7 @@ from magenta_midi.model.dropout import seed_dropout
 from magenta_midi.model.lora import (
   Factors,
   LowRank,
+  adapt,
   begin_factors,
   drop_inputs,
   merge_factors,
@@ -126,6 +127,7 @@ class AdapterTrainer:
       self._rest,
       self._optimizer,
       scale=config.lora.scale,
+      a_rate=config.a_rate,
       thinned=config.lora.dropout,
       has_dropout=model.config.dropout_rate > 0,
       remat=config.remat,
@@ -296,6 +298,7 @@ def update(
   rates: jax.Array,
   *,
   scale: float,
+  a_rate: float,
   thinned: float,
   has_dropout: bool,
   remat: bool,
@@ -305,7 +308,7 @@ def update(
 
   def mean(factors: Factors) -> tuple:
     dropped = drop_inputs(factors, key, thinned)
-    params = merge_factors(base.state(), [(dropped, scale)])
+    params = adapt(base.state(), dropped, scale)
     model = nnx.merge(graph, params, rest)
     model.remat, model.loop = remat, loop
     if has_dropout:
@@ -326,7 +329,8 @@ def update(
   updates, state = optimizer.update(grads, state, factors)
   factors = {
     name: LowRank(
-      *(p - rate[name] * u for p, u in zip(pair, updates[name], strict=True))
+      pair.a - a_rate * rate[name] * updates[name].a,
+      pair.b - rate[name] * updates[name].b,
     )
     for name, pair in factors.items()
   }

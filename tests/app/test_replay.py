@@ -1,16 +1,23 @@
 """`replay`: twice the same to the byte, and again from its session."""
 
+import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
+from click import ClickException
 from click.testing import CliRunner
+from flax import nnx
 
 from magenta_midi.app.cli import cli
 from magenta_midi.app.errors import one_line_errors
 from magenta_midi.midi.files import read_score
 from magenta_midi.midi.score import Score
-from magenta_midi.model.checkpoint import save_checkpoint
+from magenta_midi.model.adapter_file import Adapter
+from magenta_midi.model.adapter_library import install_adapter
+from magenta_midi.model.checkpoint import load_checkpoint, save_checkpoint
+from magenta_midi.model.lora import LoraConfig, LowRank, begin_factors
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import JackServer, jack_missing
 
@@ -83,6 +90,44 @@ def test_the_session_makes_its_notes_again(folder, played):
   np.testing.assert_array_equal(first, again)
 
 
+def test_an_adapter_plays_and_is_told_in_the_session(
+  folder, played, tmp_path, monkeypatch
+):
+  monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path))
+  model, config = load_checkpoint(folder / "duet")
+  factors = begin_factors(
+    nnx.state(model, nnx.Param), LoraConfig(rank=2), jax.random.key(0)
+  )
+  adapter = Adapter(
+    name="loud",
+    factors={
+      name: LowRank(pair.a, np.ones(pair.b.shape, np.float32))
+      for name, pair in factors.items()
+    },
+    config=LoraConfig(rank=2),
+    base="duet",
+    base_sha256=config["sha256"],
+    codec={},
+  )
+  install_adapter(adapter)
+  args = ("--mode", "simultaneous", "--control", "density=4")
+  out = folder / "adapted.mid"
+  facts = replay(folder, out, *args, "--adapter", "loud")
+  assert facts["compiles_while_playing"] == facts["stuck_notes"] == 0
+  assert out.read_bytes() != (folder / "a.mid").read_bytes()
+  again = folder / "adapted_again.mid"
+  replay(folder, again, recording="adapted.json")
+  first, second = (read_score(path).notes for path in (out, again))
+  np.testing.assert_array_equal(first, second)
+  # Another of that name would not play the same.
+  other = {name: LowRank(a, 2 * b) for name, (a, b) in adapter.factors.items()}
+  install_adapter(dataclasses.replace(adapter, factors=other), replace=True)
+  with pytest.raises(ClickException, match="another adapter loud"):
+    replay(folder, again, recording="adapted.json")
+  with pytest.raises(ClickException, match="leave --adapter out"):
+    replay(folder, again, "--adapter", "loud", recording="adapted.json")
+
+
 def test_a_table_of_costs_is_what_time_takes(folder, played):
   slow = folder / "slow.json"
   costs = played[0]["cost"]["ms"]
@@ -107,10 +152,8 @@ def test_a_table_of_costs_is_what_time_takes(folder, played):
   ],
 )
 def test_mistakes_are_one_line(folder, monkeypatch, args, recording, match):
-  import click
-
   monkeypatch.chdir(folder)
-  with pytest.raises(click.ClickException, match=match) as error:
+  with pytest.raises(ClickException, match=match) as error:
     replay(folder, folder / "bad.mid", *args, recording=recording)
   assert error.value.exit_code == 2
   assert "\n" not in error.value.format_message()
@@ -144,13 +187,11 @@ def test_in_real_time_over_real_ports(folder, monkeypatch):
 
 
 def test_without_ports_wall_says_what_to_do(folder, monkeypatch):
-  import click
-
   from magenta_midi.live.port_scan import PortList
 
   monkeypatch.setattr(
     "magenta_midi.app.replay_wall.scan",
     lambda: PortList((), (), "", "no sequencer"),
   )
-  with pytest.raises(click.ClickException, match="Leave --wall out"):
+  with pytest.raises(ClickException, match="Leave --wall out"):
     replay(folder, folder / "wall.mid", "--wall")

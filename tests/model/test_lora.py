@@ -14,6 +14,7 @@ from magenta_midi.model.lora import (
   DEFAULT_TARGETS,
   LoraConfig,
   LowRank,
+  adapt,
   array_names,
   begin_factors,
   drop_inputs,
@@ -23,6 +24,7 @@ from magenta_midi.model.lora import (
   parameter_count,
   target_names,
 )
+from magenta_midi.model.quantised import hold_base
 from magenta_midi.testing import tiny_generator
 
 EVERYWHERE = (*DEFAULT_TARGETS, "embeddings", "head")
@@ -173,6 +175,33 @@ def test_merged_logits_are_those_of_factors_beside_the_kernels(
   ):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     assert np.abs(np.asarray(ours) - np.asarray(before)).max() > 1e-3
+
+
+@pytest.mark.parametrize("how", ["none", "int8"])
+def test_gradients_are_those_of_the_sum(parts, how):
+  graph, params, rest = parts
+  base = hold_base(params, how)
+  factors = trained(parts, LoraConfig(rank=3, targets=EVERYWHERE))
+
+  def loss(factors, form):
+    found = logits(nnx.merge(graph, form(base.state(), factors), rest))
+    return sum(jnp.sum(jnp.sin(level)) for level in found), found
+
+  forms = (
+    lambda params, factors: merge_factors(params, [(factors, 0.7)]),
+    lambda params, factors: adapt(params, factors, 0.7),
+  )
+  (expected, merged), (gradient, adapted) = (
+    jax.grad(lambda f, form=form: loss(f, form), has_aux=True)(factors)
+    for form in forms
+  )
+  for one, other in zip(merged, adapted, strict=True):
+    np.testing.assert_array_equal(one, other)
+  for name, pair in expected.items():
+    for wanted, got in zip(pair, gradient[name], strict=True):
+      scale = np.abs(wanted).max()
+      assert scale > 0
+      np.testing.assert_allclose(got, wanted, atol=1e-4 * scale)
 
 
 def test_bfloat16_kernels_are_added_to_in_float32(parts):

@@ -1,0 +1,33 @@
+"""What stands in a matrix's place and is multiplied in its own way.
+
+`Dense` knows no more of it than `product`; whatever else reads a kernel,
+`kernel[...]`, gets the matrix.
+"""
+
+import abc
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from magenta_midi.typing import Float
+
+__all__ = ["StandIn"]
+
+
+class StandIn(abc.ABC):
+  """A pytree of arrays in the place of one matrix."""
+
+  shape: tuple[int, ...]
+
+  @abc.abstractmethod
+  def widened(self) -> Float[jax.Array, "i o"]:
+    """The matrix that it stands for, in float32."""
+
+  def product(self, x: Float[jax.Array, "*n i"]) -> Float[jax.Array, "*n o"]:
+    """Multiplies the last axis, in the dtype of `x`."""
+    return jnp.dot(x, self.widened().astype(x.dtype))
+
+  def __getitem__(self, index: Any) -> jax.Array:
+    """A part of the matrix, or all of it: `[...]`."""
+    return self.widened()[index]

@@ -25,7 +25,7 @@ from magenta_midi.app.output import progress_bar
 from magenta_midi.train.comparison import Comparison
 from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.evaluate import Evaluation, evaluate
-from magenta_midi.train.takes import join_split, read_takes
+from magenta_midi.train.takes import read_takes, takes_corpus
 
 BASE = "base"
 
@@ -39,7 +39,7 @@ def held_out(folder: Path) -> Corpus:
   takes, _ = read_takes([folder / "held"])
   if not takes:
     raise ValueError(f"{folder / 'held'}: no take can be used.")
-  return join_split(takes, takes).held_out
+  return takes_corpus(takes)
 
 
 def pairs(options: tuple[str, ...], flag: str) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
     python tools/adapter_switch.py --json figures.json
 
-Drives one engine with adapters of rank 8 at hand (drawn, on every projection:
+Drives one engine with adapters of rank 16 at hand (drawn, on every projection:
 what they play does not matter here, their size does) and measures
 
 * a switch: from the change to the first plan by the new weights, every job on
@@ -44,7 +44,7 @@ CHOICES = ("a", "a:0.6 + b:0.4", "b", "")
 
 def install_drawn(mm: MagentaMidi, name: str, seed: int) -> None:
   """An adapter of the usual size that changes a little."""
-  config = LoraConfig(rank=8)
+  config = LoraConfig()
   params = nnx.state(mm.generator.model, nnx.Param)
   draw = np.random.default_rng(seed)
   factors = {

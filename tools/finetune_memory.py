@@ -145,7 +145,6 @@ def compiled_bytes(
     rest,
     optimizer(),
     scale=lora.scale,
-    a_rate=1.0,
     thinned=lora.dropout,
     has_dropout=model.config.dropout_rate > 0,
     remat=True,

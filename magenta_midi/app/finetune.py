@@ -76,7 +76,7 @@ _LISTED = 20
 @click.option(
   "--rank",
   type=int,
-  help="Rank of what is learned; its size grows with it [default: 8, or the"
+  help="Rank of what is learned; its size grows with it [default: 16, or the"
   " continued adapter's].",
 )
 @click.option(
@@ -90,8 +90,8 @@ _LISTED = 20
   metavar="TARGET,...",
   help="What is adapted: query, key, value, out (of self and cross attention;"
   " self_query or cross_query for one), mlp, embeddings, head; of one stack as"
-  " temporal.query, encoder.mlp, depth.out [default: query,key,value,out,mlp,"
-  " or the continued adapter's].",
+  " temporal.query, encoder.mlp, depth.out [default: all of"
+  " these, or the continued adapter's].",
 )
 @click.option(
   "--dropout",

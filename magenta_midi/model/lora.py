@@ -63,8 +63,11 @@ TARGETS = {
 }
 # What `Dense` multiplies by.
 _LAYER = re.compile(r"\w+_layers\.\d+\..*\.kernel")
-# Every projection of every stack.
-DEFAULT_TARGETS = ("query", "key", "value", "out", "mlp")
+# Every projection of every stack, and what goes in and comes out.
+DEFAULT_TARGETS = (
+  *("query", "key", "value", "out", "mlp"),
+  *("embeddings", "head"),
+)
 
 
 class LowRank(NamedTuple):
@@ -83,9 +86,9 @@ class LoraConfig:
   """Which arrays are adapted, and how far."""
 
   # Columns of A, rows of B.
-  rank: int = 8
+  rank: int = 16
   # The scale is alpha / rank.
-  alpha: float = 16.0
+  alpha: float = 32.0
   # Of `TARGETS`, in every stack or in one, as `temporal.query`, which stands
   # for self and cross attention; `self_query` and `cross_query` for one.
   targets: tuple[str, ...] = DEFAULT_TARGETS

@@ -127,7 +127,6 @@ class AdapterTrainer:
       self._rest,
       self._optimizer,
       scale=config.lora.scale,
-      a_rate=config.a_rate,
       thinned=config.lora.dropout,
       has_dropout=model.config.dropout_rate > 0,
       remat=config.remat,
@@ -298,7 +297,6 @@ def update(
   rates: jax.Array,
   *,
   scale: float,
-  a_rate: float,
   thinned: float,
   has_dropout: bool,
   remat: bool,
@@ -329,8 +327,7 @@ def update(
   updates, state = optimizer.update(grads, state, factors)
   factors = {
     name: LowRank(
-      pair.a - a_rate * rate[name] * updates[name].a,
-      pair.b - rate[name] * updates[name].b,
+      *(p - rate[name] * u for p, u in zip(pair, updates[name], strict=True))
     )
     for name, pair in factors.items()
   }

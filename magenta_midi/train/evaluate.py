@@ -210,6 +210,7 @@ def evaluate(
   *,
   windows: int | None = None,
   context: bool = True,
+  context_s: float = 10.0,
   players: Players = SOLO,
   style: StyleRows | None = None,
   on_window: Callable[[int, int], None] = lambda done, total: None,
@@ -222,6 +223,7 @@ def evaluate(
     corpus: Held-out pieces.
     windows: Score only this many windows, evenly spread; None: all.
     context: False removes the context.
+    context_s: How much of it is given; figures compare at 10 s.
     players: How each piece is split into self, who is scored, and partner.
     style: Tells the model style and controls of each window's own music; None:
       they are masked, as in all figures that are compared.
@@ -230,7 +232,7 @@ def evaluate(
   Returns:
     Nats by piece.
   """
-  context_steps = round(10_000 / codec.config.step_ms)
+  context_steps = round(1000 * context_s / codec.config.step_ms)
   examples = protocol_windows(corpus, context_steps)
   examples = players.split(examples, corpus)
   if windows is not None and windows < len(examples):

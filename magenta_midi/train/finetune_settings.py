@@ -29,7 +29,7 @@ TEMPOS = (0.9, 1.0, 1.1)
 DEFAULT_MINUTES = 20.0
 # Of the shares of a run of a model that knows a partner: a player's own hands
 # and phrases stand for the two.
-DUET = {"solo": 0.6, "hands": 0.2, "turns": 0.2}
+DUET = {"solo": 0.7, "hands": 0.15, "turns": 0.15}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,6 @@ class FinetuneConfig:
   minutes: float | None = None
   # Peak of AdamW's rate; a cosine follows a linear warm-up.
   learning_rate: float = 1e-3
-  # Of that, the share at which A learns: B begins at 0 and has farther to go,
-  # while A, moved as fast, would only turn about (LoRA+, Hayou et al. 2024).
-  a_rate: float = 1.0
   warmup_steps: int = 20
   # What keeps a style: few semitones, both ends included, near tempos, and no
   # change of velocity.
@@ -97,8 +94,6 @@ class FinetuneConfig:
       raise ValueError(
         f"learning_rate must be positive, got {self.learning_rate}."
       )
-    if not 0 <= self.a_rate <= 1:
-      raise ValueError(f"a_rate must be in 0..1, got {self.a_rate}.")
     if not self.tempos or min(self.tempos) <= 0:
       raise ValueError(f"tempos must be positive, got {self.tempos}.")
     low, high = self.transpose

@@ -8,6 +8,7 @@ state; with `steps` given, it ends where an unbroken one would, to the bit.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -316,13 +317,19 @@ class _Run:
 
   def evaluate(self, held_out: Corpus) -> Evaluation:
     """Scores without style, and beside that with it."""
-    trainer, windows = self.trainer, self.config.held_out_windows
-    model = trainer.current_model()
-    scored = evaluate(model, trainer.codec, held_out, windows=windows)
+    trainer = self.trainer
+    score = functools.partial(
+      evaluate,
+      trainer.current_model(),
+      trainer.codec,
+      held_out,
+      windows=self.config.held_out_windows,
+      # What is longer than it has learned to hear would be held against it.
+      context_s=min(10.0, self.config.context_s),
+    )
+    scored = score()
     if trainer.style is not None:
-      self.prompted = evaluate(
-        model, trainer.codec, held_out, windows=windows, style=trainer.style
-      )
+      self.prompted = score(style=trainer.style)
     self.evaluation, self.scored_at = scored, trainer.step
     return scored
 

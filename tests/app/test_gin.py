@@ -376,7 +376,7 @@ def test_finetune_takes_its_strategy_from_gin():
   with parsed(["finetune", "takes", "--name", "me", file]) as ctx:
     config = finetune_config_of(None, ctx.params)
     assert ctx.params["rehearsal"] == "itself"
-  assert config.minutes == 20.0 and config.lora.rank == 8
+  assert config.minutes == 20.0 and config.lora.rank == 16
   assert config.stack_rates["encoder"] < config.stack_rates["depth"] == 1.0
   starts = [config.unfreeze[s] for s in ("depth", "temporal", "encoder")]
   assert starts == sorted(starts) and starts[0] == 0.0

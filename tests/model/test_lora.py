@@ -27,8 +27,6 @@ from magenta_midi.model.lora import (
 from magenta_midi.model.quantised import hold_base
 from magenta_midi.testing import tiny_generator
 
-EVERYWHERE = (*DEFAULT_TARGETS, "embeddings", "head")
-
 
 @pytest.fixture(scope="module")
 def model():
@@ -83,7 +81,10 @@ def test_targets_are_found_by_name(parts):
   assert both == own | cross and not own & cross
   everything = target_names(names, DEFAULT_TARGETS)
   assert everything == tuple(
-    name for name in names if "_layers." in name and name.endswith("kernel")
+    name
+    for name in names
+    if ("_layers." in name and name.endswith("kernel"))
+    or name in ("logits_dense.kernel", "token_embedder.embedding")
   )
   assert target_names(names, ("head", "embeddings")) == (
     "logits_dense.kernel",
@@ -119,7 +120,7 @@ def test_ranks_that_cannot_be_are_refused(parts):
 
 def test_at_first_nothing_changes_to_the_bit(model, parts):
   graph, params, rest = parts
-  config = LoraConfig(targets=EVERYWHERE)
+  config = LoraConfig()
   factors = begin_factors(params, config, jax.random.key(1))
   merged = merge_factors(params, [(factors, config.scale)])
   for ours, theirs in zip(
@@ -148,7 +149,9 @@ def test_merged_logits_are_those_of_factors_beside_the_kernels(
   model, parts, monkeypatch
 ):
   graph, params, rest = parts
-  config = LoraConfig(rank=4, alpha=6.0)
+  # What `Dense` multiplies by in a call.
+  layers = ("query", "key", "value", "out", "mlp")
+  config = LoraConfig(rank=4, alpha=6.0, targets=layers)
   factors = trained(parts, config)
   merged = nnx.merge(
     graph, merge_factors(params, [(factors, config.scale)]), rest
@@ -181,7 +184,7 @@ def test_merged_logits_are_those_of_factors_beside_the_kernels(
 def test_gradients_are_those_of_the_sum(parts, how):
   graph, params, rest = parts
   base = hold_base(params, how)
-  factors = trained(parts, LoraConfig(rank=3, targets=EVERYWHERE))
+  factors = trained(parts, LoraConfig(rank=3))
 
   def loss(factors, form):
     found = logits(nnx.merge(graph, form(base.state(), factors), rest))

@@ -24,7 +24,7 @@ from magenta_midi.train.own_continuations import (
 )
 from magenta_midi.train.pieces import pack_scores
 from magenta_midi.train.rehearsal import ITSELF
-from magenta_midi.train.stack_schedule import group_of
+from magenta_midi.train.stack_schedule import GROUPS, group_of
 from magenta_midi.train.take_mixture import mix
 from magenta_midi.train.windows import EXAMPLE_DTYPE, cut_examples
 
@@ -76,6 +76,8 @@ def test_stacks_learn_at_their_rate_from_their_time_on(base, split):
       "encoder": step >= 2,
       "temporal": True,
       "depth": False,
+      "embeddings": True,
+      "head": True,
     }
   # Thawing compiles nothing.
   assert update._cache_size() - compiled <= len(shapes)
@@ -90,7 +92,8 @@ def test_stacks_that_stay_have_no_part_in_how_far_others_go(base, split):
     trainer.train_step(0.0)
     return trainer.factors
 
-  whole = first_step(stack_rates={"encoder": 0.0, "temporal": 0.0})
+  others = set(GROUPS) - {"depth"}
+  whole = first_step(stack_rates=dict.fromkeys(others, 0.0))
   alone = first_step(
     targets=tuple(
       f"depth.{name}" for name in ("query", "key", "value", "out", "mlp")

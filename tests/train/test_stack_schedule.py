@@ -38,9 +38,7 @@ def test_a_part_learns_at_its_rate_from_its_time_on(rates, unfreeze, fraction):
 
 def test_every_array_that_can_be_adapted_has_a_group():
   params = nnx.state(tiny_generator().model, nnx.Param)
-  names = target_names(
-    array_names(params), (*DEFAULT_TARGETS, "embeddings", "head")
-  )
+  names = target_names(array_names(params), DEFAULT_TARGETS)
   groups = {name: group_of(name) for name in names}
   assert set(groups.values()) == set(GROUPS)
   others = {

@@ -288,6 +288,7 @@ class MagentaMidi:
     known: PlayerStyle | None = None,
     *,
     on_remark: Callable[[str], None] = _log.warning,
+    on_fraction: Callable[[float], None] = lambda done: None,
   ) -> PlayerStyle | None:
     """A player's style vector, learned from takes.
 
@@ -295,6 +296,7 @@ class MagentaMidi:
       split: What to learn from, and what to judge by.
       known: What was learned from earlier takes; None: nothing.
       on_remark: Told why nothing was learned, where takes have no style.
+      on_fraction: Told how much is done, 0..1.
 
     Returns:
       The style; `known` where nothing was learned, as by a checkpoint that
@@ -305,7 +307,10 @@ class MagentaMidi:
     from magenta_midi.train.player_style import StyleSource, learn_player_style
 
     source = StyleSource(self._base, self.codec, self.style_model, self.slots)
-    return learn_player_style(source, split, known, on_remark=on_remark)
+    on_fraction(0.0)
+    return learn_player_style(
+      source, split, known, on_remark=on_remark, on_fraction=on_fraction
+    )
 
   def finetune_base(self) -> "Base":
     """What `train.finetune` adapts: the checkpoint without adapters."""

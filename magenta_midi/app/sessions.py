@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,10 @@ def _print_table(takes: Sequence[dict[str, Any]]) -> None:
   table.add_column("ID", no_wrap=True)
   for name in ("length", "you", "AI", "marks", "rated", "kept"):
     table.add_column(name, justify="right")
-  for take in takes:
+  played = [_adapters_played(take) for take in takes]
+  if any(played):
+    table.add_column("adapters")
+  for take, adapters in zip(takes, played, strict=True):
     if take["state"] != "done":
       table.add_row(take["id"], f"({take['state']})")
       continue
@@ -116,12 +119,19 @@ def _print_table(takes: Sequence[dict[str, Any]]) -> None:
       str(len(take["bookmarks"]) or ""),
       "*" * (take["rating"] or 0),
       "kept" if take["keep"] else "",
+      *([adapters] if any(played) else []),
     )
   # In a pipe there is no width; an ID that is cut off is of no use.
   out = rich.console.Console(highlight=False)
   if not out.is_terminal:
     out = rich.console.Console(highlight=False, width=120)
   out.print(table)
+
+
+def _adapters_played(take: Mapping[str, Any]) -> str:
+  """Those of a session, in the order in which they came."""
+  rows = take.get("adapters_played", ())
+  return ", ".join(dict.fromkeys(row["adapter"] for row in rows))
 
 
 @command.command("play")

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from flax import nnx
@@ -61,7 +61,20 @@ __all__ = [
 CONTINUATIONS = "continuations"
 
 
-def _keep(style: PlayerStyle | None) -> PlayerStyle | None:
+@runtime_checkable
+class LearnStyle(Protocol):
+  """How a player's style is learned; see `finetune`."""
+
+  def __call__(
+    self, style: PlayerStyle | None, /, *, on_fraction: Callable[[float], None]
+  ) -> PlayerStyle | None:
+    """Gives the player's style."""
+    ...
+
+
+def _keep(
+  style: PlayerStyle | None, *, on_fraction: Callable[[float], None]
+) -> PlayerStyle | None:
   return style
 
 
@@ -75,7 +88,7 @@ def finetune(
   general: Corpus | None = None,
   rehearsal: Corpus | Literal["itself"] | None = None,
   start: Adapter | None = None,
-  learn_style: Callable[[PlayerStyle | None], PlayerStyle | None] = _keep,
+  learn_style: LearnStyle = _keep,
   on_progress: Callable[[FinetuneProgress], None] = lambda progress: None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> Finetuned | None:
@@ -93,8 +106,9 @@ def finetune(
       forgotten; nothing in it that is held out is. `ITSELF`: what the model
       plays by itself before it learns, as the base or as `start`.
     start: An adapter of the same base, rank and targets to go on from.
-    learn_style: Called at the end with the style of `start`, or None; gives
-      the player's, to be stored.
+    learn_style: Called at the end with the style of `start`, or None, and
+      with what is told how much is done, `on_fraction`; gives the player's, to
+      be stored.
     on_progress: Called about twice a second.
     should_stop: Asked after every step; True saves and stops, resumably.
 
@@ -162,7 +176,9 @@ def finetune(
       if not run.marks.ended:
         return None
       with on_device(base.model, wanted=quantised):
-        style = learn_style(None if start is None else start.style)
+        style = learn_style(
+          None if start is None else start.style, on_fraction=run.show_style
+        )
       return run.finish(
         name,
         general=general,

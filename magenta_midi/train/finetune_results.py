@@ -14,7 +14,13 @@ from magenta_midi.train.forgetting import Divergence
 
 __all__ = ["Base", "FinetuneProgress", "Finetuned", "Stage"]
 
-Stage = Literal["sampling", "scoring before", "training", "scoring after"]
+Stage = Literal[
+  "sampling",
+  "scoring before",
+  "training",
+  "learning the style",
+  "scoring after",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

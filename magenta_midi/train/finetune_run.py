@@ -122,6 +122,10 @@ class FinetuneRun:
       )
     )
 
+  def show_style(self, fraction: float) -> None:
+    """Tells how much of the player's style is learned, 0..1."""
+    self.show("learning the style", fraction, always=True)
+
   def score(
     self,
     corpus: Corpus,

@@ -44,6 +44,9 @@ __all__ = ["StyleSource", "learn_player_style", "window_embeddings"]
 _WINDOWS, _HELD_OUT_WINDOWS, _BATCH = 128, 192, 16
 # How often the vector is moved at most, and how many are tried each time.
 _ROUNDS, _TRIED = 4, 4
+# How much of the time has gone, about, once the takes are embedded, and once
+# the vector stays.
+_EMBEDDED, _IMPROVED = 0.2, 0.8
 # Mixes that are looked at: so many of each number of takes' embeddings, which
 # have one of these shares. Farther away, the slope says nothing.
 _MIXES, _OF, _SHARES = 400, (1, 2, 3, 5, 10, 30), (0.1, 0.2, 0.4, 0.7)
@@ -71,6 +74,7 @@ def learn_player_style(
   known: PlayerStyle | None = None,
   *,
   on_remark: Callable[[str], None] = lambda line: None,
+  on_fraction: Callable[[float], None] = lambda done: None,
 ) -> PlayerStyle | None:
   """Learns a style vector.
 
@@ -80,6 +84,7 @@ def learn_player_style(
     known: What was learned from earlier takes, which counts as much as they
       were; None: nothing.
     on_remark: Told why there is none.
+    on_fraction: Told how much is done, 0..1.
 
   Returns:
     The style; `known` where these takes have none.
@@ -96,7 +101,13 @@ def learn_player_style(
   unit = bool(np.allclose(lengths, 1.0, atol=1e-3))
   mean = _put(total / (len(embeddings) + earlier), unit)
   nats = _Nats(source, split.train, _WINDOWS)
-  vector, moved = _improved(nats, mean, embeddings, unit)
+  on_fraction(_EMBEDDED)
+
+  def on_round(done: int) -> None:
+    on_fraction(_EMBEDDED + (_IMPROVED - _EMBEDDED) * done / _ROUNDS)
+
+  vector, moved = _improved(nats, mean, embeddings, unit, on_round)
+  on_fraction(_IMPROVED)
   judged = _Nats(source, split.held_out, _HELD_OUT_WINDOWS)
   after, before = judged(vector), judged(mean)
   if after >= before:
@@ -147,12 +158,14 @@ def _improved(
   start: Float[np.ndarray, " d"],
   embeddings: Float[np.ndarray, "n d"],
   unit: bool,
+  on_round: Callable[[int], None] = lambda done: None,
 ) -> tuple[Float[np.ndarray, " d"], int]:
   """A vector near `start` that is expected better, and in how many moves."""
   vector, best, moved = start, nats(start), 0
   random = np.random.default_rng(0)
   tried = {tuple(nats.source.rows(start))}
-  for _ in range(_ROUNDS):
+  for done in range(_ROUNDS):
+    on_round(done)
     mixes = _mixes(random, vector, embeddings, unit)
     rows = np.stack([nats.source.rows(mix) for mix in mixes])
     expected = nats.expected_changes(vector, rows)

@@ -87,6 +87,25 @@ def test_list(capsys, root):
   assert row.split() == [folder.name, "0:40", "40", "40", "1"]
 
 
+def test_list_says_which_adapters_played(capsys, root):
+  plain = record(root)
+  adapted = record(root, wall_s=WALL_S + 60)
+  rows = [
+    {"time_s": at_s, "adapter": name}
+    for at_s, name in ((0.0, "me"), (9.0, "you:0.5"), (20.0, "me"))
+  ]
+  facts = read_facts(adapted) | {"adapters_played": rows}
+  (adapted / FACTS).write_text(json.dumps(facts))
+  _, out, _ = run(capsys, root, "list")
+  assert "adapters" in out
+  row, other = (
+    next(line for line in out.splitlines() if folder.name in line)
+    for folder in (adapted, plain)
+  )
+  assert row.rstrip().endswith("me, you:0.5")
+  assert other.split() == [plain.name, "0:40", "40", "40", "1"]
+
+
 def test_list_recovers_after_a_crash(capsys, root):
   folder = record(root, close=False)
   assert not (folder / FACTS).exists()

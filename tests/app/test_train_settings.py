@@ -21,6 +21,15 @@ FIELDS: dict[str, tuple[str, dict[str, str]]] = dict(
   clip=("2", {"0": "positive, got 0.0", "Infinity": "finite, got inf"}),
   z_loss=("1e-4", {"-1e-4": "at least 0, got -0.0001"}),
   label_smoothing=("0.1", {"1": "in [0, 1), got 1.0"}),
+  clock=("processor", {"sun": "'wall' or 'processor', got 'sun'"}),
+  level_weights=(
+    '{"onset": 2}',
+    {
+      "2": "a {name: value}, got 2",
+      '{"pitch": 2}': "pitch is no level of the codec 'note': onset, key",
+      '{"key": 0}': "key must be above 0, got 0.0",
+    },
+  ),
   teacher=("runs/big", {"5": "text in quotes or None", "none": "none"}),
   teacher_share=("0.3", {"2": "in 0..1, got 2.0"}),
   ema_decay=("0.99", {"1.1": "in [0, 1), got 1.1", "much": "a number"}),

@@ -49,7 +49,10 @@ def few():
 
 @pytest.fixture(scope="module")
 def learned(few, source, split):
-  return learn_player_style(source, split)
+  told = []
+  found = learn_player_style(source, split, on_fraction=told.append)
+  assert told == sorted(told) and 0 < told[0] < told[-1] < 1
+  return found
 
 
 def test_all_windows_are_heard_whole(split):

@@ -127,12 +127,20 @@ def test_an_adapter_of_a_quantised_base(base, split, tmp_path):
   config = run_config(quantize="nf4")
   calls = []
 
-  def learn(style):
+  def learn(style, *, on_fraction):
+    on_fraction(0.5)
     calls.append(base.model.encoder_norm.scale.get_value())
     return style
 
   args = (config, base, split, "me")
-  found = finetune(*args, tmp_path / "a", learn_style=learn)
+  stages = []
+  found = finetune(
+    *args,
+    tmp_path / "a",
+    learn_style=learn,
+    on_progress=lambda now: stages.append((now.stage, now.fraction)),
+  )
+  assert ("learning the style", 0.5) in stages
   again = (*args, tmp_path / "b")
   asked = iter([False, False, False, True])
   assert finetune(*again, should_stop=lambda: next(asked)) is None

@@ -229,7 +229,7 @@ def test_a_run_that_gains_no_more_ends_with_its_best(
   figures = {1: 5.0, 2: 3.0, 3: 4.0, 4: 3.5}
   seen = []
 
-  def scripted(model, codec, held_out, windows):
+  def scripted(model, codec, held_out, **how):
     step = len(seen) + 1
     seen.append(step)
     # The last is of the best state, loaded again.

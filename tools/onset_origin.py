@@ -34,6 +34,7 @@ from flax import nnx
 
 from magenta_midi.api import keep_compiled_functions
 from magenta_midi.app.errors import UserError, one_line_errors
+from magenta_midi.app.options import weighted_folder
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.depthformer import Depthformer, Frames
@@ -368,15 +369,6 @@ def figures_of(
 # The runs -----------------------------------------------------------------
 
 
-def _weighted(text: str) -> tuple[Path, float | None]:
-  """Splits `DIR:WEIGHT`."""
-  path, _, weight = text.rpartition(":")
-  try:
-    return Path(path), float(weight)
-  except ValueError:
-    return Path(text), None
-
-
 def _run_apart(name: str, settings: dict[str, Any]) -> dict[str, Any]:
   """`run` in a process of its own."""
   keep_memory()
@@ -389,7 +381,7 @@ def run(name: str, settings: dict[str, Any]) -> dict[str, Any]:
   choice = CHOICES[name]
   corpora, shares, held_out = [], [], []
   for item in settings["data"]:
-    folder, weight = _weighted(item)
+    folder, weight = weighted_folder(item)
     read, _ = read_corpus(folder, ("train", "valid"))
     if not len(read["train"]):
       raise ValueError(f"{folder}: no piece to train on.")

@@ -25,6 +25,8 @@ from typing import Any
 
 import click
 
+from magenta_midi.app.options import weighted_folder
+
 _DUET = ("--partners", "solo:0.3,tracks:0.25,hands:0.25,turns:0.2")
 # How many held-out windows are scored: 33 minutes of music.
 _WINDOWS = 1000
@@ -118,8 +120,7 @@ def _duet_nats(folder: Path, data: tuple[str, ...]) -> float:
     mm = MagentaMidi.load(folder / "checkpoint")
     parts = []
     for item in data:
-      name, _, share = item.rpartition(":")
-      source = Path(name if _is_number(share) and name else item)
+      source, _ = weighted_folder(item)
       parts.append(read_corpus(source, ("valid",))[0]["valid"])
     corpus = join_corpora([part for part in parts if len(part)])
     assert corpus is not None
@@ -140,14 +141,6 @@ def _duet_nats(folder: Path, data: tuple[str, ...]) -> float:
     figures = dict(nats_per_note=nats / max(1, notes), notes=notes)
     path.write_text(json.dumps(figures) + "\n", encoding="utf-8")
   return json.loads(path.read_text(encoding="utf-8"))["nats_per_note"]
-
-
-def _is_number(text: str) -> bool:
-  try:
-    float(text)
-  except ValueError:
-    return False
-  return True
 
 
 @click.command()

@@ -24,9 +24,12 @@ __all__ = [
   "embed_items",
   "load_model",
   "parse_controls",
+  "parse_sampling",
   "players_named",
   "read_music",
+  "sampling_options",
   "style_items",
+  "weighted_folder",
 ]
 
 # After a text that its style model takes for no description.
@@ -311,4 +314,19 @@ def parse_sampling(**given: str | None) -> dict[str, Any]:
   return values
 
 
-__all__ += ["parse_sampling", "sampling_options"]
+def weighted_folder(text: str) -> tuple[Path, float | None]:
+  """Splits `DIR[:WEIGHT]`.
+
+  Raises:
+    UserError: The weight is not positive.
+  """
+  path, colon, weight = text.rpartition(":")
+  if colon:
+    try:
+      value = float(weight)
+    except ValueError:
+      return Path(text), None
+    if value <= 0:
+      raise UserError(f"--data {text}: the weight must be positive.")
+    return Path(path), value
+  return Path(text), None

@@ -13,6 +13,7 @@ from magenta_midi.app.gin_options import (
   run_as_module,
 )
 from magenta_midi.app.interrupts import stop_signals
+from magenta_midi.app.options import weighted_folder
 from magenta_midi.app.output import (
   console,
   json_option,
@@ -21,20 +22,6 @@ from magenta_midi.app.output import (
 )
 
 __all__ = ["command"]
-
-
-def _weighted(text: str) -> tuple[Path, float | None]:
-  """Splits `DIR:WEIGHT`."""
-  path, colon, weight = text.rpartition(":")
-  if colon:
-    try:
-      value = float(weight)
-    except ValueError:
-      return Path(text), None
-    if value <= 0:
-      raise UserError(f"--data {text}: the weight must be positive.")
-    return Path(path), value
-  return Path(text), None
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -297,7 +284,7 @@ def command(
     )
   log = console()
   if task_module is None:
-    music = _read([_weighted(text) for text in data], rows, log)
+    music = _read([weighted_folder(text) for text in data], rows, log)
   else:
     music = _task(data, task_module, config, codec, rows, log)
   if run is not None:

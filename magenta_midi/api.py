@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from magenta_midi.generate.checkpoint_codec import codec_of
+from magenta_midi.generate.compilation_cache import keep_compiled_functions
 from magenta_midi.generate.sampling import Sampling
 from magenta_midi.generate.streaming import (
   Chunk,
@@ -19,7 +21,7 @@ from magenta_midi.generate.streaming import (
 )
 from magenta_midi.midi.continuation import lifted_pedal
 from magenta_midi.midi.score import Score
-from magenta_midi.model.adapter_file import Adapter, PlayerStyle, check_name
+from magenta_midi.model.adapter_file import Adapter, PlayerStyle
 from magenta_midi.model.adapter_library import (
   adapted_model,
   check_free,
@@ -32,7 +34,6 @@ from magenta_midi.model.checkpoint import (
   CheckpointError,
   embedded_path,
   load_checkpoint,
-  read_config,
 )
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.style import Prompt, StyleModel
@@ -40,7 +41,6 @@ from magenta_midi.style.controls import ControlTargets
 from magenta_midi.style.motion import StyleMotion
 from magenta_midi.style.players import with_players
 from magenta_midi.style.slots import StyleSlots, allowed_keys
-from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
 from magenta_midi.typing import Float, Int
 
 if TYPE_CHECKING:
@@ -52,9 +52,6 @@ __all__ = [
   "DEFAULT_GUIDANCE",
   "DEFAULT_SAMPLING",
   "MagentaMidi",
-  "cache_folder",
-  "finetune_folder",
-  "keep_compiled_functions",
 ]
 
 _log = logging.getLogger(__name__)
@@ -122,7 +119,7 @@ class MagentaMidi:
     loaded = load_adapters(adapters)
     keep_compiled_functions()
     folder = Path(checkpoint) if checkpoint is not None else embedded_path()
-    codec = _codec_of(folder)
+    codec = codec_of(folder)
     model, config = load_checkpoint(folder)
     sizes = tuple(stop - start for start, stop in model.config.columns)
     if sizes != tuple(codec.vocabulary.level_sizes):
@@ -245,7 +242,7 @@ class MagentaMidi:
       ValueError: No take can be used, or a setting cannot.
       OSError: Something cannot be written; the same call continues.
     """
-    from magenta_midi.train.finetune import finetune
+    from magenta_midi.train.finetune import finetune, finetune_folder
     from magenta_midi.train.finetune_settings import finetune_config
     from magenta_midi.train.rehearsal import choose_rehearsal
     from magenta_midi.train.takes import read_takes, split_takes
@@ -413,6 +410,34 @@ class MagentaMidi:
       return DEFAULT_GUIDANCE
     return CONTROL_GUIDANCE if asked else 0.0
 
+  def request_settings(
+    self,
+    style: Float[np.ndarray, " d"] | None = None,
+    controls: ControlTargets | None = None,
+    sampling: Sampling | None = None,
+    guidance: float | None = None,
+  ) -> dict[str, Any]:
+    """What `Generator` is asked for, given what `generate_chunk` is.
+
+    Args:
+      style: See `generate_chunk`, as the others.
+      controls: Targets.
+      sampling: How codes are drawn.
+      guidance: Weight of style and controls.
+
+    Returns:
+      The arguments `style`, `sampling`, `guidance` and `keys` of
+      `Generator.request` and `Generator.generate_chunk`.
+    """
+    if guidance is None:
+      guidance = self.guidance_for(style, controls)
+    return dict(
+      style=self.style_rows(style, controls),
+      sampling=sampling or self.default_sampling,
+      guidance=guidance,
+      keys=None if controls is None else allowed_keys(controls),
+    )
+
   def init_state(self, context: Score | None = None) -> GenerationState:
     """The state that continues `context`; None: that starts from nothing."""
     return self.generator.init_state(context)
@@ -443,16 +468,8 @@ class MagentaMidi:
     Returns:
       The chunk and the state after it.
     """
-    if guidance is None:
-      guidance = self.guidance_for(style, controls)
-    return self.generator.generate_chunk(
-      state,
-      style=self.style_rows(style, controls),
-      seed=seed,
-      sampling=sampling or self.default_sampling,
-      guidance=guidance,
-      keys=None if controls is None else allowed_keys(controls),
-    )
+    asked = self.request_settings(style, controls, sampling, guidance)
+    return self.generator.generate_chunk(state, seed=seed, **asked)
 
   def generate(
     self,
@@ -501,71 +518,3 @@ class MagentaMidi:
       on_chunk(chunk)
     music = join_chunks(self.codec, chunks).crop(0.0, seconds)
     return lifted_pedal(music, max(seconds, music.end_s)), first
-
-
-def _codec_of(folder: Path) -> Codec:
-  """The codec of a checkpoint.
-
-  Raises:
-    CheckpointError: It is no codec of MIDI, or not described.
-  """
-  described = read_config(folder)["codec"]
-  name, midi = described["name"], ", ".join(known_codecs())
-  if name not in known_codecs():
-    kind = (
-      "SpectroStream audio tokens: a Magenta RealTime checkpoint, for"
-      " export-t5x and train --init-from"
-      if name == "spectrostream"
-      else "another kind"
-    )
-    raise CheckpointError(
-      f"{folder}: its codec is {name!r} ({kind}); this command plays MIDI"
-      f" codecs ({midi}). Give a checkpoint that `magenta-midi train` wrote, or"
-      " leave --checkpoint out."
-    )
-  try:
-    return get_codec(name, **described.get("settings", {}))
-  except (TypeError, ValueError) as error:
-    raise CheckpointError(f"{folder}/config.json: {error}") from None
-
-
-def finetune_folder(name: str, start: Adapter | None = None) -> Path:
-  """Where a fine-tuning run lies if nothing else is said.
-
-  Args:
-    name: The adapter's.
-    start: What it goes on from. Once that is replaced, there is another to go
-      on from, in another folder.
-
-  Raises:
-    AdapterError: The adapter cannot be called so.
-  """
-  folder = Path("runs", "adapters", check_name(name))
-  if start is None:
-    return folder
-  from magenta_midi.train.finetune import factors_digest
-
-  return folder.with_name(f"{name}-from-{factors_digest(start.factors)[:8]}")
-
-
-def keep_compiled_functions() -> None:
-  """Keeps compiled functions on disk; without a writable home, does not."""
-  import jax
-
-  if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    return
-  folder = cache_folder() / "jax"
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError:
-    return
-  jax.config.update("jax_compilation_cache_dir", str(folder))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-def cache_folder() -> Path:
-  """Where compiled functions are kept; MAGENTA_MIDI_CACHE moves it."""
-  if base := os.environ.get("MAGENTA_MIDI_CACHE"):
-    return Path(base)
-  home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-  return Path(home) / "magenta_midi"

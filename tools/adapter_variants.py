@@ -43,6 +43,7 @@ from adapter_kinds.variants import KINDS, LOW_RANK, POSITIONS
 
 from magenta_midi.app.errors import UserError, one_line_errors, writable
 from magenta_midi.model.checkpoint import write_atomically
+from magenta_midi.model.lora import LoraConfig
 from magenta_midi.train.comparison import Comparison
 from magenta_midi.train.evaluate import Evaluation
 
@@ -245,7 +246,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
   default=("lora", "dora", "slots", "full"),
   show_default=True,
 )
-@click.option("--rank", "ranks", multiple=True, default=("8",))
+@click.option(
+  "--rank",
+  "ranks",
+  multiple=True,
+  default=(f"{LoraConfig().rank}",),
+  show_default=True,
+)
 @click.option("--alpha", type=float, help="Of low rank [default: 2 ranks].")
 @click.option("--targets", help="Of low rank, as finetune's.")
 @click.option("--dropout", type=float, help="Of low rank's inputs.")

@@ -19,10 +19,10 @@ from typing import Any
 import click
 import rich.table
 
-from magenta_midi.api import keep_compiled_functions
 from magenta_midi.app.errors import UserError, one_line_errors
 from magenta_midi.app.interrupts import stop_signals
 from magenta_midi.app.output import console, print_json, progress_bar
+from magenta_midi.generate.compilation_cache import keep_compiled_functions
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.train.allocator import keep_memory
 from magenta_midi.train.corpus import Corpus, join_corpora, read_corpus

@@ -116,9 +116,9 @@ def step_bytes(
   columns = sum(stop - start for start, stop in config.columns)
   return {
     "layers' inputs, kept": kept,
-    # As it is read, with factors added, in the dtype it is multiplied in, and
-    # its gradient.
-    "one layer's weights": 4 * widest_layer(model),
+    # As it is read, with factors added, and in the dtype it is multiplied in.
+    # Its gradient is never formed.
+    "one layer's weights": 3 * widest_layer(model),
     "one layer's activations": attention + inside,
     # Logits, their exponentials, and the gradient of both.
     "head": 4 * examples * target * columns * 4,
@@ -199,7 +199,7 @@ def config_of(name: str, original: bool, dtype: str | None) -> Any:
 @click.option(
   "--quantize", type=click.Choice(["none", "int8", "nf4"]), default="nf4"
 )
-@click.option("--rank", type=int, default=8)
+@click.option("--rank", type=int, default=LoraConfig().rank, show_default=True)
 @click.option(
   "--examples",
   type=int,

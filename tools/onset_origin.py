@@ -32,9 +32,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.api import keep_compiled_functions
 from magenta_midi.app.errors import UserError, one_line_errors
 from magenta_midi.app.options import weighted_folder
+from magenta_midi.generate.compilation_cache import keep_compiled_functions
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.depthformer import Depthformer, Frames

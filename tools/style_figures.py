@@ -17,8 +17,8 @@ from typing import Any
 import click
 import numpy as np
 
-from magenta_midi.api import keep_compiled_functions
 from magenta_midi.app.errors import one_line_errors
+from magenta_midi.generate.compilation_cache import keep_compiled_functions
 from magenta_midi.style.captions import ATTRIBUTES, nonsense, pairs
 from magenta_midi.style.facts import read_facts
 from magenta_midi.style.midi_coca import MidiCoCa

@@ -18,7 +18,7 @@ import click
 import numpy as np
 from safetensors.numpy import load_file
 
-from magenta_midi.api import keep_compiled_functions
+from magenta_midi.generate.compilation_cache import keep_compiled_functions
 from magenta_midi.model.checkpoint import embedded_path, load_checkpoint
 from magenta_midi.style.facts import read_facts
 from magenta_midi.style.words import Words

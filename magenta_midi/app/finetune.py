@@ -227,12 +227,12 @@ def command(
   adapter. OUT receives loss.png, log.jsonl, tensorboard/ and the state from
   which the same command continues.
   """
-  from magenta_midi.api import finetune_folder
   from magenta_midi.model.adapter_library import (
     check_free,
     find_adapter,
     install_adapter,
   )
+  from magenta_midi.train.finetune import finetune_folder
   from magenta_midi.train.rehearsal import choose_rehearsal
 
   # All that can be refused is, before anything slow.

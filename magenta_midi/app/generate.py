@@ -237,20 +237,10 @@ def _first_note_ms(
   """Time from the end of the context to the first event known, ms."""
   import numpy as np
 
-  from magenta_midi.style.slots import allowed_keys
-
   state = mm.init_state(given)
   started = time.perf_counter()
-  request = mm.generator.request(
-    state,
-    style=mm.style_rows(style, controls),
-    seed=seed,
-    sampling=sampling,
-    guidance=guidance,
-    keys=None if controls is None else allowed_keys(controls),
-    limit=1,
-    forced=1,
-  )
+  asked = mm.request_settings(style, controls, sampling, guidance)
+  request = mm.generator.request(state, seed=seed, **asked, limit=1, forced=1)
   np.asarray(mm.generator.decode(request, guided=guidance != 0).codes)
   return (time.perf_counter() - started) * 1000
 

@@ -20,8 +20,8 @@ def command(checkpoint: Path | None, as_json: bool) -> None:
 
   import jax
 
-  from magenta_midi.api import cache_folder
   from magenta_midi.audio.render import find_soundfont
+  from magenta_midi.generate.compilation_cache import cache_folder
   from magenta_midi.model.checkpoint import (
     CheckpointError,
     StoredCheckpoint,

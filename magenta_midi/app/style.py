@@ -218,7 +218,7 @@ def _nearest(
 
 
 def _embedded(model: "StyleModel", folder: Path) -> "Library":
-  from magenta_midi.api import cache_folder
+  from magenta_midi.generate.compilation_cache import cache_folder
   from magenta_midi.style.library import (
     EmbeddingCache,
     embed_library,

@@ -209,7 +209,7 @@ def command(
   log.jsonl, samples/, tensorboard/ and the state from which the same command
   continues.
   """
-  from magenta_midi.api import keep_compiled_functions
+  from magenta_midi.generate.compilation_cache import keep_compiled_functions
 
   keep_compiled_functions()
   import magenta_midi.train.loop as loop

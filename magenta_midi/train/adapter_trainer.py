@@ -32,9 +32,10 @@ from magenta_midi.train.batches import BUCKETS
 from magenta_midi.train.finetune_settings import FinetuneConfig, train_config
 from magenta_midi.train.losses import training_loss
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
+from magenta_midi.train.run_settings import TrainConfig
 from magenta_midi.train.run_store import RunStore
 from magenta_midi.train.sharding import path_name
-from magenta_midi.train.sources import make_source
+from magenta_midi.train.sources import BatchSource, make_source
 from magenta_midi.train.stack_schedule import (
   GROUPS,
   check_learns,
@@ -45,7 +46,7 @@ from magenta_midi.train.take_mixture import Mixture
 from magenta_midi.train.trainer import predicted_notes
 from magenta_midi.train.windows import Batch
 
-__all__ = ["AdapterTrainer", "Learned", "check_run", "update"]
+__all__ = ["AdapterTrainer", "Learned", "check_run", "takes_source", "update"]
 
 
 class Learned(NamedTuple):
@@ -87,15 +88,7 @@ class AdapterTrainer:
     self.config = config
     self.codec = codec
     self.settings = train_config(config, model.config, codec)
-    self.stream = make_source(
-      self.settings,
-      codec,
-      music.corpora,
-      music.shares,
-      # A step takes 10 s to compile, and half a second to run: of the codec's
-      # shapes, every other one and the largest.
-      buckets=BUCKETS[codec.name][1::2],
-    )
+    self.stream = takes_source(self.settings, codec, music)
     # Modules of its own around the same arrays: the base may be in use.
     own = nnx.merge(*nnx.split(model))
     own.train()
@@ -219,6 +212,27 @@ class AdapterTrainer:
     """Every array that a run changes, in the order of the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(self._learned)
     return {path_name(path): leaf for path, leaf in leaves}
+
+
+def takes_source(
+  settings: TrainConfig, codec: Codec, music: Mixture
+) -> BatchSource:
+  """The batches of a fine-tuning run.
+
+  Args:
+    settings: From `train_config`.
+    codec: The base's.
+    music: What examples are cropped from.
+  """
+  return make_source(
+    settings,
+    codec,
+    music.corpora,
+    music.shares,
+    # A step takes 10 s to compile, and half a second to run: of the codec's
+    # shapes, every other one and the largest.
+    buckets=BUCKETS[codec.name][1::2],
+  )
 
 
 def check_run(

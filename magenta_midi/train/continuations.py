@@ -25,6 +25,7 @@ __all__ = [
   "Piece",
   "Take",
   "choose_passages",
+  "passage_at",
   "play",
   "read_pieces",
   "unpack_piece",
@@ -189,8 +190,13 @@ def choose_passages(
     turns = itertools.chain.from_iterable(itertools.zip_longest(*shuffled))
     chosen.extend(int(index) for index in turns if index is not None)
   return [
-    _passage(
-      pieces[index], index, int(rng.choice(places[index])), seconds, codec
+    passage_at(
+      pieces[index].score,
+      int(rng.choice(places[index])),
+      seconds,
+      codec=codec,
+      piece=index,
+      title=f"{pieces[index].corpus}/{pieces[index].name}",
     )
     for index in chosen[:count]
   ]
@@ -253,9 +259,25 @@ def _places(score: Score, seconds: float, codec: Codec) -> np.ndarray:
   return steps[last > first]
 
 
-def _passage(
-  piece: Piece, index: int, step: int, seconds: float, codec: Codec
+def passage_at(
+  score: Score,
+  step: int,
+  seconds: float,
+  *,
+  codec: Codec,
+  piece: int,
+  title: str,
 ) -> Passage:
+  """The passage that begins at a step of a piece.
+
+  Args:
+    score: The piece, on the codec's grid.
+    step: The place.
+    seconds: How long to play on.
+    codec: Gives the grid.
+    piece: Index of the piece in the caller's list.
+    title: What lists call it.
+  """
   # The floats that decoding gives these steps: borders are exact.
   length = round(seconds * codec.config.steps_per_s)
   at_s, end_s = codec.config.step_to_time_s(
@@ -263,11 +285,11 @@ def _passage(
   ).tolist()
   start_s = max(0.0, at_s - CONTEXT_S - BEFORE_S)
   return Passage(
-    piece=index,
-    title=f"{piece.corpus}/{piece.name}",
+    piece=piece,
+    title=title,
     at_s=at_s,
     seconds=seconds,
-    history=piece.score.crop(start_s, at_s),
+    history=score.crop(start_s, at_s),
     now_s=at_s - start_s,
-    real=piece.score.crop(at_s, end_s),
+    real=score.crop(at_s, end_s),
   )

@@ -55,6 +55,7 @@ __all__ = [
   "Finetuned",
   "factors_digest",
   "finetune",
+  "finetune_folder",
 ]
 
 # Where what the model plays by itself lies in a run's folder.
@@ -196,6 +197,23 @@ def factors_digest(factors: Factors) -> str:
       digest.update(f"{name} {array.shape}\n".encode())
       digest.update(np.ascontiguousarray(array, np.float32).tobytes())
   return digest.hexdigest()
+
+
+def finetune_folder(name: str, start: Adapter | None = None) -> Path:
+  """Where a fine-tuning run lies if nothing else is said.
+
+  Args:
+    name: The adapter's.
+    start: What it goes on from. Once that is replaced, there is another to go
+      on from, in another folder.
+
+  Raises:
+    AdapterError: The adapter cannot be called so.
+  """
+  folder = Path("runs", "adapters", check_name(name))
+  if start is None:
+    return folder
+  return folder.with_name(f"{name}-from-{factors_digest(start.factors)[:8]}")
 
 
 def _check_start(start: Adapter, base: Base, config: FinetuneConfig) -> None:

@@ -13,8 +13,6 @@ from support.finetuning import (
   run_config,
   same,
   scale,
-  scales,
-  tiny_base,
 )
 
 from magenta_midi.model.adapter_file import AdapterError, read_adapter
@@ -31,16 +29,6 @@ from magenta_midi.train.finetune_settings import (
 )
 from magenta_midi.train.take_mixture import mix
 from magenta_midi.train.takes import split_takes, takes_of_scores
-
-
-@pytest.fixture(scope="module")
-def base():
-  return tiny_base()
-
-
-@pytest.fixture(scope="module")
-def split():
-  return scales(c=60, d=62, e=64)
 
 
 @pytest.fixture(scope="module")

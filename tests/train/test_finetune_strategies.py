@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.finetuning import CODEC, run_config, same, scale, scales, tiny_base
+from support.finetuning import CODEC, run_config, same, scale
 
 from magenta_midi.model.adapter_file import AdapterError, read_adapter
 from magenta_midi.testing import tiny_generator
@@ -27,16 +27,6 @@ from magenta_midi.train.rehearsal import ITSELF
 from magenta_midi.train.stack_schedule import GROUPS, group_of
 from magenta_midi.train.take_mixture import mix
 from magenta_midi.train.windows import EXAMPLE_DTYPE, cut_examples
-
-
-@pytest.fixture(scope="module")
-def base():
-  return tiny_base()
-
-
-@pytest.fixture(scope="module")
-def split():
-  return scales(c=60, d=62, e=64)
 
 
 @pytest.fixture(autouse=True)

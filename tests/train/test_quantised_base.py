@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support.finetuning import run_config, same, scales, tiny_base
+from support.finetuning import run_config, same, tiny_base
 
 from magenta_midi.model.checkpoint import flat_parameters
 from magenta_midi.model.config import preset
@@ -19,16 +19,6 @@ from magenta_midi.train.finetune_settings import finetune_config
 from magenta_midi.train.host_memory import on_device, on_host
 
 LORA = LoraConfig(rank=2)
-
-
-@pytest.fixture(scope="module")
-def base():
-  return tiny_base()
-
-
-@pytest.fixture(scope="module")
-def split():
-  return scales(c=60, d=62, e=64)
 
 
 def frames(config, count, seed):

@@ -10,7 +10,7 @@ from magenta_midi.app.errors import UserError
 from magenta_midi.generate.streaming import CONTEXT_S
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.train.continuations import BEFORE_S, Passage, unpack_piece
+from magenta_midi.train.continuations import Passage, passage_at, unpack_piece
 from magenta_midi.train.corpus import midi_files
 from magenta_midi.train.takes import read_takes, takes_corpus
 
@@ -112,30 +112,16 @@ def as_passages(
     lambda index, at_s: fits(pieces[index].crop(at_s, at_s + CONTEXT_S)),
   )
   return [
-    _passage(pieces[index], index, start_s + CONTEXT_S, seconds, codec)
+    passage_at(
+      pieces[index],
+      round((start_s + CONTEXT_S) * codec.config.steps_per_s),
+      seconds,
+      codec=codec,
+      piece=index,
+      title=str(index),
+    )
     for index, start_s in places
   ]
-
-
-def _passage(
-  piece: Score, index: int, at_s: float, seconds: float, codec: Codec
-) -> Passage:
-  # The floats that decoding gives these steps: borders are exact.
-  step = round(at_s * codec.config.steps_per_s)
-  length = round(seconds * codec.config.steps_per_s)
-  at_s, end_s = codec.config.step_to_time_s(
-    np.array([step, step + length], np.int32)
-  ).tolist()
-  start_s = max(0.0, at_s - CONTEXT_S - BEFORE_S)
-  return Passage(
-    piece=index,
-    title=str(index),
-    at_s=at_s,
-    seconds=seconds,
-    history=piece.crop(start_s, at_s),
-    now_s=at_s - start_s,
-    real=piece.crop(at_s, end_s),
-  )
 
 
 def stretches(

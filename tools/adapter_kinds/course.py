@@ -16,12 +16,11 @@ from safetensors.numpy import save
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.dropout import seed_dropout
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.train.batches import BUCKETS
+from magenta_midi.train.adapter_trainer import takes_source
 from magenta_midi.train.finetune_settings import FinetuneConfig, train_config
 from magenta_midi.train.losses import training_loss
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
 from magenta_midi.train.sharding import path_name
-from magenta_midi.train.sources import make_source
 from magenta_midi.train.take_mixture import Mixture
 from magenta_midi.train.windows import Batch
 
@@ -54,13 +53,7 @@ class Course:
     assert config.steps is not None
     self.steps = config.steps
     self.settings = train_config(config, variant.model.config, codec)
-    self._stream = make_source(
-      self.settings,
-      codec,
-      music.corpora,
-      music.shares,
-      buckets=BUCKETS[codec.name][1::2],
-    )
+    self._stream = takes_source(self.settings, codec, music)
     model = variant.model
     model.train()
     graph, params, rest = nnx.split(model, nnx.Param, ...)

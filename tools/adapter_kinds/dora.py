@@ -22,7 +22,7 @@ from magenta_midi.model.lora import (
   low_rank_delta,
 )
 
-__all__ = ["Dora", "begin_dora", "drop_dora", "merge_dora"]
+__all__ = ["Dora", "begin_dora", "drop_dora", "merge_dora", "named_values"]
 
 
 class Dora(NamedTuple):
@@ -44,7 +44,7 @@ def begin_dora(
   factors = begin_factors(params, config, key)
   return {
     name: Dora(*factors[name], _norms(jnp.asarray(value, jnp.float32)))
-    for name, value in _named(params)
+    for name, value in named_values(params)
     if name in factors
   }
 
@@ -85,7 +85,8 @@ def _norms(matrix: jax.Array) -> jax.Array:
   return jnp.maximum(jnp.linalg.norm(matrix, axis=0), 1e-12)
 
 
-def _named(params: nnx.State) -> list[tuple[str, Any]]:
+def named_values(params: nnx.State) -> list[tuple[str, Any]]:
+  """Dotted name and value of every array."""
   return [
     (".".join(map(str, path)), variable.get_value())
     for path, variable in nnx.to_flat_state(params)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from adapter_kinds.dora import begin_dora, drop_dora, merge_dora
+from adapter_kinds.dora import begin_dora, drop_dora, merge_dora, named_values
 from adapter_kinds.slots import (
   PREFIXES,
   SLOTS,
@@ -25,6 +25,7 @@ from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.lora import (
   Factors,
   LoraConfig,
+  adapt,
   begin_factors,
   drop_inputs,
   merge_factors,
@@ -102,8 +103,8 @@ def begin_variant(
   elif kind == "prefix":
     with_prefixes(model, positions, key)
   learned = {
-    name: jnp.asarray(variable.get_value(), jnp.float32)
-    for name, variable in _named(nnx.state(model, nnx.Param))
+    name: jnp.asarray(value, jnp.float32)
+    for name, value in named_values(nnx.state(model, nnx.Param))
     if re.fullmatch(_WHOLE[kind], name)
   }
   return Variant(model, learned, _with_whole)
@@ -112,9 +113,9 @@ def begin_variant(
 def _with_lora(
   lora: LoraConfig, params: nnx.State, learned: Factors, key: jax.Array | None
 ) -> nnx.State:
-  if key is not None:
-    learned = drop_inputs(learned, key, lora.dropout)
-  return merge_factors(params, [(learned, lora.scale)])
+  if key is None:
+    return merge_factors(params, [(learned, lora.scale)])
+  return adapt(params, drop_inputs(learned, key, lora.dropout), lora.scale)
 
 
 def _with_dora(
@@ -136,10 +137,3 @@ def _with_whole(
       variable = variable.replace(value.astype(variable.get_value().dtype))
     changed.append((path, variable))
   return nnx.from_flat_state(changed)
-
-
-def _named(params: nnx.State) -> list[tuple[str, Any]]:
-  return [
-    (".".join(map(str, path)), variable)
-    for path, variable in nnx.to_flat_state(params)
-  ]

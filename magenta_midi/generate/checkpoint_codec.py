@@ -1,0 +1,34 @@
+"""The codec that a checkpoint was trained with."""
+
+from pathlib import Path
+
+from magenta_midi.model.checkpoint import CheckpointError, read_config
+from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
+
+__all__ = ["codec_of"]
+
+
+def codec_of(folder: Path) -> Codec:
+  """The codec of a checkpoint.
+
+  Raises:
+    CheckpointError: It is no codec of MIDI, or not described.
+  """
+  described = read_config(folder)["codec"]
+  name, midi = described["name"], ", ".join(known_codecs())
+  if name not in known_codecs():
+    kind = (
+      "SpectroStream audio tokens: a Magenta RealTime checkpoint, for"
+      " export-t5x and train --init-from"
+      if name == "spectrostream"
+      else "another kind"
+    )
+    raise CheckpointError(
+      f"{folder}: its codec is {name!r} ({kind}); this command plays MIDI"
+      f" codecs ({midi}). Give a checkpoint that `magenta-midi train` wrote, or"
+      " leave --checkpoint out."
+    )
+  try:
+    return get_codec(name, **described.get("settings", {}))
+  except (TypeError, ValueError) as error:
+    raise CheckpointError(f"{folder}/config.json: {error}") from None

@@ -107,17 +107,13 @@ def read_take_score(folder: Path) -> Score:
   """
   score = read_score(folder / MUSIC)
   # A file leaves out what has no notes, so parts are known by name.
-  rows = [np.array(score.notes), np.array(score.pedals)]
+  notes, pedals = np.array(score.notes), np.array(score.pedals)
   number = np.array([name.startswith("ai") for name in score.part_names])
-  for array in rows:
-    array["part"] = number[array["part"]]
-  return Score.from_arrays(
-    onset_s=rows[0]["onset_s"],
-    duration_s=rows[0]["duration_s"],
-    key=rows[0]["key"],
-    velocity=rows[0]["velocity"],
-    part=rows[0]["part"],
-    pedal=rows[1],
+  for rows in (notes, pedals):
+    rows["part"] = number[rows["part"]]
+  return Score.from_rows(
+    notes,
+    pedal=pedals,
     part_names=PART_NAMES,
     tempo=score.tempo,
   )
@@ -129,14 +125,9 @@ def _cut(score: Score, from_s: float, to_s: float) -> Score:
   notes = score.notes.copy()
   room_s = to_s - from_s - notes["onset_s"]
   notes["duration_s"] = np.minimum(notes["duration_s"], room_s)
-  pedals = score.pedals.copy()
-  return Score.from_arrays(
-    onset_s=notes["onset_s"],
-    duration_s=notes["duration_s"],
-    key=notes["key"],
-    velocity=notes["velocity"],
-    part=notes["part"],
-    pedal=pedals,
+  return Score.from_rows(
+    notes,
+    pedal=score.pedals,
     part_names=score.part_names,
     tempo=score.tempo,
   )

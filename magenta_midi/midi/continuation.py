@@ -21,13 +21,8 @@ def lifted_pedal(score: Score, at_s: float) -> Score:
     return score
   lifts["time_s"] = at_s
   lifts["part"] = parts[changes > 0]
-  notes = score.notes
-  return Score.from_arrays(
-    onset_s=notes["onset_s"],
-    duration_s=notes["duration_s"],
-    key=notes["key"],
-    velocity=notes["velocity"],
-    part=notes["part"],
+  return Score.from_rows(
+    score.notes,
     pedal=np.concatenate([pedals, lifts]),
     part_names=score.part_names,
     tempo=score.tempo,
@@ -38,12 +33,9 @@ def context_then_music(
   context: Score | None, music: Score, now_s: float, name: str
 ) -> Score:
   """The context, then the music on a track of its own."""
-  new = Score.from_arrays(
-    onset_s=music.notes["onset_s"] + now_s,
-    duration_s=music.notes["duration_s"],
-    key=music.notes["key"],
-    velocity=music.notes["velocity"],
-    pedal=_later(music.pedals, now_s),
+  new = Score.from_rows(
+    _later(music.notes, "onset_s", now_s),
+    pedal=_later(music.pedals, "time_s", now_s),
     part_names=(name,),
   )
   if context is None:
@@ -51,7 +43,7 @@ def context_then_music(
   return lifted_pedal(context, max(now_s, context.end_s)).joined(new)
 
 
-def _later(pedals: np.ndarray, seconds: float) -> np.ndarray:
-  moved = pedals.copy()
-  moved["time_s"] += seconds
+def _later(rows: np.ndarray, field: str, seconds: float) -> np.ndarray:
+  moved = rows.copy()
+  moved[field] += seconds
   return moved

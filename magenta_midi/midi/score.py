@@ -115,6 +115,28 @@ class Score:
     names = NOTE_DTYPE.names or ()
     for name, column in zip(names, (*columns, part), strict=True):
       notes[name] = column
+    return cls.from_rows(notes, pedal=pedal, part_names=part_names, tempo=tempo)
+
+  @classmethod
+  def from_rows(
+    cls,
+    notes: np.ndarray,
+    *,
+    pedal: np.ndarray | Sequence | None = None,
+    part_names: Sequence[str] | None = None,
+    tempo: TempoMap | None = None,
+  ) -> Score:
+    """Builds a score from rows of `NOTE_DTYPE` in any order.
+
+    Args:
+      notes: As `from_arrays` takes their columns.
+      pedal: See `from_arrays`, as the others.
+      part_names: One per part.
+      tempo: By default 120 bpm.
+
+    Raises:
+      ValueError: A value is out of range.
+    """
     _check_notes(notes, lasting=False)
     notes, repairs = tidy_notes(notes)
     pedals = _pedal_rows(pedal)

@@ -202,12 +202,8 @@ class EventCodec:
       part[is_pedal],
       down_from_s=origin_s if pedal_down else None,
     )
-    return Score.from_arrays(
-      onset_s=notes["onset_s"],
-      duration_s=notes["duration_s"],
-      key=notes["key"],
-      velocity=notes["velocity"],
-      part=notes["part"],
+    return Score.from_rows(
+      notes,
       pedal=stream.decoded_pedals(pedals),
       part_names=part_names,
     )

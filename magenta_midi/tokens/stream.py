@@ -252,10 +252,7 @@ def appended(
   notes["onset_s"] += now_s
   pedals["time_s"] += now_s
   notes = np.concatenate([history.notes, notes])
-  return Score.from_arrays(
-    onset_s=notes["onset_s"],
-    duration_s=notes["duration_s"],
-    key=notes["key"],
-    velocity=notes["velocity"],
+  return Score.from_rows(
+    notes,
     pedal=np.concatenate([history.pedals, pedals]),
   )

@@ -34,7 +34,7 @@ from magenta_midi.train.losses import training_loss
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
 from magenta_midi.train.run_settings import TrainConfig
 from magenta_midi.train.run_store import RunStore
-from magenta_midi.train.sharding import path_name
+from magenta_midi.train.sharding import path_name, settle
 from magenta_midi.train.sources import BatchSource, make_source
 from magenta_midi.train.stack_schedule import (
   GROUPS,
@@ -108,10 +108,12 @@ class AdapterTrainer:
       factors = {
         name: LowRank(*map(jnp.array, start[name])) for name in factors
       }
-    self._learned = Learned(
-      factors,
-      self._optimizer.init(factors),
-      jax.tree.map(jnp.copy, factors),
+    self._learned = settle(
+      Learned(
+        factors,
+        self._optimizer.init(factors),
+        jax.tree.map(jnp.copy, factors),
+      )
     )
     self.step = 0
     self.notes = 0

@@ -29,6 +29,7 @@ __all__ = [
   "path_name",
   "place_batch",
   "replicate",
+  "settle",
   "shardings",
 ]
 
@@ -137,6 +138,14 @@ def replicate(tree: Any, mesh: Mesh | None) -> Any:
   if mesh is None:
     return tree
   return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def settle(tree: Any) -> Any:
+  """Binds arrays to the device that they happen to be on.
+
+  As restored ones are: otherwise, a resumed run would compile every step again.
+  """
+  return jax.device_put(tree, jax.tree.map(lambda x: x.sharding, tree))
 
 
 class HostRows(NamedTuple):

@@ -38,6 +38,7 @@ from magenta_midi.train.sharding import (
   path_name,
   place_batch,
   replicate,
+  settle,
   shardings,
 )
 from magenta_midi.train.sources import BatchSource, make_source
@@ -159,7 +160,7 @@ class Trainer:
       jax.tree.map(jnp.copy, params) if self.config.ema_decay else None,
     )
     if self.mesh is None:
-      return begun
+      return settle(begun)
     return jax.device_put(begun, shardings(begun, params, self.mesh))
 
   def _compile(self) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.finetuning import scale
 
+from magenta_midi.live.compilations import CompilationCounter
 from magenta_midi.model.checkpoint import (
   CheckpointError,
   flat_parameters,
@@ -79,6 +80,20 @@ def test_a_killed_run_continues_exactly(
   expected = flat_parameters(whole)
   for name, array in flat_parameters(resumed.current_model()).items():
     np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_a_resumed_run_compiles_nothing_again(tmp_path, corpus):
+  trainer = Trainer(config(), CODEC, [corpus], [1.0])
+  with RunStore(tmp_path / "state") as store:
+    trainer.save(store)
+    for _ in range(3):
+      trainer.train_step(0.5)
+    trainer.restore(store)
+  # The same batches as before.
+  with CompilationCounter() as compiled:
+    for _ in range(3):
+      trainer.train_step(0.5)
+  assert compiled.count == 0
 
 
 def test_a_run_with_partners_tells_them_apart():

@@ -1,13 +1,13 @@
 """tools/adapter_variants.py: what each kind begins as, learns, and reports."""
 
-import importlib
 import json
-from pathlib import Path
 
+import adapter_variants as tool
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from adapter_kinds import course, variants
 from click.testing import CliRunner
 from flax import nnx
 from support.finetuning import CODEC, run_config, scale, scales, tiny_base
@@ -21,18 +21,7 @@ from magenta_midi.train.evaluate import evaluate
 from magenta_midi.train.take_mixture import mix
 from magenta_midi.train.takes import read_takes, takes_corpus
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 RATES = dict(lora=0.02, dora=0.02, slots=0.2, prefix=0.1, light=0.02, full=0.01)
-
-
-@pytest.fixture(autouse=True)
-def tools(monkeypatch):
-  monkeypatch.syspath_prepend(TOOLS)
-
-
-@pytest.fixture
-def tool():
-  return importlib.import_module("adapter_variants")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +35,6 @@ def split():
 
 
 def begin(kind, base, split, **lora):
-  variants = importlib.import_module("adapter_kinds.variants")
   return variants.begin_variant(
     kind,
     base.model,
@@ -59,7 +47,6 @@ def begin(kind, base, split, **lora):
 
 
 def course_of(kind, base, split, **changes):
-  course = importlib.import_module("adapter_kinds.course")
   config = run_config(learning_rate=RATES[kind], **changes)
   music = mix(split, config.tempos)
   return course.Course(config, begin(kind, base, split), CODEC, music)
@@ -184,7 +171,7 @@ def test_a_few_steps_learn_the_takes(kind, base, split):
   np.testing.assert_array_equal(logits(base.model), before)
 
 
-def test_rates_and_counts(tool):
+def test_rates_and_counts():
   found = tool.read_rates(["0.002", "full:1e-4", "full:3e-4"])
   assert found["full"] == (1e-4, 3e-4)
   assert found["lora"] == found["slots"] == (0.002,)
@@ -198,7 +185,7 @@ def test_rates_and_counts(tool):
       tool.read_counts([wrong], "--rank")
 
 
-def test_the_best_rate_of_each_size(tool):
+def test_the_best_rate_of_each_size():
   rows = [
     dict(kind=kind, setting=setting, takes=3, held=dict(after=after))
     for kind, setting, after in (
@@ -213,7 +200,7 @@ def test_the_best_rate_of_each_size(tool):
 
 
 @pytest.mark.slow
-def test_what_is_done_is_not_done_again(tool, tmp_path):
+def test_what_is_done_is_not_done_again(tmp_path):
   player, out, checkpoint = (tmp_path / n for n in ("player", "out", "base"))
   for part, starts in (("train", (60, 62)), ("held", (64, 65))):
     (player / part).mkdir(parents=True)

@@ -1,23 +1,12 @@
 """The parts of tools/bench_peers.py that need none of the peers."""
 
-import importlib
-from pathlib import Path
-
+import bench_peers
 import pytest
-
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
-
-
-@pytest.fixture
-def tool(monkeypatch):
-  """Imports a module of tools/ as its scripts do."""
-  monkeypatch.syspath_prepend(TOOLS)
-  return importlib.import_module
+from peers import shapes, tables
 
 
 @pytest.mark.parametrize("parameters", [8_635_852, 20_000_000])
-def test_a_fitted_t5_has_the_parameters_within_a_hundredth(tool, parameters):
-  shapes = tool("peers.shapes")
+def test_a_fitted_t5_has_the_parameters_within_a_hundredth(parameters):
   shape = shapes.T5Shape(
     vocab=640, embed=256, heads=4, head_dim=64, mlp=0, layers=4
   )
@@ -26,17 +15,15 @@ def test_a_fitted_t5_has_the_parameters_within_a_hundredth(tool, parameters):
   assert fitted.mlp % 8 == 0
 
 
-def test_parameters_are_what_transformers_counts(tool):
+def test_parameters_are_what_transformers_counts():
   # `sum(p.numel() for p in model.parameters())` of transformers 5.23.
-  shapes = tool("peers.shapes")
   shape = shapes.T5Shape(
     vocab=640, embed=256, heads=4, head_dim=64, mlp=840, layers=4
   )
   assert shape.parameters == 8_476_416
 
 
-def test_a_shape_too_large_for_the_parameters_is_refused(tool):
-  shapes = tool("peers.shapes")
+def test_a_shape_too_large_for_the_parameters_is_refused():
   shape = shapes.T5Shape(
     vocab=640, embed=256, heads=4, head_dim=64, mlp=0, layers=4
   )
@@ -55,8 +42,7 @@ def line(whole_ms: float, **others: float) -> dict:
   )
 
 
-def test_ratios_are_of_medians_to_the_first_system(tool):
-  tables = tool("peers.tables")
+def test_ratios_are_of_medians_to_the_first_system():
   # One loud round in three changes no median.
   ours = [line(ms, rtf=2000 / ms) for ms in (50.0, 900.0, 50.0)]
   theirs = [line(ms, chunk_ms=ms) for ms in (400.0, 100.0, 500.0)]
@@ -77,8 +63,7 @@ def test_ratios_are_of_medians_to_the_first_system(tool):
     assert len(head) == len(row)
 
 
-def test_tables_go_between_their_marks_and_nothing_else_changes(tool, tmp_path):
-  bench_peers = tool("bench_peers")
+def test_tables_go_between_their_marks_and_nothing_else_changes(tmp_path):
   begin, end = bench_peers.BEGIN, bench_peers.END
   page = tmp_path / "page.md"
   page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
@@ -89,8 +74,7 @@ def test_tables_go_between_their_marks_and_nothing_else_changes(tool, tmp_path):
     bench_peers.write_between(page, "new")
 
 
-def test_a_system_that_fails_is_left_out_and_ours_is_not(tool):
-  bench_peers = tool("bench_peers")
+def test_a_system_that_fails_is_left_out_and_ours_is_not():
   console = bench_peers.Console(quiet=True)
 
   def script(text: str) -> list[str]:

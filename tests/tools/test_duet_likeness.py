@@ -1,9 +1,8 @@
 """tools/duet_likeness.py: known answers, and one run."""
 
-import importlib
 import json
-from pathlib import Path
 
+import duet_likeness as tool
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -11,14 +10,6 @@ from click.testing import CliRunner
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
-
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
-
-
-@pytest.fixture
-def tool(monkeypatch):
-  monkeypatch.syspath_prepend(TOOLS)
-  return importlib.import_module("duet_likeness")
 
 
 def notes(onset_s, key, gap_s=0.3):
@@ -38,7 +29,7 @@ def scale(tonic, gap_s, seconds=8.0):
   return notes(onset_s, key, 0.9 * gap_s)
 
 
-def test_auc_counts_how_often_the_own_call_is_more_alike(tool):
+def test_auc_counts_how_often_the_own_call_is_more_alike():
   piece = np.arange(4)
   assert tool.auc(np.eye(4), piece) == 1
   assert tool.auc(-np.eye(4), piece) == 0
@@ -52,7 +43,7 @@ def test_auc_counts_how_often_the_own_call_is_more_alike(tool):
   assert tool.auc(np.eye(4), piece, np.array([1, 1])) == 0.5
 
 
-def test_a_reply_in_its_calls_key_and_tempo_is_alike(tool):
+def test_a_reply_in_its_calls_key_and_tempo_is_alike():
   calls = [scale(tonic, 0.2 + 0.1 * tonic) for tonic in range(6)]
   same = tool.judged(calls, calls, range(6))
   assert {row["auc"] for row in same.values()} == {1}
@@ -61,7 +52,7 @@ def test_a_reply_in_its_calls_key_and_tempo_is_alike(tool):
   assert turned["tempo"]["auc"] < 0.5
 
 
-def test_agreement_of_single_notes(tool):
+def test_agreement_of_single_notes():
   partner = notes([0.0, 1.0, 2.0], 60, gap_s=0.8)
   assert tool.agreement(notes([0, 1, 2], 67), partner) == (1, 1)
   assert tool.agreement(notes([0, 1, 2], 73), partner) == (0, 1)
@@ -71,7 +62,7 @@ def test_agreement_of_single_notes(tool):
   assert np.isnan(consonant) and np.isnan(together)
 
 
-def test_the_true_partner_is_told_from_others(tool):
+def test_the_true_partner_is_told_from_others():
   partners = [
     notes(np.arange(0, 10, 0.5) + 0.1 * i, 60 + i, 0.4) for i in range(4)
   ]
@@ -89,7 +80,7 @@ def pieces(tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
-def test_phrases_come_from_all_pieces_and_do_not_overlap(tool, pieces, count):
+def test_phrases_come_from_all_pieces_and_do_not_overlap(pieces, count):
   found = tool.find_phrases([pieces], count, 8.0)
   assert len(found) == count
   assert len({phrase.piece for phrase in found}) == min(count, 3)
@@ -100,13 +91,13 @@ def test_phrases_come_from_all_pieces_and_do_not_overlap(tool, pieces, count):
   assert all(a.score.equals(b.score) for a, b in zip(found, again, strict=True))
 
 
-def test_too_little_music_is_named(tool, tmp_path):
+def test_too_little_music_is_named(tmp_path):
   scale(0, 0.3, 70.0).to_file(tmp_path / "one.mid")
   with pytest.raises(tool.UserError, match="two pieces or more of 16 s"):
     tool.find_phrases([tmp_path], 5, 8.0)
 
 
-def test_one_run(tool, pieces, tmp_path_factory):
+def test_one_run(pieces, tmp_path_factory):
   folder = tmp_path_factory.mktemp("likeness")
   model = tiny_generator(parts=9).model
   save_checkpoint(folder / "duet", model, codec={"name": "note"})

@@ -1,8 +1,6 @@
 """tools/live_figures.py: what it plays and prints, and one short run."""
 
-import importlib
-from pathlib import Path
-
+import live_figures as tool
 import numpy as np
 import pytest
 
@@ -12,14 +10,6 @@ from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import jack_missing
 
 pytestmark = pytest.mark.ports
-
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
-
-
-@pytest.fixture
-def tool(monkeypatch):
-  monkeypatch.syspath_prepend(TOOLS)
-  return importlib.import_module("live_figures")
 
 
 def recording(seconds):
@@ -33,14 +23,14 @@ def recording(seconds):
 
 
 @pytest.mark.parametrize("seconds", [4, 10, 25])
-def test_a_recording_fills_the_time(tool, seconds):
+def test_a_recording_fills_the_time(seconds):
   filled = tool.filled(recording(10.0), seconds)
   onset_s = filled.notes["onset_s"]
   assert seconds - 1.5 < onset_s[-1] < seconds
   assert np.diff(onset_s).max() < 1.5
 
 
-def test_every_call_has_its_silence(tool):
+def test_every_call_has_its_silence():
   held = recording(30.0)
   notes = held.notes.copy()
   notes["duration_s"] = 9.0
@@ -70,7 +60,7 @@ def facts(**changes):
   return given | {"isr": 1.0} | changes
 
 
-def test_the_table_says_what_was_met(tool):
+def test_the_table_says_what_was_met():
   # 20 ms late is within 1.5 times the bare loop's 20 ms.
   assert all(row.met for row in tool.rows(facts(), facts()))
   slow = facts(
@@ -94,7 +84,7 @@ def test_the_table_says_what_was_met(tool):
 
 
 @pytest.mark.slow
-def test_a_short_run(tool, tmp_path, monkeypatch):
+def test_a_short_run(tmp_path, monkeypatch):
   pytest.importorskip("rtmidi")
   if reason := jack_missing():
     pytest.skip(reason)

@@ -1,12 +1,12 @@
 """tools/onset_origin.py: other codes for the same steps, the same scores."""
 
-import importlib
 import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import onset_origin as tool
 import pytest
 from click.testing import CliRunner
 from flax import nnx
@@ -29,19 +29,12 @@ from magenta_midi.train.windows import (
   draw_examples,
 )
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 CODEC = NoteCodec()
 FIRST = RESERVED
 END = CODEC.config.end
 # Few, and quickly compiled.
 _SHAPES = ((96, 32), (128, 64))
 ORIGINS = ("previous", "start", "any")
-
-
-@pytest.fixture
-def tool(monkeypatch):
-  monkeypatch.syspath_prepend(TOOLS)
-  return importlib.import_module("onset_origin")
 
 
 @pytest.fixture
@@ -92,7 +85,7 @@ def inputs_of(batch):
   return Frames(batch.input_ids, batch.input_time, batch.input_part)
 
 
-def network(tool, counting=None, **changes):
+def network(counting=None, **changes):
   """A tiny one, plain without `counting`; the same weights always."""
   config = preset(
     "tiny",
@@ -118,10 +111,6 @@ def network(tool, counting=None, **changes):
 @given(data=st.data())
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_recounting_is_undone(origin, data):
-  # Not from the fixture: Hypothesis runs one example after the other in it.
-  with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(TOOLS)
-    tool = importlib.import_module("onset_origin")
   rows = data.draw(
     st.lists(
       st.tuples(st.integers(0, 60), st.integers(0, 3)), min_size=1, max_size=6
@@ -149,7 +138,7 @@ def test_recounting_is_undone(origin, data):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("origin", ORIGINS)
-def test_a_batch_says_the_same_steps(tool, corpus, mode, origin):
+def test_a_batch_says_the_same_steps(corpus, mode, origin):
   batch = batch_of(corpus, "hands" if mode == "tracks" else mode)
   inputs = inputs_of(batch)
   shift = tool.shift_of(inputs, origin)
@@ -188,8 +177,8 @@ def test_a_batch_says_the_same_steps(tool, corpus, mode, origin):
   assert found > 50
 
 
-def test_logits_go_back_as_chances(tool):
-  model = network(tool, tool.Counting(origin="any"))
+def test_logits_go_back_as_chances():
+  model = network(tool.Counting(origin="any"))
   rng = np.random.default_rng(0)
   shift = np.array([[0, 7, -9, 399, -399]], np.int32)
   said = rng.normal(size=(1, 5, END + 1)).astype(np.float32)
@@ -216,12 +205,10 @@ def test_logits_go_back_as_chances(tool):
 
 
 @pytest.mark.parametrize("origin", ["previous", "any"])
-def test_alone_the_previous_frame_is_the_own_one(
-  tool, corpus, few_shapes, origin
-):
-  plain = evaluation.evaluate(network(tool), CODEC, corpus)
+def test_alone_the_previous_frame_is_the_own_one(corpus, few_shapes, origin):
+  plain = evaluation.evaluate(network(), CODEC, corpus)
   found = evaluation.evaluate(
-    network(tool, tool.Counting(origin=origin)), CODEC, corpus
+    network(tool.Counting(origin=origin)), CODEC, corpus
   )
   if origin == "previous":
     assert np.array_equal(found.nats, plain.nats)
@@ -230,9 +217,9 @@ def test_alone_the_previous_frame_is_the_own_one(
 
 
 def test_with_what_is_wasted_a_uniform_model_costs_what_can_be_counted(
-  tool, corpus, few_shapes
+  corpus, few_shapes
 ):
-  model = network(tool, tool.Counting(origin="start"))
+  model = network(tool.Counting(origin="start"))
   model.logits_dense.kernel[...] = 0 * model.logits_dense.kernel[...]
   found = evaluation.evaluate(model, CODEC, corpus)
   wasted = tool.wasted_nats(model, CODEC, corpus, None)
@@ -251,10 +238,10 @@ def test_with_what_is_wasted_a_uniform_model_costs_what_can_be_counted(
 
 @pytest.mark.parametrize("origin", ["start", "any"])
 def test_a_partner_ends_a_forecast_however_steps_are_counted(
-  tool, corpus, few_shapes, origin
+  corpus, few_shapes, origin
 ):
   """A uniform model costs what counting the steps that remain says."""
-  model = network(tool, tool.Counting(origin=origin))
+  model = network(tool.Counting(origin=origin))
   model.logits_dense.kernel[...] = 0 * model.logits_dense.kernel[...]
   players = evaluation.Players(mode="hands", delay_ms=50)
   found = evaluation.evaluate(model, CODEC, corpus, players=players)
@@ -295,9 +282,9 @@ def test_a_partner_ends_a_forecast_however_steps_are_counted(
     dict(origin="start", inputs=False),
   ],
 )
-def test_every_parameter_learns(tool, corpus, counting):
+def test_every_parameter_learns(corpus, counting):
   counting = tool.Counting(**counting)
-  model = network(tool, counting)
+  model = network(counting)
   model.over_all = not counting.masked
   batch = batch_of(corpus, "hands", count=4, frames=32)
   graph, params, rest = nnx.split(model, nnx.Param, ...)
@@ -323,7 +310,7 @@ def written(folder: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["duet, any"])
 def test_a_choice_is_trained_and_scored(
-  tool, monkeypatch, tmp_path, few_shapes, name
+  monkeypatch, tmp_path, few_shapes, name
 ):
   compiled = []
   warm_up = tool.RecountedTrainer.warm_up
@@ -348,7 +335,7 @@ def test_a_choice_is_trained_and_scored(
   assert "| " + name in tool.table({name: [found]})
 
 
-def test_what_is_done_is_shown_and_not_done_again(tool, tmp_path):
+def test_what_is_done_is_shown_and_not_done_again(tmp_path):
   levels = dict(onset=1.0, key=2.0, velocity=3.0, duration=4.0)
   solo = dict(nats_per_note=10.5, levels=levels, pedal=0.25, end=0.25)
   given = dict(data=["music:1"], minutes=2.0, seed=0)

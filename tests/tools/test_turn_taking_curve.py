@@ -1,23 +1,14 @@
 """tools/turn_taking_curve.py on solos whose answer is known."""
 
-import importlib
-from pathlib import Path
-
 import pytest
+import turn_taking_curve as tool
 
 from magenta_midi.live.events import SECOND
 from magenta_midi.live.turns import TurnSettings
 from magenta_midi.midi import Score
 from magenta_midi.midi.files import write_score
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 MS = 1_000_000
-
-
-@pytest.fixture
-def tool(monkeypatch):
-  monkeypatch.syspath_prepend(TOOLS)
-  return importlib.import_module("turn_taking_curve")
 
 
 def solo(gaps_s):
@@ -35,7 +26,7 @@ def solo(gaps_s):
   )
 
 
-def test_what_a_time_out_does(tool):
+def test_what_a_time_out_does():
   # 1.2 s: a false start at 1 s. 1.8 s: early, not false. 4 s, end: waits.
   messages = tool.messages_of(solo([0.1, 1.2, 1.8, 4.0, 0.1]))
   rule = tool.fixed(1.0, from_onset=False)
@@ -46,7 +37,7 @@ def test_what_a_time_out_does(tool):
   assert found.minutes == pytest.approx(8.2 / 60)
 
 
-def test_counted_from_the_onset_a_long_note_is_a_pause(tool):
+def test_counted_from_the_onset_a_long_note_is_a_pause():
   held = Score.from_arrays(
     onset_s=[0.0, 1.4], duration_s=[1.3, 0.2], key=[60, 62], velocity=[70, 70]
   )
@@ -58,7 +49,7 @@ def test_counted_from_the_onset_a_long_note_is_a_pause(tool):
   assert (deaf.false_starts, hears.false_starts) == (1, 0)
 
 
-def test_our_rule_decides_once_in_each_silence(tool):
+def test_our_rule_decides_once_in_each_silence():
   messages = tool.messages_of(solo([0.1, 3.0, 0.1, 3.0]))
   decisions = tool.ours(TurnSettings(prior=1000))(messages)
   assert [d.silent_ns // (100 * MS) for d in decisions] == [11, 11, 11]
@@ -66,7 +57,7 @@ def test_our_rule_decides_once_in_each_silence(tool):
   assert decisions[-1].time_ns > messages[-1].time_ns > 6 * SECOND
 
 
-def test_the_table_has_every_rule(tool, tmp_path, capsys):
+def test_the_table_has_every_rule(tmp_path, capsys):
   write_score(solo([0.1, 1.2, 4.0]), tmp_path / "solo.mid")
   tool.command.main(
     [str(tmp_path), "--plot", str(tmp_path / "curve.png")],
@@ -78,6 +69,6 @@ def test_the_table_has_every_rule(tool, tmp_path, capsys):
   assert (tmp_path / "curve.png").stat().st_size > 5000
 
 
-def test_a_folder_without_music_is_named(tool, tmp_path):
+def test_a_folder_without_music_is_named(tmp_path):
   with pytest.raises(tool.UserError, match="expected MIDI files, found none"):
     tool.read_solos(tmp_path, 20)

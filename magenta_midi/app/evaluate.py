@@ -215,17 +215,19 @@ def _say_difference(difference: dict[str, Any], how: str = "") -> None:
   """Prints how two checkpoints differ, and whether that is beyond chance."""
   nats, (low, high) = difference["nats_per_note"], difference["ci95"]
   better = "better" if nats < 0 else "worse"
+  interval = f" (95 % {low:+.3f} to {high:+.3f} over pieces)"
   if not (nats or low or high):
     verdict = "no difference at all"
   elif difference["beyond"] is None:
+    interval = ""
     verdict = f"{better}, but one piece cannot tell whether others would agree"
   elif difference["beyond"]:
     verdict = f"{better}, by more than the choice of pieces explains"
   else:
     verdict = "no more than the choice of pieces explains"
   click.echo(
-    f"difference{how}: {nats:+.3f} nats a note (95 % {low:+.3f} to {high:+.3f}"
-    f" over pieces), {difference['nats_per_second']:+.1f} a second: {verdict}"
+    f"difference{how}: {nats:+.3f} nats a note{interval},"
+    f" {difference['nats_per_second']:+.1f} a second: {verdict}"
   )
   if "levels" in difference:
     click.echo(_parts_line(difference, "+.3f"))

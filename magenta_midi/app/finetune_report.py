@@ -80,13 +80,15 @@ def say(found: "Finetuned") -> None:
   before, after = found.before.nats_per_note, found.after.nats_per_note
   difference = found.difference
   continued = found.adapter.figures.get("continued_from")
-  low, high = difference.interval
+  interval = ""
+  if difference.beyond is not None:
+    low, high = difference.interval
+    interval = f", 95 % {low:+.3f} to {high:+.3f} over pieces"
   share = (after - before) / before
   was = "as the adapter was" if continued else "before"
   click.echo(
     f"held-out takes: {before:.3f} nats a note {was}, {after:.3f} after"
-    f" ({share:+.1%}; {difference.nats_per_note:+.3f}, 95 % {low:+.3f} to"
-    f" {high:+.3f} over pieces)"
+    f" ({share:+.1%}; {difference.nats_per_note:+.3f}{interval})"
   )
   if after == before:
     stays = "stays as it was" if continued else "changes nothing"

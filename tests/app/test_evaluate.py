@@ -127,6 +127,7 @@ def test_one_piece_says_nothing_of_others(capsys, music, checkpoints):
   )
   assert code == 0, err
   assert "one piece cannot tell" in difference_line(out)
+  assert "95 %" not in difference_line(out)
   assert '"beyond": null' in out
 
 

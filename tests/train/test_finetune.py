@@ -8,14 +8,9 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from support.finetuning import (
-  CODEC,
-  run_config,
-  same,
-  scale,
-)
+from support.finetuning import CODEC, run_config, same, scale
+from support.resuming import compiled_when_resumed
 
-from magenta_midi.live.compilations import CompilationCounter
 from magenta_midi.model.adapter_file import AdapterError, read_adapter
 from magenta_midi.model.checkpoint import flat_parameters
 from magenta_midi.model.lora import LoraConfig, parameter_count
@@ -28,7 +23,6 @@ from magenta_midi.train.finetune_settings import (
   finetune_config,
   train_config,
 )
-from magenta_midi.train.run_store import RunStore
 from magenta_midi.train.take_mixture import mix
 from magenta_midi.train.takes import split_takes, takes_of_scores
 
@@ -45,16 +39,7 @@ def unbroken(tmp_path_factory, base, split):
 
 def test_a_resumed_run_compiles_nothing_again(tmp_path, base, split):
   trainer = AdapterTrainer(run_config(), base.model, CODEC, mix(split, (1.0,)))
-  with RunStore(tmp_path / "state") as store:
-    trainer.save(store)
-    for _ in range(3):
-      trainer.train_step(0.5)
-    trainer.restore(store)
-  # The same batches as before.
-  with CompilationCounter() as compiled:
-    for _ in range(3):
-      trainer.train_step(0.5)
-  assert compiled.count == 0
+  assert compiled_when_resumed(trainer, tmp_path / "state") == 0
 
 
 def test_it_learns_and_says_so(unbroken, base, split):

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 from support.finetuning import scale
+from support.resuming import compiled_when_resumed
 
-from magenta_midi.live.compilations import CompilationCounter
 from magenta_midi.model.checkpoint import (
   CheckpointError,
   flat_parameters,
@@ -84,16 +84,7 @@ def test_a_killed_run_continues_exactly(
 
 def test_a_resumed_run_compiles_nothing_again(tmp_path, corpus):
   trainer = Trainer(config(), CODEC, [corpus], [1.0])
-  with RunStore(tmp_path / "state") as store:
-    trainer.save(store)
-    for _ in range(3):
-      trainer.train_step(0.5)
-    trainer.restore(store)
-  # The same batches as before.
-  with CompilationCounter() as compiled:
-    for _ in range(3):
-      trainer.train_step(0.5)
-  assert compiled.count == 0
+  assert compiled_when_resumed(trainer, tmp_path / "state") == 0
 
 
 def test_a_run_with_partners_tells_them_apart():

@@ -176,6 +176,7 @@ def command(
     "horizon_ms": engine.settings.horizon_ns / 1e6,
     "cost": {"source": costs.source, "ms": costs.to_json()},
     "checkpoint": mm.checkpoint,
+    "adapters": digests,
   }
   session = session_json(
     checkpoint=mm.checkpoint,

@@ -94,6 +94,7 @@ def replay_wall(
     **run.report(),
     "api": found.api,
     "checkpoint": run.checkpoint,
+    "adapters": digests,
   }
   duet_score(run.heard, run.sent).to_file(out)
   session = session_json(

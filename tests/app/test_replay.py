@@ -113,6 +113,7 @@ def test_an_adapter_plays_and_is_told_in_the_session(
   args = ("--mode", "simultaneous", "--control", "density=4")
   out = folder / "adapted.mid"
   facts = replay(folder, out, *args, "--adapter", "loud")
+  assert list(facts["adapters"]) == ["loud"]
   assert facts["compiles_while_playing"] == facts["stuck_notes"] == 0
   assert out.read_bytes() != (folder / "a.mid").read_bytes()
   again = folder / "adapted_again.mid"

@@ -49,10 +49,13 @@ class Marks:
   """What a run knows of itself beside its arrays; saved with every state."""
 
   minutes: float = 0.0
-  # Lowest held-out nats a note on the way, its step, evaluations since then.
+  # Lowest held-out nats a note on the way, and its step.
   best: float | None = None
   best_step: int = 0
-  since_best: int = 0
+  # Those of the last evaluation, and how many in a row were no lower than the
+  # one before.
+  last: float | None = None
+  rises: int = 0
   # Evaluations done, of a run that follows the clock.
   evaluated: int = 0
   # No more steps are to be done.
@@ -160,7 +163,7 @@ class FinetuneRun:
         windows=self.config.held_out_windows,
         stage="scoring before",
       )
-      marks.best = some.nats_per_note
+      marks.best = marks.last = some.nats_per_note
       self.log.held_out(self.trainer.step, self.clock.minutes, some)
       self.estimate_min = self._estimate((self.clock.now_s - begun) / 60)
     self.show("training", self.fraction(), always=True)
@@ -198,7 +201,7 @@ class FinetuneRun:
       if self.evaluation_is_due():
         self.evaluate()
         last_save = self.clock.now_s
-        if 0 < self.config.early_stopping <= marks.since_best:
+        if 0 < self.config.early_stopping <= marks.rises:
           self.end()
           return
         self.save()
@@ -230,12 +233,17 @@ class FinetuneRun:
     )
     nats = found.nats_per_note
     assert marks.best is not None
-    if nats < marks.best:
-      marks.best, marks.best_step, marks.since_best = nats, trainer.step, 0
-      trainer.keep_as_best()
+    # Early on a run may lose what it gains as its rate falls: it goes on as
+    # long as it falls, be it from above the best.
+    if marks.last is None or nats < marks.last:
+      marks.rises = 0
     elif self.fraction() > max(self.config.unfreeze.values(), default=0.0):
-      # Before all parts learn, that there is no gain says nothing.
-      marks.since_best += 1
+      # Before all parts learn, a rise says nothing.
+      marks.rises += 1
+    marks.last = nats
+    if nats < marks.best:
+      marks.best, marks.best_step = nats, trainer.step
+      trainer.keep_as_best()
 
   def end(self) -> None:
     """Scores the last step, if it was not, and saves."""

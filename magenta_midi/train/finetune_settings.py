@@ -69,7 +69,8 @@ class FinetuneConfig:
   target_s: float = 4.0
   context_s: float = 10.0
   # Times at which held-out windows are scored on the way, how many of them,
-  # and after how many without a gain the run ends; 0: never.
+  # and after how many in a row that are no lower than the one before the run
+  # ends; 0: never.
   evaluations: int = 12
   held_out_windows: int = 384
   early_stopping: int = 4

@@ -11,8 +11,9 @@ from support.finetuning import CODEC, run_config, same, scale
 
 from magenta_midi.model.adapter_file import AdapterError, read_adapter
 from magenta_midi.testing import tiny_generator
-from magenta_midi.train import own_continuations
+from magenta_midi.train import finetune_run, own_continuations
 from magenta_midi.train.adapter_trainer import AdapterTrainer
+from magenta_midi.train.evaluate import evaluate
 from magenta_midi.train.finetune import finetune
 from magenta_midi.train.finetune_settings import FinetuneConfig
 from magenta_midi.train.forgetting import Divergence, divergence
@@ -109,6 +110,36 @@ def test_no_run_ends_before_all_of_it_learns(base, split, tmp_path):
   )
   # From the fifth step on, two evaluations without a gain.
   assert found.steps == 6
+
+
+@pytest.mark.parametrize(
+  ("nats", "steps", "best_step"),
+  [
+    # Worse than the base for long, but falling.
+    ([11.0, 12.0, 11.5, 11.8, 11.2, 9.9, 10.5, 10.6], 8, 6),
+    ([9.9, 10.1, 10.2, 10.2], 4, 1),
+  ],
+)
+def test_a_run_goes_on_as_long_as_it_falls(
+  base, split, tmp_path, monkeypatch, nats, steps, best_step
+):
+  told = iter([10.0, 10.0, *nats])
+
+  def scored(model, codec, corpus, **how):
+    found = evaluate(model, codec, corpus, windows=1)
+    share = next(told, 10.0) / found.nats_per_note
+    return dataclasses.replace(found, nats=found.nats * share)
+
+  monkeypatch.setattr(finetune_run, "evaluate", scored)
+  found = finetune(
+    run_config(steps=8, evaluations=8, early_stopping=3),
+    base,
+    split,
+    "me",
+    tmp_path,
+  )
+  assert found.steps == steps
+  assert found.adapter.figures["best_step"] == best_step
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(

@@ -84,7 +84,12 @@ def pack_sounded(sounded: Sounded) -> bytes:
   """What became of an event; the reason keeps 24 bytes."""
   id, time_ns, kind, key, velocity, reason = sounded
   return _SOUNDED.pack(
-    id, time_ns, _KINDS.index(kind), key, velocity, reason.encode()[:24]
+    id,
+    time_ns,
+    _KINDS.index(kind),
+    key,
+    velocity,
+    reason.encode(errors="replace")[:24],
   )
 
 

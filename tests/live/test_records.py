@@ -48,7 +48,7 @@ def test_messages(time_ns, data):
   st.sampled_from(["on", "off", "pedal", "dropped"]),
   st.integers(-1, 127),
   KEYS,
-  st.text(st.characters(exclude_characters="\0")),
+  st.text(st.characters(codec="utf-8", exclude_characters="\0")),
 )
 def test_what_sounded(id, time_ns, kind, key, velocity, reason):
   record = pack_sounded(Sounded(id, time_ns, kind, key, velocity, reason))

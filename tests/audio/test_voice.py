@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,10 +68,8 @@ def test_a_note_live_is_the_note(key, velocity):
   )
 
 
-def test_silence_is_silent_and_costs_nothing_to_start():
-  began_s = time.process_time()
+def test_silence_is_silent():
   voice = Voice()
-  assert time.process_time() - began_s < 5  # measured at 0.25
   block = voice.render()
   assert block.shape == (BLOCK, 2)
   assert block.dtype == np.float32
@@ -214,17 +210,3 @@ SHARED = Voice(8000, 64)
 def test_what_cannot_be_made_is_refused():
   with pytest.raises(ValueError, match=r"at least 8000 Hz.* got 100 and 256"):
     Voice(100)
-
-
-def test_sixty_four_tones_are_made_faster_than_they_sound():
-  voice = Voice()
-  for key in range(30, 30 + POLYPHONY):
-    voice.hear(on(key, 90))
-  spent_s = []
-  for _ in range(40):
-    began_s = time.process_time()
-    voice.render()
-    spent_s.append(time.process_time() - began_s)
-  # Measured at 12 % of a core on a machine at rest, up to 28 % on a busy one;
-  # the quickest, since whatever else runs only makes it slower.
-  assert min(spent_s) < 0.5 * BLOCK / SAMPLE_RATE

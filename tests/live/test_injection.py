@@ -1,6 +1,3 @@
-import time
-import timeit
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -307,18 +304,3 @@ def test_accents_stay_accents():
   told, _ = inject(player, own, "velocity")
   soft, loud = told.notes["velocity"]
   assert soft < loud
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_twenty_dense_seconds_take_two_milliseconds(mode):
-  player, own = random_score(1, 400), random_score(2, 200)
-  inject(player, own, mode)
-  best = min(
-    timeit.repeat(
-      lambda: inject(player, own, mode),
-      timer=time.thread_time,
-      number=3,
-      repeat=20,
-    )
-  )
-  assert best / 3 < 2e-3

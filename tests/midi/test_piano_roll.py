@@ -1,6 +1,5 @@
 import struct
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -59,21 +58,6 @@ def test_given_and_continuation_have_their_colours(tmp_path):
   orange = pixels[..., 0] > pixels[..., 2] + 0.3
   assert blue[:, : half - 20].any() and not blue[:, half + 20 :].any()
   assert orange[:, half + 20 :].any() and not orange[:, : half - 80].any()
-
-
-def test_a_dense_minute_takes_less_than_a_second(tmp_path):
-  rng = np.random.default_rng(0)
-  n = 3000
-  score = Score.from_arrays(
-    onset_s=rng.uniform(0, 60, n),
-    duration_s=rng.uniform(0.05, 1, n),
-    key=rng.integers(21, 109, n),
-    velocity=rng.integers(1, 128, n),
-  )
-  plot_piano_roll(score, tmp_path / "warm.png")  # fonts, imports
-  start = time.process_time()
-  plot_piano_roll(score, tmp_path / "a.png", given_until_s=10)
-  assert time.process_time() - start < 1
 
 
 def test_no_global_state_of_pyplot(tmp_path):

@@ -232,10 +232,10 @@ class FinetuneRun:
       marks.evaluated + 1, int(self.fraction() * self.config.evaluations)
     )
     nats = found.nats_per_note
-    assert marks.best is not None
+    assert marks.best is not None and marks.last is not None
     # Early on a run may lose what it gains as its rate falls: it goes on as
     # long as it falls, be it from above the best.
-    if marks.last is None or nats < marks.last:
+    if nats < marks.last:
       marks.rises = 0
     elif self.fraction() > max(self.config.unfreeze.values(), default=0.0):
       # Before all parts learn, a rise says nothing.

@@ -51,6 +51,7 @@ __all__ = [
   "CONTROL_GUIDANCE",
   "DEFAULT_GUIDANCE",
   "DEFAULT_SAMPLING",
+  "PLAYER_GUIDANCE",
   "MagentaMidi",
 ]
 
@@ -70,6 +71,9 @@ Style: TypeAlias = "Float[np.ndarray, ' d'] | StyleMotion | None"
 DEFAULT_GUIDANCE = 1.5
 # Where controls alone are asked for: at more, 12 notes a second become 18.
 CONTROL_GUIDANCE = 0.75
+# Where players alone are named: at more, who plays 11 notes a second becomes
+# one who plays 17.
+PLAYER_GUIDANCE = 0.75
 
 
 class MagentaMidi:
@@ -402,12 +406,21 @@ class MagentaMidi:
     self,
     style: Style = None,
     controls: ControlTargets | None = None,
+    *,
+    players_alone: bool = False,
   ) -> float:
-    """The guidance where none is given: 0 where the model hears nothing."""
+    """The guidance where none is given: 0 where the model hears nothing.
+
+    Args:
+      style: See `generate_chunk`.
+      controls: Targets.
+      players_alone: Whether the style is of players by name, and of no words:
+        a player is exaggerated by what words need.
+    """
     heard = self.hears_style and style is not None
     asked = self.hears_controls and controls not in (None, ControlTargets())
     if heard:
-      return DEFAULT_GUIDANCE
+      return PLAYER_GUIDANCE if players_alone else DEFAULT_GUIDANCE
     return CONTROL_GUIDANCE if asked else 0.0
 
   def request_settings(

@@ -30,6 +30,24 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_functions(tmp_path_factory):
+  """What a test has compiled, later ones and their processes find on disk.
+
+  Of this test process alone: JAX's files are not whole at once.
+  """
+  folder = tmp_path_factory.mktemp("compiled")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("MAGENTA_MIDI_CACHE", str(folder))
+    if "jax" in globals():
+      from magenta_midi.generate.compilation_cache import (
+        keep_compiled_functions,
+      )
+
+      keep_compiled_functions()
+    yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
   """The folder of corpora and fixtures, which is no part of the repository.

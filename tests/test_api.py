@@ -8,6 +8,7 @@ import pytest
 from magenta_midi.api import (
   CONTROL_GUIDANCE,
   DEFAULT_GUIDANCE,
+  PLAYER_GUIDANCE,
   MagentaMidi,
 )
 from magenta_midi.live.compilations import CompilationCounter
@@ -80,8 +81,9 @@ def test_guidance_is_given_where_something_is_heard(styled, plain):
   assert styled.guidance_for(None, ControlTargets()) == 0.0
   assert styled.guidance_for(style) == DEFAULT_GUIDANCE
   assert styled.guidance_for(style, ASKED) == DEFAULT_GUIDANCE
+  assert styled.guidance_for(style, players_alone=True) == PLAYER_GUIDANCE
   assert styled.guidance_for(None, ASKED) == CONTROL_GUIDANCE
-  assert plain.guidance_for(style, ASKED) == 0.0
+  assert plain.guidance_for(style, ASKED, players_alone=True) == 0.0
 
 
 def test_a_checkpoint_without_style_plays_the_same_whatever_is_asked(plain):

@@ -338,7 +338,7 @@ def _by_part(name: str, text: str) -> dict[str, float]:
 def _read(
   takes: tuple[Path, ...], held_out: Path | None
 ) -> "tuple[Split, list[str]]":
-  """Reads and splits the takes; a line for each bad one that is left out.
+  """Reads and splits the takes; a line for each that is not used whole.
 
   Raises:
     UserError: None is left, with the reason of the first that was not.
@@ -346,12 +346,12 @@ def _read(
   from magenta_midi.train.takes import join_split, read_takes, split_takes
 
   found, refused = read_takes(takes)
-  judged = None
+  judged = []
   if held_out is not None:
     judged, more = read_takes([held_out])
     refused = refused + more
   try:
-    if judged is not None:
+    if held_out is not None:
       split = join_split(found, judged)
     else:
       split = split_takes(found)
@@ -360,10 +360,16 @@ def _read(
     more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
     left = f" Left out: {reasons}{more}." if refused else ""
     raise UserError(f"{error}{left}") from None
-  lines = [f"left out: {name}: {why}" for name, why in refused[:_LISTED]]
-  if len(refused) > _LISTED:
-    lines.append(f"left out: {len(refused) - _LISTED} more")
-  return split, lines
+  partly = [(take.name, take.damage) for take in found + judged if take.damage]
+  return split, [*_listed("left out", refused), *_listed("in part", partly)]
+
+
+def _listed(what: str, files: list[tuple[str, str]]) -> list[str]:
+  """A line for each of the first files, and one for the rest."""
+  lines = [f"{what}: {name}: {why}" for name, why in files[:_LISTED]]
+  if len(files) > _LISTED:
+    lines.append(f"{what}: {len(files) - _LISTED} more")
+  return lines
 
 
 def _general(folder: Path | None) -> "Corpus | None":

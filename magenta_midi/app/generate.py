@@ -69,7 +69,8 @@ LONGEST_S = 24 * 3600
   "--guidance",
   type=float,
   help="Weight of style and controls against their absence; 0 switches it off"
-  " [default: 1.5 where a style is given, 0.75 where controls alone are].",
+  " [default: 1.5 where a style is given in words, 0.75 where players or"
+  " controls alone are].",
 )
 @adapter_option
 @checkpoint_option
@@ -128,6 +129,8 @@ def command(
     temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
   )
 
+  import numpy as np
+
   from magenta_midi.midi.continuation import context_then_music
 
   log = console()
@@ -136,7 +139,7 @@ def command(
     mm = load_model(checkpoint, adapters)
     sampling = dataclasses.replace(mm.default_sampling, **given_sampling)
     remarks: list[str] = []
-    style = None
+    style, players_alone = None, False
     if items:
       parts = players_named(mm.style_model, items, remarks.append)
       names = [
@@ -144,9 +147,10 @@ def command(
       ]
       items = list(itertools.chain.from_iterable(parts))
       style = embed_items(mm.style_model, items, names)
-    guidance = (
-      mm.guidance_for(style, controls) if guidance is None else guidance
-    )
+      # Words and files stay what they are; a player is a vector by now.
+      players_alone = all(isinstance(item, np.ndarray) for item, _ in items)
+    if guidance is None:
+      guidance = mm.guidance_for(style, controls, players_alone=players_alone)
     mm.generator.warm_up(guided=guidance != 0)
     first_note_ms = _first_note_ms(
       mm, given, seed, style, controls, sampling, guidance

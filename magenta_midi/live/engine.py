@@ -8,7 +8,7 @@ both, on whatever clock the caller has.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,75 +16,37 @@ from magenta_midi.generate.duet_stream import DuetStream, PlanSettings
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.generate.streaming import Generator
 from magenta_midi.live.bars import Bars
-from magenta_midi.live.controls import Controls
-from magenta_midi.live.events import (
-  SECOND,
-  Message,
-  PlannedNote,
-  PlannedPedal,
-  Sounded,
+from magenta_midi.live.commands import (
+  Command,
+  End,
+  Job,
+  Panic,
+  Release,
+  Replan,
 )
+from magenta_midi.live.controls import Controls
+from magenta_midi.live.events import SECOND, Message, Sounded
 from magenta_midi.live.harmony import HeardHarmony
 from magenta_midi.live.injection import inject
+from magenta_midi.live.joining import entrance, pedal_blurs
 from magenta_midi.live.midi_clock import ClockFollower
 from magenta_midi.live.planner import STEP_NS, Planner, PlayedFrame
+from magenta_midi.live.reply import Reply
 from magenta_midi.live.turns import Turn, TurnSettings, TurnTaking
 from magenta_midi.live.yielding import YieldPolicy
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Depthformer
 
-__all__ = ["Command", "Engine", "EngineSettings", "Job", "Release", "Replan"]
-__all__ += ["End", "Panic"]
+__all__ = ["Engine", "EngineSettings"]
 
 MS = 1_000_000
 # A reply is drafted when its phrase may end within so much.
 DRAFT_NS = 3 * SECOND
-# Both at once, the own pedal is down for at most so long, and so long after
-# the last own key came up: two pedals blur each other.
-PEDAL_NS, IDLE_PEDAL_NS = 5 * SECOND, 3 * SECOND // 2
-# Both at once: fewer own notes than this in so long are brought up to it, by
-# at most such a factor on the model's own rate.
-ENTRANCE_NS, ENTRANCE_NOTES, MOST_ENTRANCE = 3 * SECOND, 5, 4.0
 # Of density and loudness, where the model is asked for them as well: the rest
 # is its own doing, at the next encoder pass.
 STEERED_SHARE = 0.5
 # With bars, a reply that would begin later than this waits for its place.
 LATE_NS = 60 * MS
-
-
-class Replan(NamedTuple):
-  """From a time on, play these events instead of what was planned.
-
-  Attributes:
-    from_ns: What begins before it stands.
-    events: In order of time.
-    reacts_to: Times of the player's events that this is the first answer to.
-    why: `react`, `deeper`, `refresh`, `reply` or `rest`.
-  """
-
-  from_ns: int
-  events: tuple[PlannedNote | PlannedPedal, ...]
-  reacts_to: tuple[int, ...] = ()
-  why: str = "deeper"
-
-
-class Release(NamedTuple):
-  """No new onsets; what sounds ends within the time."""
-
-  within_ns: int
-  # Keys to lift; None: all.
-  keys: tuple[int, ...] | None = None
-
-
-class End(NamedTuple):
-  """The last chord rings, the pedal comes up within 4 s."""
-
-
-class Panic(NamedTuple):
-  """Silence, now."""
-
-
-Command = Replan | Release | End | Panic
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,21 +73,6 @@ class EngineSettings:
   first_id: int = 0
   # Which of the player's silences end a phrase.
   turns: TurnSettings = dataclasses.field(default_factory=TurnSettings)
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """A few milliseconds of work.
-
-  Attributes:
-    name: What it costs is looked up by: `react`, `deeper`, `encode` or `open`.
-    units: Events planned at most, or frames encoded.
-    run: Does it, given the time at its start.
-  """
-
-  name: str
-  units: int
-  run: Callable[[int], list[Command]]
 
 
 class Engine:
@@ -185,7 +132,6 @@ class Engine:
     self._commands: list[Command] = []
     self._replying = False
     self._reply_start_ns = 0
-    self._reply_length_ns = 0
     self._rests = False
     # When the last plan was made, if only to rest.
     self.planned_at_ns = 0
@@ -385,7 +331,7 @@ class Engine:
       return self._go_on_opening(now_ns, draft=False)
     if self._pending:
       return self._react_job(now_ns)
-    if self._pedal_blurs(now_ns):
+    if pedal_blurs(planner.own, now_ns):
       return Job("none", 0, self._lift_pedal)
     if self._opening is not None or planner.outdated:
       return self._go_on_opening(now_ns, draft=False)
@@ -396,17 +342,6 @@ class Engine:
     if due or planner.stream.room < 48:
       return self._go_on_opening(now_ns, draft=False)
     return None
-
-  def _pedal_blurs(self, now_ns: int) -> bool:
-    """Whether the own pedal has been down for too long, or over nothing."""
-    own = self.planner.own
-    if not own.pedal_down:
-      return False
-    down_ns = own.pedals[-1][0]
-    if now_ns - down_ns >= PEDAL_NS:
-      return True
-    last_ns = max((n.end_ns or 0 for n in own.notes[-12:]), default=0)
-    return now_ns - max(last_ns, down_ns) >= IDLE_PEDAL_NS
 
   def _lift_pedal(self, now_ns: int) -> list[Command]:
     from_ns = now_ns + self.settings.horizon_ns
@@ -463,22 +398,12 @@ class Engine:
     keys = settings.keys & decided.keys_allowed
     if not keys.any():
       rests = True
-    pace = settings.pace * decided.hazard * self._entrance(now_ns)
+    pace = settings.pace * decided.hazard * entrance(self.planner.own, now_ns)
     return (
       settings._replace(keys=keys, pace=pace),
       loudness + int(decided.velocity_offset),
       rests,
     )
-
-  def _entrance(self, now_ns: int) -> float:
-    """How much livelier than its own rate the model has to be to join in.
-
-    Silence confirms itself: who hears no own notes in the context takes it
-    for the other's turn.
-    """
-    since_ns = now_ns - ENTRANCE_NS
-    lately = sum(n.onset_ns >= since_ns for n in self.planner.own.notes[-16:])
-    return MOST_ENTRANCE ** max(0.0, 1 - lately / ENTRANCE_NOTES)
 
   def _plan_first(
     self, now_ns: int, times: tuple[int, ...], why: str
@@ -706,36 +631,25 @@ class Engine:
     return self.turns.reply_should_end(now_ns, self._reply_start_ns, last_ns)
 
   @property
-  def _call_length_ns(self) -> int:
-    """The measure of a reply: its call, or 4 s where there was none."""
-    length_ns = self.turns.call_length_ns
-    return max(length_ns, SECOND) if length_ns else 4 * SECOND
-
-  @property
-  def _trades(self) -> bool:
-    return self.bars is not None and self.settings.turns.trade_bars > 0
+  def _reply(self) -> Reply | None:
+    """The model's turn, while it has it."""
+    if not self._replying:
+      return None
+    trades = self.bars is not None and self.settings.turns.trade_bars > 0
+    return Reply(self._reply_start_ns, self.turns.call, by_bars=trades)
 
   def _may_end(self, now_ns: int) -> bool:
-    if not self._replying:
+    reply = self._reply
+    if reply is None:
       # Joining in: something comes, sooner or later.
-      return self._entrance(now_ns) < 2.0
-    if self._trades:
-      return False
-    return now_ns - self._reply_start_ns >= 0.8 * self._call_length_ns
+      return entrance(self.planner.own, now_ns) < 2.0
+    return reply.may_end(now_ns)
 
   def _most_gap_ns(self, now_ns: int) -> int | None:
-    """A reply does not pause for longer than its call did, until it may end."""
-    if not self._replying or self._may_end(now_ns):
-      return None
-    call = self.turns.call
-    gap_s = 1.0 if call is None else 2 * call.upper_gap_s
-    return round(min(max(gap_s, 0.6), 2.0) * SECOND)
+    return None if self._reply is None else self._reply.most_gap_ns(now_ns)
 
   def _latest_end_ns(self) -> int | None:
-    """A reply is at most half as long again as its call."""
-    if not self._replying or self._trades:
-      return None
-    return self._reply_start_ns + self._call_length_ns * 3 // 2
+    return None if self._reply is None else self._reply.latest_end_ns
 
 
 def _last(opening: Iterator[DuetStream | None]) -> DuetStream | None:

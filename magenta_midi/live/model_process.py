@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from magenta_midi.live.bars import Bars
+from magenta_midi.live.commands import Command, End, Panic, Release, Replan
 from magenta_midi.live.controls import (
   Action,
   Change,
@@ -19,14 +20,7 @@ from magenta_midi.live.controls import (
   decode,
   to_json,
 )
-from magenta_midi.live.engine import (
-  Command,
-  End,
-  EngineSettings,
-  Panic,
-  Release,
-  Replan,
-)
+from magenta_midi.live.engine import EngineSettings
 from magenta_midi.live.events import PlannedNote
 from magenta_midi.live.horizon import Horizon
 from magenta_midi.live.records import (

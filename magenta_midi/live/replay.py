@@ -8,15 +8,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from magenta_midi.live.commands import Command, End, Panic, Release, Replan
 from magenta_midi.live.costs import CostTable
-from magenta_midi.live.engine import (
-  Command,
-  End,
-  Engine,
-  Panic,
-  Release,
-  Replan,
-)
+from magenta_midi.live.engine import Engine
 from magenta_midi.live.events import (
   SECOND,
   Message,

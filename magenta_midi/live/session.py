@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magenta_midi.live.adapter_choices import check_choices, parts_of
+from magenta_midi.live.commands import Replan
 from magenta_midi.live.controls import Controls, changed, from_json, to_json
-from magenta_midi.live.engine import Engine, EngineSettings, Replan
+from magenta_midi.live.engine import Engine, EngineSettings
 from magenta_midi.live.events import (
   Message,
   PlannedNote,

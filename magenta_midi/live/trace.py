@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from magenta_midi.live.bars import Bars
+from magenta_midi.live.commands import Command
 from magenta_midi.live.controls import Controls, from_json, to_json
-from magenta_midi.live.engine import Command, Engine
+from magenta_midi.live.engine import Engine
 from magenta_midi.live.events import Message, Sounded
 
 __all__ = ["TracedEngine", "run_trace"]

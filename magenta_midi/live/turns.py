@@ -16,6 +16,7 @@ from magenta_midi.live.events import (
   is_note_on,
 )
 from magenta_midi.live.keyboard import LONGEST_RING_NS, Keyboard
+from magenta_midi.live.reply import Reply
 from magenta_midi.live.trades import BarAt, Trade
 from magenta_midi.live.wait import AdaptiveWait
 from magenta_midi.midi.analysis import CHORD_S
@@ -36,8 +37,6 @@ _LOUD = 100
 _FRESH_NS = 2 * SECOND
 # Two strokes of the pedal within this time, no key struck in between.
 _DOUBLE_STROKE_NS = 600_000_000
-# The length of a reply to no call at all.
-_UNCALLED_NS = 4 * SECOND
 
 
 class Turn(NamedTuple):
@@ -226,11 +225,6 @@ class TurnTaking:
     return self._wait.ns / SECOND
 
   @property
-  def call_length_ns(self) -> int:
-    """Length of the last call; 0 before the first."""
-    return self.call.length_ns if self.call is not None else 0
-
-  @property
   def usual_loudness(self) -> float | None:
     """The player's mean velocity lately; None before the first note."""
     return statistics.fmean(self._usual) if self._usual else None
@@ -292,25 +286,15 @@ class TurnTaking:
   ) -> bool:
     """Whether a reply has said enough: no new onsets, what sounds rings out.
 
-    Past 80 % of its call's length a gap like the player's own ends it, past
-    150 % nothing else is needed. In trades only the bars count.
+    See `Reply.should_end`; in trades only the bars count.
     """
     if self._trade is not None:
       # A hand-over may have begun it in the player's bars.
       started = self._trade.turn_at(reply_start_ns)
       return self._trade.turn_at(now_ns) > started
-    length_ns, gap_s = _UNCALLED_NS, 0.0
-    if self.call is not None:
-      length_ns = max(self.call.length_ns, SECOND)
-      gap_s = self.call.upper_gap_s
-    played_ns = now_ns - reply_start_ns
-    if played_ns >= length_ns * 3 // 2:
-      return True
-    # A gap longer than nine in ten of the player's; never so short that a
-    # fast run's next note would be late, never longer than a phrase's end.
-    gap_ns = round(min(max(1.5 * gap_s, 0.3), self.wait_s) * SECOND)
-    enough = played_ns >= length_ns * 4 // 5
-    return enough and now_ns - last_own_onset_ns >= gap_ns
+    # No gap has to be longer than what ends a phrase.
+    reply = Reply(reply_start_ns, self.call)
+    return reply.should_end(now_ns, last_own_onset_ns, self.wait_s)
 
   # Inside.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 
@@ -29,10 +30,15 @@ class Repairs:
 
   def messages(self) -> list[str]:
     """One line per kind of repair that happened; empty if none did."""
+    return self._of(_TEXTS)
+
+  def damage(self) -> list[str]:
+    """Those of a file of which some was lost."""
+    return self._of(_LOSSES)
+
+  def _of(self, names: Iterable[str]) -> list[str]:
     return [
-      text.format(n)
-      for name, text in _TEXTS.items()
-      if (n := getattr(self, name))
+      _TEXTS[name].format(n) for name in names if (n := getattr(self, name))
     ]
 
 
@@ -47,3 +53,5 @@ _TEXTS = {
   "duplicates": "duplicate notes merged: {}",
   "overlaps_trimmed": "notes ended at the next onset of their key: {}",
 }
+# Of these, music may be missing.
+_LOSSES = ("damaged_tracks", "illegal_bytes")

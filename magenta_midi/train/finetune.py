@@ -44,7 +44,7 @@ from magenta_midi.train.own_continuations import (
 )
 from magenta_midi.train.rehearsal import ITSELF, without_pieces
 from magenta_midi.train.run_settings import STATE
-from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.run_store import RunStore, restored_marks
 from magenta_midi.train.take_mixture import mix
 from magenta_midi.train.takes import Split, corpus_digest
 from magenta_midi.train.watch import RunLog
@@ -165,7 +165,7 @@ def finetune(
     marks, before = Marks(), None
     if store.newest is not None:
       found = trainer.restore(store)
-      marks = Marks(**found["marks"])
+      marks = restored_marks(Marks, found, store.folder)
       before = _evaluation(found["before"])
     levels = base.codec.vocabulary.level_names
     with _named_errors(out), RunLog(out, trainer.step, levels) as log:

@@ -97,6 +97,8 @@ class FinetuneRun:
       earlier_min=marks.minutes,
     )
     self.last_shown = self.last_report = self.clock.started_s
+    # When each batch of windows was scored, and how many then were.
+    self.batches: list[tuple[float, int]] = []
     self.recent: list[jax.Array] = []
     self.nats: float | None = None
 
@@ -138,19 +140,28 @@ class FinetuneRun:
     stage: Stage = "training",
   ) -> Evaluation:
     """Scores factors on a corpus."""
+    self.batches.append((self.clock.now_s, 0))
+
+    def tell(done: int, total: int) -> None:
+      self.batches.append((self.clock.now_s, done))
+      self.show(stage, self.fraction() if stage == "training" else done / total)
+
     return evaluate(
       self.trainer.adapted(factors),
       self.base.codec,
       corpus,
       windows=windows,
-      on_window=lambda done, total: self.show(
-        stage, self.fraction() if stage == "training" else done / total
-      ),
+      on_window=tell,
     )
+
+  def window_min(self) -> float:
+    """Minutes to score a window: the median of batches, as some compile."""
+    took_s, windows = np.diff(np.array(self.batches), axis=0).T
+    scored = windows > 0
+    return float(np.median(took_s[scored] / windows[scored])) / 60
 
   def score_before(self, known: Evaluation | None) -> None:
     """Scores what the run starts from, and estimates its length."""
-    begun = self.clock.now_s
     self.show("scoring before", 0.0, always=True)
     held_out, marks = self.split.held_out, self.marks
     self.before = known or self.score(
@@ -165,23 +176,22 @@ class FinetuneRun:
       )
       marks.best = marks.last = some.nats_per_note
       self.log.held_out(self.trainer.step, self.clock.minutes, some)
-      self.estimate_min = self._estimate((self.clock.now_s - begun) / 60)
+      self.estimate_min = self._estimate(self.window_min())
     self.show("training", self.fraction(), always=True)
 
-  def _estimate(self, scoring_min: float) -> float:
-    """Minutes of the whole run, from how long the first scoring took."""
+  def _estimate(self, window_min: float) -> float:
+    """Minutes of the whole run, from those of scoring a held-out window."""
+    assert self.before is not None
+    held_out = self.before.seconds.sum() / 2
+    scoring_min = 2 * held_out * window_min
     if self.config.minutes is not None:
       return self.config.minutes + scoring_min
-    assert self.config.steps is not None and self.before is not None
-    window_min = scoring_min / max(1.0, self.before.seconds.sum() / 2)
+    assert self.config.steps is not None
     examples = self.config.frames_per_batch / 150
-    step_min = STEP_COST * examples * window_min
-    on_the_way = self.config.evaluations * min(
-      self.config.held_out_windows, self.before.seconds.sum() / 2
-    )
-    return float(
-      2 * scoring_min + self.config.steps * step_min + on_the_way * window_min
-    )
+    training_min = self.config.steps * examples * STEP_COST * window_min
+    some = min(self.config.held_out_windows, held_out)
+    on_the_way_min = self.config.evaluations * some * window_min
+    return float(scoring_min + training_min + on_the_way_min)
 
   def train(self, should_stop: Callable[[], bool]) -> None:
     """Trains to the end, or until it is to stop; then not `ended`."""

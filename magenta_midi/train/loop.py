@@ -37,7 +37,7 @@ from magenta_midi.train.run_settings import (
   settings_json,
   style_rows,
 )
-from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.run_store import RunStore, restored_marks
 from magenta_midi.train.samples import SampleMaker
 from magenta_midi.train.sharding import HostRows
 from magenta_midi.train.sources import BatchSource
@@ -127,7 +127,7 @@ def train(
   ):
     marks = _Marks()
     if store.newest is not None:
-      marks = _Marks(**trainer.restore(store)["marks"])
+      marks = restored_marks(_Marks, trainer.restore(store), store.folder)
     elif config.init_from is not None:
       start = trainer.start_from(StoredCheckpoint(Path(config.init_from)))
       on_warm_start(start)

@@ -6,11 +6,12 @@ that an end at any moment leaves the state before.
 """
 
 import base64
+import dataclasses
 import errno
 import logging
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,9 @@ import orbax.checkpoint as ocp
 
 from magenta_midi.model.checkpoint import CheckpointError
 
-__all__ = ["RunStore"]
+__all__ = ["RunStore", "restored_marks"]
+
+_Marks = TypeVar("_Marks")
 
 # What Orbax reports where a file cannot be written is no OSError.
 _FULL = {
@@ -218,6 +221,29 @@ class RunStore:
     return OSError(
       number, f"a state cannot be written ({words}); {remedy}", str(self.folder)
     )
+
+
+def restored_marks(
+  kind: type[_Marks], facts: dict[str, Any], folder: Path
+) -> _Marks:
+  """What a run knew of itself, from the facts of a state.
+
+  Args:
+    kind: The run's dataclass.
+    facts: From `restore`; its `marks` are taken.
+    folder: The store's, for the error.
+
+  Raises:
+    CheckpointError: The state is another version's.
+  """
+  stored = facts["marks"]
+  fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore
+  if stored.keys() != fields:
+    raise CheckpointError(
+      f"{folder}: saved by another version of magenta-midi, which cannot be"
+      " continued. Give --out a new folder, or remove this one."
+    )
+  return kind(**stored)
 
 
 def _check_shapes(

@@ -59,12 +59,14 @@ class Take(NamedTuple):
     title: What is played; takes of one title are on one side of the split.
     pieces: `EVENT_DTYPE` each, cut at long silences.
     weight: How often it is learned from, against one that is not rated.
+    damage: What of its file could not be read, in words; "": nothing.
   """
 
   name: str
   title: str
   pieces: tuple[np.ndarray, ...]
   weight: float = 1.0
+  damage: str = ""
 
   @property
   def seconds(self) -> float:
@@ -155,7 +157,8 @@ def _takes(
       for part in cut_at_silences(own)
       if len(piece := pack_piece(part)) >= LEAST_NOTES
     )
-    take = Take(name, title_of(name), pieces)
+    damage = "; ".join(score.repairs.damage())
+    take = Take(name, title_of(name), pieces, damage=damage)
     if session is not None:
       take = take._replace(title=session.title, weight=session.weight)
     reason = _reason(score, own, take)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.command_line import refused, run, run_json
 
-from magenta_midi.api import MagentaMidi
+from magenta_midi.api import DEFAULT_GUIDANCE, PLAYER_GUIDANCE, MagentaMidi
 from magenta_midi.app.phrases import PHRASES, phrase_path
 from magenta_midi.model.adapter_file import read_adapter
 from magenta_midi.model.checkpoint import save_checkpoint
@@ -75,6 +75,28 @@ def test_a_name_plays_without_the_adapter(capsys, home, made, tmp_path):
   style = mm.embed_style("@me", on_remark=lines.append)
   np.testing.assert_array_equal(style, made.style.vector)
   assert lines == [said]
+
+
+@pytest.mark.parametrize(
+  ("prompts", "guidance"),
+  [
+    (("@me",), PLAYER_GUIDANCE),
+    (("@me", "me"), PLAYER_GUIDANCE),
+    (("@me slow",), DEFAULT_GUIDANCE),
+    (("@me", "slow"), DEFAULT_GUIDANCE),
+  ],
+)
+@pytest.mark.usefixtures("made")
+def test_a_player_alone_is_not_exaggerated(
+  capsys, home, tmp_path, prompts, guidance
+):
+  facts = run_json(
+    capsys,
+    *("generate", "--seconds", 2, "--out", tmp_path / "out.mid"),
+    *("--checkpoint", home / "base"),
+    *(argument for prompt in prompts for argument in ("--prompt", prompt)),
+  )
+  assert facts["guidance"] == guidance
 
 
 def test_text_and_a_name_are_weighed_as_files_are(capsys, home, made):

@@ -126,7 +126,7 @@ def test_a_run_goes_on_as_long_as_it_falls(
   told = iter([10.0, 10.0, *nats])
 
   def scored(model, codec, corpus, **how):
-    found = evaluate(model, codec, corpus, windows=1)
+    found = evaluate(model, codec, corpus, **(how | dict(windows=1)))
     share = next(told, 10.0) / found.nats_per_note
     return dataclasses.replace(found, nats=found.nats * share)
 

@@ -53,8 +53,7 @@ def config(**changes):
   ("dropout_rate", "partners"),
   [
     (0.0, dict(solo=1.0)),
-    (0.1, dict(solo=1.0)),
-    (0.0, dict(solo=0.2, hands=0.4, turns=0.4)),
+    (0.1, dict(solo=0.2, hands=0.4, turns=0.4)),
   ],
 )
 def test_a_killed_run_continues_exactly(

@@ -1,5 +1,6 @@
 """What a run continues from: whole or not at all, wherever it is killed."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from magenta_midi.train.corpus import pack_scores
 from magenta_midi.train.evaluate import Evaluation
 from magenta_midi.train.loop import TrainConfig, check_settings, train
 from magenta_midi.train.run_settings import settings_json
-from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.run_store import RunStore, restored_marks
 from magenta_midi.train.watch import RunLog
 
 CODEC = NoteCodec()
@@ -62,6 +63,24 @@ def test_the_best_and_the_newest_are_kept(tmp_path):
     assert sorted(p.name for p in (tmp_path / "state").iterdir()) == ["2", "7"]
 
 
+@dataclasses.dataclass
+class Marks:
+  minutes: float
+  best: float
+
+
+def test_marks_of_another_version_are_told_of(tmp_path):
+  with RunStore(tmp_path / "state") as store:
+    stored = Marks(minutes=2.0, best=9.5)
+    store.save(1, arrays(1.0), dict(marks=dataclasses.asdict(stored)))
+    store.wait()
+    _, _, facts = store.restore(arrays(0.0))
+  assert restored_marks(Marks, facts, store.folder) == stored
+  for others in (dict(minutes=2.0), dict(facts["marks"], last=9.4)):
+    with pytest.raises(CheckpointError, match=r"another version.*new folder"):
+      restored_marks(Marks, dict(marks=others), store.folder)
+
+
 def test_states_that_cannot_be_read_are_told_of(tmp_path):
   with RunStore(tmp_path / "state") as store:
     with pytest.raises(CheckpointError, match="no state there"):
@@ -83,7 +102,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np, jax.numpy as jnp
-from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.run_store import RunStore, restored_marks
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = Path(sys.argv[1])

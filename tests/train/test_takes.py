@@ -147,6 +147,16 @@ def test_what_cannot_be_used_is_told(tmp_path):
   assert len(takes) == 1 and not refused
 
 
+def test_what_is_lost_of_a_damaged_file_is_told(tmp_path):
+  music(60.0).to_file(tmp_path / "cut.mid")
+  whole = (tmp_path / "cut.mid").read_bytes()
+  music(70.0).to_file(tmp_path / "whole.mid")
+  (tmp_path / "cut.mid").write_bytes(whole[: len(whole) * 2 // 3])
+  (cut, take), refused = read_takes([tmp_path])
+  assert cut.damage == "tracks damaged or missing, read as far as possible: 1"
+  assert cut.seconds < 50 and not take.damage and not refused
+
+
 def test_what_the_model_played_is_not_learned_from():
   duet = music(20.0, 1).joined(music(20.0, 2))
   named = Score.from_arrays(

@@ -182,6 +182,7 @@ def test_finetune_then_play_with_it_and_compile_nothing(
     learning_rate=0.05,
     rank=2,
     targets=("depth.mlp",),
+    continuations_s=0.0,
   )
   assert seen[-1].step == 2
   assert found.after.nats_per_note < found.before.nats_per_note

@@ -1,15 +1,20 @@
-"""Compares choices of training at equal wall time.
+"""Compares choices of training at equal work, or after as many steps.
 
   python tools/search_choices.py --data DIR:0.6 --data OTHER:0.4 --minutes 6 \
     --out runs/search
+  python tools/search_choices.py --data DIR:0.6 --data OTHER:0.4 --steps 150 \
+    --choice duet --choice "duet, releases" --out runs/search
 
 Each choice is one change to the first, the default; all train from drawn
-weights for the same minutes on the same machine, one after another, and are
-scored on the same held-out windows. What is done is not done again: an
-interrupted search goes on, and a longer list only adds to it. Minutes are of
-the processor's work; give the search a core of its own (`taskset -c 0`), and it
-does not matter much what the others do. A few steps beforehand compile all
-shapes, which are then found on disk: compiling is in no choice's minutes.
+weights and are scored on the same held-out windows. What is done is not done
+again: an interrupted search goes on, and a longer list only adds to it.
+
+Minutes are of the processor's work; a few steps beforehand compile all shapes,
+which are then found on disk: compiling is in no choice's minutes. Give the
+search a quiet machine: beside other work, on other cores, the same step has
+been seen to cost twice as much. Choices that change no step's cost (a learning
+rate, what the model is told) are better compared after as many `--steps`, of
+which no machine makes fewer.
 
 Choices named "duet ..." are changes to the first of them. They are scored a
 second time as one hand that hears the other 50 ms late (of pieces with a
@@ -71,7 +76,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def _train(
-  folder: Path, minutes: float, seed: int, data: tuple[str, ...], choice: str
+  folder: Path,
+  steps: int | None,
+  minutes: float,
+  seed: int,
+  data: tuple[str, ...],
+  choice: str,
 ) -> dict[str, Any]:
   """The held-out figures of one choice, trained if it is not yet."""
   folders = [argument for item in data for argument in ("--data", item)]
@@ -85,7 +95,13 @@ def _train(
   notes = {}
   if config.exists():
     notes = json.loads(config.read_text(encoding="utf-8"))["notes"]
-  if not notes.get("finished"):
+  if steps is not None and not notes.get("finished"):
+    _run_training(
+      *("--steps", str(steps), "--seed", str(seed), "--out", str(folder)),
+      *("--set", f"evaluate_every_steps={steps}"),
+      *options,
+    )
+  elif not notes.get("finished"):
     with tempfile.TemporaryDirectory() as scratch:
       _run_training(
         *("--steps", str(_PRIMING_STEPS), "--out", scratch),
@@ -97,7 +113,7 @@ def _train(
       *("--set", "clock=processor", "--set", f"evaluate_every_min={minutes}"),
       *options,
     )
-    notes = json.loads(config.read_text(encoding="utf-8"))["notes"]
+  notes = json.loads(config.read_text(encoding="utf-8"))["notes"]
   figures = dict(notes["held_out"], steps=notes["step"])
   if "--partners" in CHOICES[choice]:
     figures["duet"] = _duet_nats(folder, data)
@@ -146,6 +162,11 @@ def _duet_nats(folder: Path, data: tuple[str, ...]) -> float:
 @click.command()
 @click.option("--data", multiple=True, required=True, metavar="DIR[:WEIGHT]")
 @click.option("--minutes", default=6.0, show_default=True, help="Of each.")
+@click.option(
+  "--steps",
+  type=click.IntRange(min=1),
+  help="Of each, in place of minutes.",
+)
 @click.option("--seeds", default=1, show_default=True, help="Runs of each.")
 @click.option(
   "--choice",
@@ -160,6 +181,7 @@ def _duet_nats(folder: Path, data: tuple[str, ...]) -> float:
 def main(
   data: tuple[str, ...],
   minutes: float,
+  steps: int | None,
   seeds: int,
   names: tuple[str, ...],
   out: Path,
@@ -169,16 +191,17 @@ def main(
   # A seed of all first: what drifts on the machine falls on all alike.
   for seed in range(seeds):
     for name in names or CHOICES:
-      folder = out / f"{name.replace(' ', '_')}-{minutes:g}min-{seed}"
-      figures = _train(folder, minutes, seed, data, name)
+      length = f"{minutes:g}min" if steps is None else f"{steps}steps"
+      folder = out / f"{name.replace(' ', '_')}-{length}-{seed}"
+      figures = _train(folder, steps, minutes, seed, data, name)
       found.setdefault(name, []).append(figures)
   click.echo("| choice | nats a note | in a duet | steps |\n|---|---|---|---|")
   for name, runs in found.items():
     nats = sum(run["nats_per_note"] for run in runs) / len(runs)
-    steps = sum(run["steps"] for run in runs) / len(runs)
+    done = sum(run["steps"] for run in runs) / len(runs)
     duets = [run["duet"] for run in runs if "duet" in run]
     duet = f"{sum(duets) / len(duets):.3f}" if duets else ""
-    click.echo(f"| {name} | {nats:.3f} | {duet} | {steps:.0f} |")
+    click.echo(f"| {name} | {nats:.3f} | {duet} | {done:.0f} |")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def made(capsys, home, adapters, monkeypatch):
     _, out, _ = run(
       capsys,
       *("finetune", home / "takes", "--name", "me", "--base", home / "base"),
-      *("--steps", 1, "--out", home / "run"),
+      *("--steps", 1, "--continuations", 0, "--out", home / "run"),
     )
     assert 'style vector: --prompt "@me" (descriptors; held-out windows' in out
   return read_adapter(path)

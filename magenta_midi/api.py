@@ -39,7 +39,7 @@ from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.style import Prompt, StyleModel
 from magenta_midi.style.controls import ControlTargets
 from magenta_midi.style.motion import StyleMotion
-from magenta_midi.style.players import with_players
+from magenta_midi.style.players import PLAYER_GUIDANCE, with_players
 from magenta_midi.style.slots import StyleSlots, allowed_keys
 from magenta_midi.typing import Float, Int
 
@@ -51,7 +51,6 @@ __all__ = [
   "CONTROL_GUIDANCE",
   "DEFAULT_GUIDANCE",
   "DEFAULT_SAMPLING",
-  "PLAYER_GUIDANCE",
   "MagentaMidi",
 ]
 
@@ -71,9 +70,6 @@ Style: TypeAlias = "Float[np.ndarray, ' d'] | StyleMotion | None"
 DEFAULT_GUIDANCE = 1.5
 # Where controls alone are asked for: at more, 12 notes a second become 18.
 CONTROL_GUIDANCE = 0.75
-# Where players alone are named: at more, who plays 11 notes a second becomes
-# one who plays 17.
-PLAYER_GUIDANCE = 0.75
 
 
 class MagentaMidi:

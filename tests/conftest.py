@@ -32,11 +32,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_functions(tmp_path_factory):
-  """What a test has compiled, later ones and their processes find on disk.
-
-  Of this test process alone: JAX's files are not whole at once.
-  """
-  folder = tmp_path_factory.mktemp("compiled")
+  """What one test has compiled, all others find on disk, in any process."""
+  folder = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    # Above the test process's own.
+    folder = folder.parent
+  folder = folder / "compiled"
+  folder.mkdir(exist_ok=True)
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("MAGENTA_MIDI_CACHE", str(folder))
     if "jax" in globals():

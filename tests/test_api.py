@@ -5,18 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from magenta_midi.api import (
-  CONTROL_GUIDANCE,
-  DEFAULT_GUIDANCE,
-  PLAYER_GUIDANCE,
-  MagentaMidi,
-)
+from magenta_midi.api import CONTROL_GUIDANCE, DEFAULT_GUIDANCE, MagentaMidi
 from magenta_midi.live.compilations import CompilationCounter
 from magenta_midi.live.duet import Duet
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import CheckpointError, save_checkpoint
 from magenta_midi.style import StyleMotion
 from magenta_midi.style.controls import ControlTargets
+from magenta_midi.style.players import PLAYER_GUIDANCE
 from magenta_midi.testing import (
   STYLE_ENTRY,
   tiny_generator,

@@ -153,7 +153,7 @@ def timed_s(call: Callable[[], object], repeat: int) -> np.ndarray:
   type=click.IntRange(min=1),
   default=20,
   show_default=True,
-  help="Runs of each; fewer of what would take more than 5 s.",
+  help="Runs of each; as many as fit into 5 s, if those are fewer.",
 )
 def main(repeat: int) -> None:
   """Prints a table: microseconds of each part, and the share of its time."""

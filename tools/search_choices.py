@@ -12,9 +12,8 @@ again: an interrupted search goes on, and a longer list only adds to it.
 Minutes are of the processor's work; a few steps beforehand compile all shapes,
 which are then found on disk: compiling is in no choice's minutes. Give the
 search a quiet machine: beside other work, on other cores, the same step has
-been seen to cost twice as much. Choices that change no step's cost (a learning
-rate, what the model is told) are better compared after as many `--steps`, of
-which no machine makes fewer.
+been seen to cost twice as much. Where there is none, compare after as many
+`--steps`, of which no machine makes fewer.
 
 Choices named "duet ..." are changes to the first of them. They are scored a
 second time as one hand that hears the other 50 ms late (of pieces with a
@@ -92,32 +91,35 @@ def _train(
     *CHOICES[choice],
   ]
   config = folder / "checkpoint" / "config.json"
-  notes = {}
-  if config.exists():
-    notes = json.loads(config.read_text(encoding="utf-8"))["notes"]
-  if steps is not None and not notes.get("finished"):
-    _run_training(
-      *("--steps", str(steps), "--seed", str(seed), "--out", str(folder)),
-      *("--set", f"evaluate_every_steps={steps}"),
-      *options,
-    )
-  elif not notes.get("finished"):
-    with tempfile.TemporaryDirectory() as scratch:
-      _run_training(
-        *("--steps", str(_PRIMING_STEPS), "--out", scratch),
-        *("--set", f"evaluate_every_steps={_PRIMING_STEPS}"),
-        *options,
+  if not _facts(config).get("finished"):
+    if steps is not None:
+      length = ("--steps", str(steps), "--set", f"evaluate_every_steps={steps}")
+    else:
+      with tempfile.TemporaryDirectory() as scratch:
+        _run_training(
+          *("--steps", str(_PRIMING_STEPS), "--out", scratch),
+          *("--set", f"evaluate_every_steps={_PRIMING_STEPS}"),
+          *options,
+        )
+      length = (
+        *("--minutes", str(minutes), "--set", f"evaluate_every_min={minutes}"),
+        *("--set", "clock=processor"),
       )
     _run_training(
-      *("--minutes", str(minutes), "--seed", str(seed), "--out", str(folder)),
-      *("--set", "clock=processor", "--set", f"evaluate_every_min={minutes}"),
-      *options,
+      *length, *("--seed", str(seed), "--out", str(folder)), *options
     )
-  notes = json.loads(config.read_text(encoding="utf-8"))["notes"]
-  figures = dict(notes["held_out"], steps=notes["step"])
+  facts = _facts(config)
+  figures = dict(facts["held_out"], steps=facts["step"])
   if "--partners" in CHOICES[choice]:
     figures["duet"] = _duet_nats(folder, data)
   return figures
+
+
+def _facts(config: Path) -> dict[str, Any]:
+  """Of a run's checkpoint; none, if it has none yet."""
+  if not config.exists():
+    return {}
+  return json.loads(config.read_text(encoding="utf-8"))["notes"]
 
 
 def _run_training(*options: str) -> None:

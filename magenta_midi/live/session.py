@@ -22,6 +22,7 @@ from magenta_midi.live.score_messages import duet_score
 from magenta_midi.live.trace import run_trace
 from magenta_midi.live.turns import TurnSettings
 from magenta_midi.midi.score import Score
+from magenta_midi.style.players import PLAYER_GUIDANCE, name_players_alone
 
 if TYPE_CHECKING:
   from magenta_midi.api import MagentaMidi
@@ -77,7 +78,8 @@ def parse_controls(
 ) -> Controls:
   """Controls from `NAME=VALUE`, and prompts from `TEXT[:WEIGHT]`.
 
-  A register is `48-72`.
+  A register is `48-72`. Where the prompts name players alone, and no guidance
+  is set, it is theirs.
 
   Raises:
     ValueError: One line says which name or value is wrong.
@@ -90,6 +92,8 @@ def parse_controls(
     except ValueError:
       pair = (prompt, 1.0)
     controls = changed(controls, "prompt", pair)
+  if name_players_alone([text for text, _ in controls.prompts]):
+    controls = changed(controls, "guidance", PLAYER_GUIDANCE)
   for name, value in given.items():
     controls = changed(controls, name, value)
   for setting in settings:

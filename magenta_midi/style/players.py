@@ -24,11 +24,17 @@ from magenta_midi.typing import Float
 
 __all__ = [
   "Mention",
+  "PLAYER_GUIDANCE",
   "check_style_model",
   "find_mentions",
+  "name_players_alone",
   "text_parts",
   "with_players",
 ]
+
+# Where players alone are named: at more, who plays 11 notes a second becomes
+# one who plays 17.
+PLAYER_GUIDANCE = 0.75
 
 # What may stand before and after a name: neither part of a longer word, nor
 # of a file's path or a mail address.
@@ -98,6 +104,26 @@ def find_mentions(text: str, names: Sequence[str]) -> tuple[list[Mention], str]:
   # What held the names together, as in "@a, @b".
   rest = rest.strip(" ,;:&+-") if found else rest
   return list(found.values()), rest
+
+
+def name_players_alone(
+  texts: Sequence[str], *, folder: Path | None = None
+) -> bool:
+  """Whether prompts name installed players, and say nothing else.
+
+  Args:
+    texts: Prompts; of none, it is false.
+    folder: Of the installed adapters; None: the usual one.
+  """
+  names = installed_names(folder)
+  for text in texts:
+    try:
+      mentions, rest = find_mentions(text, names)
+    except AdapterError:
+      return False
+    if not mentions or not _only_links(rest):
+      return False
+  return bool(texts)
 
 
 def with_players(
@@ -184,12 +210,16 @@ def text_parts(
       line += f". {_to_mean_the_word(mention.name)}"
     on_remark(line)
   if any(c.isalnum() for c in rest):
-    links = set(re.findall(r"\w+", rest.casefold())) <= _LINKS
-    if links or means_nothing(model, model.embed(rest)):
+    if _only_links(rest) or means_nothing(model, model.embed(rest)):
       on_remark(f"{rest[:60]!r} says nothing about music and is left out")
     else:
       items.append(rest)
   return [(item, 1.0 / len(items)) for item in items]
+
+
+def _only_links(rest: str) -> bool:
+  """Whether words only lead up to a name."""
+  return set(re.findall(r"\w+", rest.casefold())) <= _LINKS
 
 
 def _to_mean_the_word(name: str) -> str:

@@ -97,10 +97,17 @@ class FinetuneRun:
       earlier_min=marks.minutes,
     )
     self.last_shown = self.last_report = self.clock.started_s
+    # Before training began, in this session.
+    self.before_min = 0.0
     # When each batch of windows was scored, and how many then were.
     self.batches: list[tuple[float, int]] = []
     self.recent: list[jax.Array] = []
     self.nats: float | None = None
+
+  @property
+  def minutes(self) -> float:
+    """Of training in all sessions, and of all else in this one."""
+    return self.before_min + self.clock.minutes
 
   def fraction(self) -> float:
     """How much of the training is done, by steps or by the clock."""
@@ -119,7 +126,7 @@ class FinetuneRun:
         stage=stage,
         fraction=min(1.0, fraction),
         step=self.trainer.step,
-        minutes=self.clock.minutes,
+        minutes=self.minutes,
         estimate_min=self.estimate_min,
         nats=self.nats,
         before=None if self.before is None else self.before.nats_per_note,
@@ -175,7 +182,7 @@ class FinetuneRun:
         stage="scoring before",
       )
       marks.best = marks.last = some.nats_per_note
-      self.log.held_out(self.trainer.step, self.clock.minutes, some)
+      self.log.held_out(self.trainer.step, marks.minutes, some)
       self.estimate_min = self._estimate(self.window_min())
     self.show("training", self.fraction(), always=True)
 
@@ -194,9 +201,14 @@ class FinetuneRun:
     return float(scoring_min + training_min + on_the_way_min)
 
   def train(self, should_stop: Callable[[], bool]) -> None:
-    """Trains to the end, or until it is to stop; then not `ended`."""
+    """Trains to the end, or until it is to stop; then not `ended`.
+
+    Minutes are of training: a schedule that follows the clock begins here.
+    """
     trainer, marks = self.trainer, self.marks
-    last_save = self.clock.now_s
+    self.before_min = self.clock.session_min
+    self.clock.start_again()
+    last_save = self.last_report = self.clock.now_s
     while not marks.ended:
       if self.fraction() >= 1.0:
         self.end()
@@ -342,7 +354,7 @@ class FinetuneRun:
       kl_on_own_music=drift and drift.figures(),
       steps=trainer.step,
       best_step=self.marks.best_step,
-      minutes=round(self.clock.minutes, 2),
+      minutes=round(self.minutes, 2),
       train_notes=self.split.train.notes,
       train_titles=len(self.split.train_titles),
       held_out_titles=len(self.split.held_out_titles),
@@ -376,5 +388,5 @@ class FinetuneRun:
       quantize=self.config.quantize,
       base_bytes=trainer.base_bytes,
       steps=trainer.step,
-      minutes=self.clock.minutes,
+      minutes=self.minutes,
     )

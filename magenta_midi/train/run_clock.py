@@ -35,7 +35,7 @@ class RunClock:
     clock: Seconds, never going back.
 
   Attributes:
-    started_s: When it was made, by the clock.
+    started_s: When it was made or started again, by the clock.
 
   Raises:
     ValueError: Neither length is given, or the one that counts is not
@@ -60,6 +60,10 @@ class RunClock:
     self._earlier_min = earlier_min
     self._clock = clock
     self.started_s = clock()
+
+  def start_again(self) -> None:
+    """Counts this session from now: what came before it was no training."""
+    self.started_s = self._clock()
 
   @property
   def now_s(self) -> float:

@@ -11,7 +11,7 @@ import errno
 import logging
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +21,6 @@ import orbax.checkpoint as ocp
 from magenta_midi.model.checkpoint import CheckpointError
 
 __all__ = ["RunStore", "restored_marks"]
-
-_Marks = TypeVar("_Marks")
 
 # What Orbax reports where a file cannot be written is no OSError.
 _FULL = {
@@ -223,9 +221,7 @@ class RunStore:
     )
 
 
-def restored_marks(
-  kind: type[_Marks], facts: dict[str, Any], folder: Path
-) -> _Marks:
+def restored_marks(kind: type[Any], facts: dict[str, Any], folder: Path) -> Any:
   """What a run knew of itself, from the facts of a state.
 
   Args:
@@ -233,11 +229,14 @@ def restored_marks(
     facts: From `restore`; its `marks` are taken.
     folder: The store's, for the error.
 
+  Returns:
+    An instance of `kind`.
+
   Raises:
     CheckpointError: The state is another version's.
   """
   stored = facts["marks"]
-  fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore
+  fields = {field.name for field in dataclasses.fields(kind)}
   if stored.keys() != fields:
     raise CheckpointError(
       f"{folder}: saved by another version of magenta-midi, which cannot be"

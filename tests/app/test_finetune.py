@@ -24,7 +24,7 @@ CODEC = {"name": "note", "settings": {}}
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-  """A base, takes, and adapters `a` and `b` of them."""
+  """A base, takes, one that was cut off, and adapters `a` and `b` of them."""
   home = tmp_path_factory.mktemp("home")
   for seed, name in enumerate(("base", "other")):
     save_checkpoint(home / name, tiny_generator(seed=seed).model, codec=CODEC)
@@ -32,6 +32,8 @@ def home(tmp_path_factory):
   takes.mkdir()
   for name in PHRASES:
     shutil.copy(phrase_path(name), takes)
+  whole = phrase_path().read_bytes()
+  (home / "cut.mid").write_bytes(whole[: len(whole) * 3 // 4])
   return home
 
 
@@ -41,8 +43,8 @@ def adapters(home, monkeypatch):
   return home / "adapters"
 
 
-def finetune(capsys, home, name, *options):
-  return run_json(
+def finetune(capsys, home, name, *options, run=run_json):
+  return run(
     capsys,
     *("finetune", home / "takes", "--name", name, "--base", home / "base"),
     *("--steps", 4, "--learning-rate", 0.02, "--out", home / "runs" / name),
@@ -78,6 +80,17 @@ def test_finetune_says_what_it_is_worth(made, home, adapters):
   assert first["trainable_parameters"] == parameters
   assert first["total_parameters"] > 4 * parameters
   assert (home / "runs" / "a" / "loss.png").stat().st_size > 1000
+
+
+def test_a_damaged_take_is_named_and_learned_from(capsys, home, made):
+  """As far as it goes."""
+  code, out, err = finetune(
+    capsys, home, "cut", home / "cut.mid", "--rank", 2, run=run
+  )
+  assert code == 0, err
+  assert "in part: cut.mid: tracks damaged or missing" in err
+  assert "installed as cut" in out
+  run_json(capsys, "adapters", "remove", "cut")
 
 
 def test_an_installed_name_is_not_overwritten(capsys, home, made):

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from support.command_line import refused, run, run_json
 
-from magenta_midi.api import DEFAULT_GUIDANCE, PLAYER_GUIDANCE, MagentaMidi
+from magenta_midi.api import DEFAULT_GUIDANCE, MagentaMidi
 from magenta_midi.app.phrases import PHRASES, phrase_path
+from magenta_midi.live.controls import Controls
+from magenta_midi.live.session import parse_controls
 from magenta_midi.model.adapter_file import read_adapter
 from magenta_midi.model.checkpoint import save_checkpoint
+from magenta_midi.style.players import PLAYER_GUIDANCE
 from magenta_midi.testing import STYLE_ENTRY, tiny_styled_generator
 from magenta_midi.train import player_style
 
@@ -127,3 +130,10 @@ def test_names_that_are_not_there_are_one_line(capsys, home, made, tmp_path):
     line = refused(capsys, *command, "--checkpoint", home / "base")
     assert "@you: no such adapter; installed: me" in line
   assert not out.exists()
+
+
+def test_a_duet_begins_with_as_much_guidance(made):
+  usual = Controls().guidance
+  assert parse_controls([], ["@me:2"]).guidance == PLAYER_GUIDANCE != usual
+  assert parse_controls([], ["@me", "slow"]).guidance == usual
+  assert parse_controls(["guidance=2"], ["@me"]).guidance == 2.0

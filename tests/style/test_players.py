@@ -16,7 +16,12 @@ from magenta_midi.model.adapter_file import (
 from magenta_midi.model.adapter_library import install_adapter
 from magenta_midi.model.lora import LoraConfig, LowRank
 from magenta_midi.style import DescriptorStyle
-from magenta_midi.style.players import Mention, find_mentions, with_players
+from magenta_midi.style.players import (
+  Mention,
+  find_mentions,
+  name_players_alone,
+  with_players,
+)
 
 NAMES = ["Art Tatum", "ballad", "me", "ohhalim", "ohhalim-2", "손열음"]
 
@@ -215,3 +220,19 @@ def test_files_and_what_is_no_prompt_stay_as_they_are(folder):
   model = DescriptorStyle()
   for prompt in ("@ohhalim.mid", "ohhalim.wav", [7, ("@ohhalim", "2")]):
     assert with_players(prompt, model, folder=folder) == prompt
+
+
+@pytest.mark.parametrize(
+  ("texts", "alone"),
+  [
+    (["@ohhalim"], True),
+    (["ohhalim", "play like @ballad!"], True),
+    (["@ohhalim", "slow"], False),
+    (["@ohhalim slow"], False),
+    (['"ohhalim"'], False),
+    (["@ohhalim", "@nobody"], False),
+    ([], False),
+  ],
+)
+def test_prompts_that_name_players_and_say_nothing_else(folder, texts, alone):
+  assert name_players_alone(texts, folder=folder) is alone

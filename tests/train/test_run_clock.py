@@ -28,6 +28,16 @@ def test_minutes_add_up_over_sessions():
   assert run.fraction(5) > 1.0
 
 
+def test_a_session_that_starts_again_keeps_earlier_ones():
+  clock = Seconds(0.0)
+  run = RunClock(minutes=10.0, earlier_min=4.0, clock=clock)
+  clock.now += 300.0
+  run.start_again()
+  assert (run.started_s, run.minutes) == (300.0, 4.0)
+  clock.now += 60.0
+  assert run.minutes == 5.0
+
+
 def test_steps_go_before_the_clock():
   clock = Seconds(0.0)
   run = RunClock(steps=40, minutes=1.0, clock=clock)

@@ -88,9 +88,10 @@ def test_a_damaged_take_is_named_and_learned_from(capsys, home, made):
     capsys, home, "cut", home / "cut.mid", "--rank", 2, run=run
   )
   assert code == 0, err
-  assert "in part: cut.mid: tracks damaged or missing" in err
-  assert "installed as cut" in out
   run_json(capsys, "adapters", "remove", "cut")
+  (line,) = [line for line in err.splitlines() if line.startswith("in part")]
+  assert line.startswith(f"in part: {home / 'cut.mid'}: tracks damaged")
+  assert "installed as cut" in out
 
 
 def test_an_installed_name_is_not_overwritten(capsys, home, made):

@@ -46,6 +46,7 @@ from magenta_midi.model.checkpoint import write_atomically
 from magenta_midi.model.lora import LoraConfig
 from magenta_midi.train.comparison import Comparison
 from magenta_midi.train.evaluate import Evaluation
+from magenta_midi.train.finetune_settings import FinetuneConfig
 
 # Of AdamW, where none is given: two to begin a sweep with.
 RATES = {
@@ -269,7 +270,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 )
 @click.option("--windows", default=384, show_default=True, help="2 s each.")
 @click.option("--evaluations", default=1, show_default=True)
-@click.option("--frames-per-batch", default=2048, show_default=True)
+@click.option(
+  "--frames-per-batch",
+  default=FinetuneConfig.frames_per_batch,
+  show_default=True,
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--checkpoint", type=click.Path(exists=True, path_type=Path))
 @click.option("--keep", is_flag=True, help="Plain checkpoints too.")

@@ -40,8 +40,8 @@ REPORT_STEPS = 10
 # A step's work on an example, in forward passes over a held-out window: the
 # backward pass, and targets twice as long.
 STEP_COST = 4.0
-# Of other music no more is scored, evenly spread: an hour.
-GENERAL_WINDOWS = 1800
+# Before and after, no more is scored, evenly spread: an hour of music.
+SCORED_WINDOWS = 1800
 
 
 @dataclasses.dataclass
@@ -146,7 +146,7 @@ class FinetuneRun:
     windows: int | None = None,
     stage: Stage = "training",
   ) -> Evaluation:
-    """Scores factors on a corpus."""
+    """Scores factors on a corpus: an hour, or so many windows, at most."""
     self.batches.append((self.clock.now_s, 0))
 
     def tell(done: int, total: int) -> None:
@@ -157,7 +157,7 @@ class FinetuneRun:
       self.trainer.adapted(factors),
       self.base.codec,
       corpus,
-      windows=windows,
+      windows=SCORED_WINDOWS if windows is None else windows,
       on_window=tell,
     )
 
@@ -189,6 +189,7 @@ class FinetuneRun:
   def _estimate(self, window_min: float) -> float:
     """Minutes of the whole run, from those of scoring a held-out window."""
     assert self.before is not None
+    # Windows of 2 s, as many as are scored.
     held_out = self.before.seconds.sum() / 2
     scoring_min = 2 * held_out * window_min
     if self.config.minutes is not None:
@@ -326,9 +327,7 @@ class FinetuneRun:
     general_before = general_after = drift = None
     if general is not None and len(general):
       general_before, general_after = (
-        self.score(
-          general, factors, windows=GENERAL_WINDOWS, stage="scoring after"
-        )
+        self.score(general, factors, stage="scoring after")
         for factors in (trainer.start, best)
       )
     if own is not None and len(own):

@@ -63,8 +63,8 @@ class FinetuneConfig:
   # Share of examples by how they are split into two players; None: solo, and
   # for a base that knows a partner also hands and turns.
   partners: dict[str, float] | None = None
-  # Work of a batch, in context frames: about 13 examples.
-  frames_per_batch: int = 2048
+  # Work of a batch, in context frames: about 7 examples.
+  frames_per_batch: int = 1024
   # Music predicted for each context, and its length, s.
   target_s: float = 4.0
   context_s: float = 10.0

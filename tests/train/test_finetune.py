@@ -16,6 +16,7 @@ from magenta_midi.model.checkpoint import flat_parameters
 from magenta_midi.model.lora import LoraConfig, parameter_count
 from magenta_midi.testing import tiny_generator
 from magenta_midi.tokens.event import EventCodec
+from magenta_midi.train import finetune_run
 from magenta_midi.train.adapter_trainer import AdapterTrainer
 from magenta_midi.train.finetune import Base, finetune
 from magenta_midi.train.finetune_settings import (
@@ -155,6 +156,18 @@ def test_a_killed_run_continues_exactly(unbroken, base, split, tmp_path):
   assert [p.name for p in (tmp_path / "state").iterdir()] == ["4"]
   resumed = finetune(*args)
   same(resumed.adapter.factors, unbroken[0].adapter.factors)
+
+
+def test_no_more_than_an_hour_is_scored_before_and_after(
+  base, split, tmp_path, monkeypatch
+):
+  # Of a few seconds.
+  monkeypatch.setattr(finetune_run, "SCORED_WINDOWS", 3)
+  found = finetune(
+    run_config(steps=1, evaluations=1), base, split, "me", tmp_path
+  )
+  for scored in (found.before, found.after):
+    assert scored.seconds.sum() == 2.0 * 3
 
 
 def test_what_gains_nothing_changes_nothing(base, split, tmp_path):

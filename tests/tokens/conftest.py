@@ -1,4 +1,7 @@
-"""Arbitrary scores for the property tests of this room."""
+"""Arbitrary scores for the property tests of this room, and real files."""
+
+import random
+import tarfile
 
 import numpy as np
 import pytest
@@ -8,6 +11,9 @@ from magenta_midi.midi.score import Score
 
 # Where rounding decides: ties, chunk borders, just inside and outside.
 BORDERS = [0.0, 0.0049, 0.005, 0.015, 1.9949, 1.995, 1.9951, 2.0, 3.9951, 9.995]
+
+# Of each corpus: a few seconds.
+FILES = 24
 
 times = st.one_of(
   st.sampled_from(BORDERS),
@@ -52,3 +58,18 @@ def _draw_score(data, max_parts=3):
 def draw_score():
   """A function of Hypothesis' `data`: an arbitrary score of 1.. parts."""
   return _draw_score
+
+
+@pytest.fixture(scope="module")
+def corpus(shared, request, tmp_path_factory):
+  """Some files of the corpus that is the parameter."""
+  archive = shared / "data" / f"{request.param}.tar.xz"
+  if not archive.is_file():
+    pytest.skip(f"no corpus at {archive}")
+  folder = tmp_path_factory.mktemp(request.param)
+  with tarfile.open(archive) as tar:
+    # Python 3.11.3 and earlier know no filters.
+    tar.extraction_filter = getattr(tarfile, "data_filter", None)
+    tar.extractall(folder)
+  files = sorted(folder.rglob("*.mid*"))
+  return random.Random(0).sample(files, min(FILES, len(files)))

@@ -1,8 +1,5 @@
 """The round trip over real files, where they are present."""
 
-import random
-import tarfile
-
 import numpy as np
 import pytest
 
@@ -10,19 +7,6 @@ from magenta_midi.midi.score import Score
 from magenta_midi.tokens.note import NoteCodec
 
 CODEC = NoteCodec()
-FILES = 24  # of each corpus: a few seconds
-
-
-@pytest.fixture(scope="module")
-def corpus(shared, request, tmp_path_factory):
-  archive = shared / "data" / f"{request.param}.tar.xz"
-  if not archive.is_file():
-    pytest.skip(f"no corpus at {archive}")
-  folder = tmp_path_factory.mktemp(request.param)
-  with tarfile.open(archive) as tar:
-    tar.extractall(folder, filter="data")
-  files = sorted(folder.rglob("*.mid*"))
-  return random.Random(0).sample(files, min(FILES, len(files)))
 
 
 @pytest.mark.corpus

@@ -1,5 +1,7 @@
 """What the parts of live play cost: each is really called."""
 
+import bench_parts
+import pytest
 from bench_parts import main, parts, timed_s
 from click.testing import CliRunner
 
@@ -14,8 +16,21 @@ def test_every_part_has_a_row_and_its_share(tmp_path):
   assert all(row.endswith("% |") for row in rows)
 
 
-def test_what_is_short_is_called_many_times_a_run():
+@pytest.mark.parametrize(
+  ("takes_s", "runs", "calls"),
+  [
+    # Short: 2 ms of calls a run, after the first two.
+    (0.5e-3, 3, 2 + 3 * 4),
+    # Long: as many runs as 5 s have room for.
+    (2.0, 2, 2 + 2),
+    (9.0, 1, 2 + 1),
+  ],
+)
+def test_short_calls_are_timed_many_at_once(monkeypatch, takes_s, runs, calls):
   called = []
+  monkeypatch.setattr(
+    bench_parts.time, "thread_time", lambda: takes_s * len(called)
+  )
   found = timed_s(lambda: called.append(1), 3)
-  assert len(found) == 3 and len(called) >= 3 * 100
-  assert (found > 0).all() and found.max() < 1e-3
+  assert found == pytest.approx([takes_s] * runs)
+  assert len(called) == calls

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import time
 
 import jax
 import numpy as np
@@ -266,13 +267,21 @@ def test_partners_follow_the_base():
 
 
 def test_dropout_and_clock_run_too(base, split, tmp_path):
-  """What is scored before takes nothing of the minutes, be they next to 0."""
+  """What is scored before takes nothing of the minutes."""
+
+  def show(now):
+    if now.stage == "scoring before":
+      time.sleep(0.5)
+
   found = finetune(
-    run_config(steps=None, minutes=1e-4, dropout=0.3, targets=("depth.mlp",)),
+    run_config(
+      steps=None, minutes=0.4 / 60, dropout=0.3, targets=("depth.mlp",)
+    ),
     base,
     split,
     "me",
     tmp_path,
+    on_progress=show,
   )
   assert found.steps >= 1
   assert found.after.nats_per_note <= found.before.nats_per_note

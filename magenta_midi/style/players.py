@@ -115,7 +115,7 @@ def name_players_alone(
     texts: Prompts; of none, it is false.
     folder: Of the installed adapters; None: the usual one.
   """
-  names = installed_names(folder)
+  names = installed_names(folder) if texts else []
   for text in texts:
     try:
       mentions, rest = find_mentions(text, names)

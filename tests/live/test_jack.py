@@ -104,6 +104,53 @@ def test_a_fetcher_that_sleeps_loses_counted_messages(backend, monkeypatch):
   port.close()
 
 
+CLOSE_OFTEN = """
+import sys, threading, time
+from magenta_midi.live.ports import RtMidiBackend
+
+def compute():
+  while True:
+    sum(range(20000))
+
+threading.Thread(target=compute, daemon=True).start()
+backend = RtMidiBackend()
+heard = 0
+for _ in range(60):
+  port = backend.open_input(sys.argv[1])
+  time.sleep(0.02)
+  heard += len(port.poll())
+  port.close()
+  # As the next program would, it uses what memory came free.
+  compile("def f(a, b): return (a, b)\\n" * 20, "f", "exec")
+print(heard)
+"""
+
+
+@pytest.mark.slow
+def test_ports_are_closed_amid_messages_and_computing(backend):
+  keyboard = backend.open_virtual_output("keys")
+  (name,) = backend.inputs()
+  child = subprocess.Popen(
+    [sys.executable, "-X", "faulthandler", "-c", CLOSE_OFTEN, name],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    end = time.monotonic() + 90
+    while child.poll() is None and time.monotonic() < end:
+      keyboard.send(note_on(1, 60, 64))
+      time.sleep(0.001)
+    assert child.poll() is not None, "closing never ended"
+    out, errors = child.communicate()
+    assert child.returncode == 0, errors[-2000:]
+    assert int(out) > 0
+  finally:
+    child.kill()
+    child.communicate()
+    keyboard.close()
+
+
 def test_scan_in_a_child(jack_server, backend):
   port = backend.open_virtual_output("keys")
   found = scan()

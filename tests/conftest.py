@@ -17,6 +17,21 @@ else:
   jax.config.update("jax_numpy_rank_promotion", "raise")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Most of the tests' time is compilation, and what is computed does not depend
+# on how well: with these XLA takes a fifth of the time.
+QUICK_COMPILATION = (
+  "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
+
+
+def pytest_configure(config):
+  """Chooses how XLA compiles, before its first use."""
+  flags = os.environ.get("XLA_FLAGS", "")
+  # Played in real time is what users play with.
+  if config.getoption("markexpr") != "ports" and QUICK_COMPILATION not in flags:
+    # Last wins: what the environment asks for stays.
+    os.environ["XLA_FLAGS"] = f"{QUICK_COMPILATION} {flags}".strip()
+
 
 # No deadlines: a first call may compile. `ci` draws the same examples always.
 settings.register_profile(

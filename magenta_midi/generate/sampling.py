@@ -11,7 +11,7 @@ import numpy as np
 from magenta_midi.typing import Bool, Float, Int
 
 __all__ = ["LevelSampling", "Sampling", "draw", "draw_with"]
-__all__ += ["kth_largest", "level_sampling"]
+__all__ += ["kth_largest", "level_sampling", "reaches"]
 
 NEVER = -1e30
 
@@ -112,6 +112,26 @@ def kth_largest(
   return jax.lax.bitcast_convert_type(bits, jnp.float32)
 
 
+def reaches(
+  x: Float[jax.Array, "... v"],
+  threshold: Float[jax.Array, "..."],
+  largest: Float[jax.Array, "..."],
+) -> Bool[jax.Array, "... v"]:
+  """Which values are at least a threshold that is one of them.
+
+  A compiler may compute a value anew where it is compared, and round it
+  otherwise than where the threshold was found, which would then leave itself
+  out. So what is below by no more than rounding counts.
+
+  Args:
+    x: Logits.
+    threshold: The least to count.
+    largest: Of `x`.
+  """
+  slack = 1e-5 * jnp.maximum(1.0, jnp.maximum(abs(largest), abs(threshold)))
+  return x >= (threshold - slack)[..., None]
+
+
 def draw(
   key: jax.Array,
   logits: Float[jax.Array, " v"],
@@ -158,5 +178,5 @@ def draw_with(
   # Ties with the last kept code are kept, as in the original.
   threshold = ordered[jnp.maximum(kept, 1) - 1]
   noise = jnp.where(temperature > 1e-4, noise, 0.0)
-  allowed = legal & (scaled >= threshold)
+  allowed = legal & reaches(scaled, threshold, ordered[0])
   return jnp.argmax(jnp.where(allowed, scaled + noise, -jnp.inf))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from magenta_midi.generate.sampling import kth_largest
+from magenta_midi.generate.sampling import kth_largest, reaches
 from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.model.layers import KeyValue, mask_to_bias
 from magenta_midi.model.steps import depth_step, empty_caches, temporal_step
@@ -63,8 +63,9 @@ def top_k_mask(
   logits: Float[jax.Array, "b v"], top_k: Int[jax.Array, ""]
 ) -> Float[jax.Array, "b v"]:
   """Keeps the k largest and what ties with the k-th; 0 keeps all."""
-  threshold = kth_largest(logits, jnp.maximum(top_k, 1))[:, None]
-  return jnp.where((top_k > 0) & (logits < threshold), TOP_K_FILL, logits)
+  threshold = kth_largest(logits, jnp.maximum(top_k, 1))
+  kept = reaches(logits, threshold, jnp.max(logits, axis=-1))
+  return jnp.where((top_k > 0) & ~kept, TOP_K_FILL, logits)
 
 
 def guide(

@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from magenta_midi.generate.sampling import Sampling, draw, level_sampling
+from magenta_midi.generate.sampling import (
+  Sampling,
+  draw,
+  level_sampling,
+  reaches,
+)
 
 LOGITS = jnp.log(jnp.array([0.5, 0.2, 0.15, 0.1, 0.05]))
 ALL = jnp.ones(5, bool)
@@ -61,6 +66,14 @@ def test_only_legal_codes_and_limits_speak_of_them():
   found = shares(legal=legal, top_k=2)
   assert found[[0, 3, 4]].sum() == 0
   assert (found[[1, 2]] > 0).all()
+
+
+@pytest.mark.parametrize("scale", [0.01, 4.3, 3e4])
+def test_a_threshold_rounded_otherwise_still_reaches_itself(scale):
+  x = scale * jnp.array([3.0, 2.0, 1.0, -5.0])
+  rounded = jnp.nextafter(x[1], jnp.inf)
+  found = reaches(x, rounded, x[0])
+  np.testing.assert_array_equal(found, [True, True, False, False])
 
 
 def test_levels_have_their_own_values():

@@ -178,7 +178,6 @@ train(
 @pytest.mark.slow
 def test_a_run_killed_at_a_random_step_equals_the_unbroken_one(tmp_path):
   environment = dict(
-    XLA_FLAGS="--xla_backend_optimization_level=0",
     # Compiled once for all.
     JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"),
     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",

@@ -180,7 +180,10 @@ class AdapterTrainer:
       merge = merge_on_host
     if factors is not None:
       params = merge(params, [(factors, self.config.lora.scale)])
-    return nnx.merge(graph, jax.tree.map(jnp.asarray, params), rest)
+    # Bound to their device, as what is trained is: the base alone, which is
+    # scored first, would otherwise be compiled for on its own.
+    params = settle(jax.tree.map(jnp.asarray, params))
+    return nnx.merge(graph, params, rest)
 
   def save(self, store: RunStore, **facts: Any) -> None:
     """Hands everything that a resumed run needs to the store."""

@@ -11,6 +11,7 @@ gained, the adapter changes nothing, or no more than the one it continues.
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -33,7 +34,7 @@ from magenta_midi.train.finetune_results import (
   Finetuned,
   FinetuneProgress,
 )
-from magenta_midi.train.finetune_run import FinetuneRun, Marks
+from magenta_midi.train.finetune_run import SCORED_WINDOWS, FinetuneRun, Marks
 from magenta_midi.train.finetune_settings import FinetuneConfig, begin_run
 from magenta_midi.train.host_memory import on_device, on_host
 from magenta_midi.train.own_continuations import (
@@ -42,6 +43,7 @@ from magenta_midi.train.own_continuations import (
   read_own,
   sample_own,
 )
+from magenta_midi.train.player_style import LEARNING_WINDOWS
 from magenta_midi.train.rehearsal import ITSELF, without_pieces
 from magenta_midi.train.run_settings import STATE
 from magenta_midi.train.run_store import RunStore, restored_marks
@@ -130,6 +132,7 @@ def finetune(
     judge=general is None,
     rehearse=rehearsal == ITSELF,
   )
+  began_s = time.monotonic()
   facts = dict(
     name=name,
     base=base.sha256,
@@ -170,7 +173,16 @@ def finetune(
     levels = base.codec.vocabulary.level_names
     with _named_errors(out), RunLog(out, trainer.step, levels) as log:
       run = FinetuneRun(
-        trainer, base, split, store, log, marks, out, on_progress
+        trainer,
+        base,
+        split,
+        store,
+        log,
+        marks,
+        out,
+        on_progress,
+        sampling_min=(time.monotonic() - began_s) / 60,
+        windows_after=_windows_after(general, own, learn_style),
       )
       run.score_before(before)
       run.train(should_stop)
@@ -187,6 +199,18 @@ def finetune(
         style=style,
         facts=_figures(config, rehearsed, rehearsal, start),
       )
+
+
+def _windows_after(
+  general: Corpus | None, own: Corpus | None, learn_style: LearnStyle
+) -> float:
+  """Work after training beside what is held out, in windows of 2 s scored."""
+  windows = 0.0 if learn_style is _keep else float(LEARNING_WINDOWS)
+  for corpus in (general, own):
+    if corpus is not None:
+      # Before and after.
+      windows += 2 * min(SCORED_WINDOWS, corpus.lengths_ms.sum() / 2000)
+  return windows
 
 
 def factors_digest(factors: Factors) -> str:

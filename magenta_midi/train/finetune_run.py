@@ -40,6 +40,10 @@ REPORT_STEPS = 10
 # A step's work on an example, in forward passes over a held-out window: the
 # backward pass, and targets twice as long.
 STEP_COST = 4.0
+# What is compiled after scoring began, by what scoring compiles.
+COMPILED = 3.0
+# Share of a run's minutes that scoring on the way may take.
+EVALUATED_SHARE = 0.2
 # Before and after, no more is scored, evenly spread: an hour of music.
 SCORED_WINDOWS = 1800
 
@@ -56,8 +60,9 @@ class Marks:
   # one before.
   last: float | None = None
   rises: int = 0
-  # Evaluations done, of a run that follows the clock.
+  # Evaluations done, and to be done in all, of a run that follows the clock.
   evaluated: int = 0
+  evaluations: int = 0
   # No more steps are to be done.
   ended: bool = False
 
@@ -79,7 +84,25 @@ class FinetuneRun:
     marks: Marks,
     out: Path,
     on_progress: Callable[[FinetuneProgress], None],
+    *,
+    sampling_min: float = 0.0,
+    windows_after: float = 0.0,
   ):
+    """Begins a session.
+
+    Args:
+      trainer: Steps.
+      base: What is adapted.
+      split: What is learned from, and what is held out.
+      store: Where states go.
+      log: Where figures on the way go.
+      marks: Of the last state.
+      out: The run's folder.
+      on_progress: Told how it stands.
+      sampling_min: What went before it, minutes.
+      windows_after: Work after training beside scoring what is held out again,
+        in windows of 2 s scored.
+    """
     self.trainer = trainer
     self.config = trainer.config
     self.base = base
@@ -91,6 +114,7 @@ class FinetuneRun:
     self.on_progress = on_progress
     self.before: Evaluation | None = None
     self.estimate_min: float | None = None
+    self.windows_after = windows_after
     self.clock = RunClock(
       steps=self.config.steps,
       minutes=self.config.minutes,
@@ -98,7 +122,7 @@ class FinetuneRun:
     )
     self.last_shown = self.last_report = self.clock.started_s
     # Before training began, in this session.
-    self.before_min = 0.0
+    self.before_min = sampling_min
     # When each batch of windows was scored, and how many then were.
     self.batches: list[tuple[float, int]] = []
     self.recent: list[jax.Array] = []
@@ -161,11 +185,16 @@ class FinetuneRun:
       on_window=tell,
     )
 
-  def window_min(self) -> float:
-    """Minutes to score a window: the median of batches, as some compile."""
+  def window_min(self) -> tuple[float, float]:
+    """Minutes to score a window, and minutes that compiling took beside it.
+
+    Of batches, the median: some compile.
+    """
     took_s, windows = np.diff(np.array(self.batches), axis=0).T
-    scored = windows > 0
-    return float(np.median(took_s[scored] / windows[scored])) / 60
+    took_s, windows = took_s[windows > 0], windows[windows > 0]
+    window_s = float(np.median(took_s / windows))
+    compiling_s = float(np.maximum(took_s - window_s * windows, 0).sum())
+    return window_s / 60, compiling_s / 60
 
   def score_before(self, known: Evaluation | None) -> None:
     """Scores what the run starts from, and estimates its length."""
@@ -183,33 +212,54 @@ class FinetuneRun:
       )
       marks.best = marks.last = some.nats_per_note
       self.log.held_out(self.trainer.step, marks.minutes, some)
-      self.estimate_min = self._estimate(self.window_min())
+      window_min, compiling_min = self.window_min()
+      marks.evaluations = self._evaluations(window_min)
+      self.estimate_min = self._estimate(window_min, compiling_min)
     self.show("training", self.fraction(), always=True)
 
-  def _estimate(self, window_min: float) -> float:
+  def _some_windows(self) -> float:
+    """Windows scored at each evaluation on the way."""
+    assert self.before is not None
+    # As many windows of 2 s as there are.
+    windows = self.before.seconds.sum() / 2
+    return float(min(self.config.held_out_windows, windows))
+
+  def _evaluations(self, window_min: float) -> int:
+    """How often to evaluate on the way: a short run less often."""
+    if self.config.minutes is None:
+      return self.config.evaluations
+    fit = (
+      EVALUATED_SHARE
+      * self.config.minutes
+      / (self._some_windows() * window_min)
+    )
+    return max(1, min(self.config.evaluations, int(fit)))
+
+  def _estimate(self, window_min: float, compiling_min: float) -> float:
     """Minutes of the whole run, from those of scoring a held-out window."""
     assert self.before is not None
     # Windows of 2 s, as many as are scored.
     held_out = self.before.seconds.sum() / 2
-    scoring_min = 2 * held_out * window_min
+    after_min = (held_out + self.windows_after) * window_min
+    before_min = self.minutes + COMPILED * compiling_min
     if self.config.minutes is not None:
-      return self.config.minutes + scoring_min
+      return float(before_min + self.config.minutes + after_min)
     assert self.config.steps is not None
     examples = self.config.frames_per_batch / 150
     training_min = self.config.steps * examples * STEP_COST * window_min
-    some = min(self.config.held_out_windows, held_out)
-    on_the_way_min = self.config.evaluations * some * window_min
-    return float(scoring_min + training_min + on_the_way_min)
+    on_the_way_min = self.config.evaluations * self._some_windows() * window_min
+    return float(before_min + training_min + on_the_way_min + after_min)
 
   def train(self, should_stop: Callable[[], bool]) -> None:
     """Trains to the end, or until it is to stop; then not `ended`.
 
-    Minutes are of training: a schedule that follows the clock begins here.
+    Minutes are of training: a schedule that follows the clock begins with the
+    first step, once that is compiled.
     """
     trainer, marks = self.trainer, self.marks
-    self.before_min = self.clock.session_min
-    self.clock.start_again()
-    last_save = self.last_report = self.clock.now_s
+    self._begin_minutes()
+    compiled = False
+    last_save = self.clock.now_s
     while not marks.ended:
       if self.fraction() >= 1.0:
         self.end()
@@ -219,6 +269,10 @@ class FinetuneRun:
         self.store.wait()
         return
       self.recent.append(trainer.train_step(self.fraction()))
+      if not compiled:
+        compiled = True
+        jax.block_until_ready(self.recent[-1])
+        self._begin_minutes()
       if trainer.step % REPORT_STEPS == 0:
         self.report()
       if self.evaluation_is_due():
@@ -234,12 +288,19 @@ class FinetuneRun:
         last_save = self.clock.now_s
       self.show("training", self.fraction())
 
+  def _begin_minutes(self) -> None:
+    self.before_min += self.clock.session_min
+    self.clock.start_again()
+    self.last_report = self.clock.now_s
+
   def evaluation_is_due(self) -> bool:
     """By steps or by the clock."""
     every = self.config.evaluate_every_steps
     if every is not None:
       return self.trainer.step % every == 0
-    return self.fraction() * self.config.evaluations > self.marks.evaluated + 1
+    # The last is done at the end.
+    done = self.fraction()
+    return done < 1 and done * self.marks.evaluations > self.marks.evaluated + 1
 
   def evaluate(self) -> None:
     """Scores held-out windows; the best factors are kept."""
@@ -252,7 +313,7 @@ class FinetuneRun:
     self.log.held_out(trainer.step, self.clock.minutes, found)
     # A clock may be past several.
     marks.evaluated = max(
-      marks.evaluated + 1, int(self.fraction() * self.config.evaluations)
+      marks.evaluated + 1, int(self.fraction() * marks.evaluations)
     )
     nats = found.nats_per_note
     assert marks.best is not None and marks.last is not None

@@ -37,13 +37,21 @@ from magenta_midi.train.window_nats import window_nats
 from magenta_midi.train.windows import Batch, cut_examples
 from magenta_midi.typing import Float
 
-__all__ = ["StyleSource", "learn_player_style", "window_embeddings"]
+__all__ = [
+  "LEARNING_WINDOWS",
+  "StyleSource",
+  "learn_player_style",
+  "window_embeddings",
+]
 
 # Windows of 2 s of the takes by which vectors are compared, and of the
 # held-out ones by which the result is judged; and how many at a time.
 _WINDOWS, _HELD_OUT_WINDOWS, _BATCH = 128, 192, 16
 # How often the vector is moved at most, and how many are tried each time.
 _ROUNDS, _TRIED = 4, 4
+# Work of learning a vector, in windows scored: of two rounds, with as many
+# tries, and slopes as three.
+LEARNING_WINDOWS = _WINDOWS * (1 + 2 * (3 + 2)) + 3 * _HELD_OUT_WINDOWS
 # How much of the time has gone, about, once the takes are embedded, and once
 # the vector stays.
 _EMBEDDED, _IMPROVED = 0.2, 0.8

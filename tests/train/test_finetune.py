@@ -12,6 +12,7 @@ from flax import nnx
 from support.finetuning import CODEC, run_config, same, scale
 from support.resuming import compiled_when_resumed
 
+from magenta_midi.live.compilations import CompilationCounter
 from magenta_midi.model.adapter_file import AdapterError, read_adapter
 from magenta_midi.model.checkpoint import flat_parameters
 from magenta_midi.model.lora import LoraConfig, parameter_count
@@ -19,6 +20,7 @@ from magenta_midi.testing import tiny_generator
 from magenta_midi.tokens.event import EventCodec
 from magenta_midi.train import finetune_run
 from magenta_midi.train.adapter_trainer import AdapterTrainer
+from magenta_midi.train.evaluate import evaluate
 from magenta_midi.train.finetune import Base, finetune
 from magenta_midi.train.finetune_settings import (
   FinetuneConfig,
@@ -42,6 +44,29 @@ def unbroken(tmp_path_factory, base, split):
 def test_a_resumed_run_compiles_nothing_again(tmp_path, base, split):
   trainer = AdapterTrainer(run_config(), base.model, CODEC, mix(split, (1.0,)))
   assert compiled_when_resumed(trainer, tmp_path / "state") == 0
+
+
+def test_what_is_trained_is_scored_by_what_scored_the_base(base, split):
+  trainer = AdapterTrainer(run_config(), base.model, CODEC, mix(split, (1.0,)))
+  trainer.train_step(0.5)
+  adapted = trainer.adapted(trainer.factors)
+  evaluate(trainer.adapted(None), CODEC, split.held_out)
+  with CompilationCounter() as compiled:
+    evaluate(adapted, CODEC, split.held_out)
+  assert compiled.count == 0
+
+
+def test_scoring_takes_its_share_of_a_short_run(
+  base, split, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(finetune_run, "EVALUATED_SHARE", 0.0)
+  config = run_config(steps=None, minutes=0.5 / 60)
+  assert config.evaluations == 3
+  finetune(config, base, split, "me", tmp_path)
+  lines = (tmp_path / "log.jsonl").read_text().splitlines()
+  scored = [line for line in lines if "held_out" in json.loads(line)]
+  # Before, and once it has ended.
+  assert len(scored) == 2
 
 
 def test_it_learns_and_says_so(unbroken, base, split):
@@ -267,7 +292,7 @@ def test_partners_follow_the_base():
 
 
 def test_dropout_and_clock_run_too(base, split, tmp_path):
-  """What is scored before takes nothing of the minutes."""
+  """What is scored before takes nothing of the minutes, nor does compiling."""
 
   def show(now):
     if now.stage == "scoring before":

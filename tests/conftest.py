@@ -17,8 +17,8 @@ else:
   jax.config.update("jax_numpy_rank_promotion", "raise")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Most of the tests' time is compilation, and what is computed does not depend
-# on how well: with these XLA takes a fifth of the time.
+# Most of the tests' time is compilation, and what is computed depends on how
+# well by its rounding alone: with these XLA takes a fifth of the time.
 QUICK_COMPILATION = (
   "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 )

@@ -160,8 +160,8 @@ def _let_callbacks_end() -> None:
 
   Closing a client holds the lock and ends its thread. A thread that was about
   to take the lock would be waited for without end (ALSA), or would end with the
-  lock half taken, after which nothing runs (JACK; measured: after some tens of
-  closings amid messages, beside a thread that computes).
+  lock half taken, after which nothing runs (JACK; seen when closing amid
+  messages beside a thread that computes: docs/decisions.md).
   """
   free = 0
   for _ in range(TURNS):
@@ -199,8 +199,8 @@ class RtMidiInput:
     client.ignore_types(sysex=True, timing=False, active_sense=True)
     client.set_callback(self._take)
     # RtMidi's thread borrows the callback, and cancelling frees it even while
-    # that thread waits for Python's lock to call it: a crash, once in a few
-    # hundred closings amid messages. What the client holds is held here too.
+    # that thread waits for Python's lock to call it, which crashed. What the
+    # client holds is held here too.
     self._borrowed = gc.get_referents(client)
 
   def _take(self, event: tuple[list[int], float], data: object = None) -> None:

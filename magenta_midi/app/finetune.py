@@ -136,8 +136,8 @@ _LISTED = 20
   type=click.IntRange(min=0),
   default=4,
   show_default=True,
-  help="Ends the run after so many evaluations in a row, of 12 at most, that are"
-  " no better than the one before; 0: never.",
+  help="Ends the run after so many evaluations in a row, of 12 at most, that"
+  " are no better than the one before; 0: never.",
 )
 @click.option(
   "--rehearsal",

@@ -4,7 +4,7 @@
 # make test-magenta  MusicCoCa through magenta-rt, in an environment of its own
 # make test-beam     prepare --beam on its local runner, likewise
 # make test-seqio    the seqio tasks, likewise
-# make test-baseline GPT-2 on MidiTok's tokens (tools/baseline_gpt2.py), likewise
+# make test-baseline GPT-2 on MidiTok's tokens (tools/baselines/gpt2.py), likewise
 # make format  rewrite the sources in house style
 # make clean   remove what these made, the virtual environment included
 #
@@ -41,7 +41,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 play: $(CORE)
 	@mkdir -p out
-	@context=$$($(BIN)/python -m magenta_midi.app.phrases $(PHRASE)) && \
+	@context=$$($(BIN)/python -m magenta_midi.cli.phrases $(PHRASE)) && \
 	  $(BIN)/magenta-midi generate --seconds $(SECONDS) --context "$$context" \
 	    --out out/play.mid --wav out/play.wav --plot out/play.png
 
@@ -79,7 +79,7 @@ test-beam:
 	      echo "Skipped: apache-beam cannot be installed here." >&2; exit 0; }; \
 	  fi; \
 	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
-	    tests/train/test_prepare_beam.py $(PYTEST)
+	    tests/data/test_prepare_beam.py $(PYTEST)
 
 # SEQIO_PYTHON=... takes an environment that has both packages already.
 test-seqio:
@@ -92,7 +92,7 @@ test-seqio:
 	      echo "Skipped: seqio cannot be installed here." >&2; exit 0; }; \
 	  fi; \
 	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
-	    tests/train/test_seqio.py $(PYTEST)
+	    tests/magenta_rt/test_seqio.py $(PYTEST)
 
 # BASELINE_PYTHON=... takes an environment that has both packages already.
 test-baseline:
@@ -105,7 +105,7 @@ test-baseline:
 	      echo "Skipped: miditok cannot be installed here." >&2; exit 0; }; \
 	  fi; \
 	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
-	    tests/tools/test_baseline_gpt2.py $(PYTEST)
+	    tests/tools/baselines/test_gpt2.py $(PYTEST)
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .

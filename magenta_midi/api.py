@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from magenta_midi.generate.checkpoint_codec import codec_of
-from magenta_midi.generate.compilation_cache import keep_compiled_functions
-from magenta_midi.generate.sampling import Sampling
-from magenta_midi.generate.streaming import (
+from magenta_midi.generate.compilation.compilation_cache import (
+  keep_compiled_functions,
+)
+from magenta_midi.generate.generator import (
   Chunk,
   GenerationState,
   Generator,
   join_chunks,
 )
+from magenta_midi.generate.sampling import Sampling
 from magenta_midi.midi.continuation import lifted_pedal
 from magenta_midi.midi.score import Score
-from magenta_midi.model.adapter_file import Adapter, PlayerStyle
-from magenta_midi.model.adapter_library import (
+from magenta_midi.model.checkpoint import (
+  CheckpointError,
+  embedded_path,
+  load_checkpoint,
+)
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.model.lora.adapter_file import Adapter, PlayerStyle
+from magenta_midi.model.lora.adapter_library import (
   adapted_model,
   check_free,
   find_adapter,
@@ -30,12 +38,6 @@ from magenta_midi.model.adapter_library import (
   is_adapter,
   load_adapters,
 )
-from magenta_midi.model.checkpoint import (
-  CheckpointError,
-  embedded_path,
-  load_checkpoint,
-)
-from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.style import Prompt, StyleModel
 from magenta_midi.style.controls import ControlTargets
 from magenta_midi.style.motion import StyleMotion
@@ -44,8 +46,8 @@ from magenta_midi.style.slots import StyleSlots, allowed_keys
 from magenta_midi.typing import Float, Int
 
 if TYPE_CHECKING:
-  from magenta_midi.train.finetune import Base, Finetuned, FinetuneProgress
-  from magenta_midi.train.takes import Split
+  from magenta_midi.data.takes import Split
+  from magenta_midi.finetune.finetune import Base, Finetuned, FinetuneProgress
 
 __all__ = [
   "CONTROL_GUIDANCE",
@@ -242,10 +244,10 @@ class MagentaMidi:
       ValueError: No take can be used, or a setting cannot.
       OSError: Something cannot be written; the same call continues.
     """
-    from magenta_midi.train.finetune import finetune, finetune_folder
-    from magenta_midi.train.finetune_settings import finetune_config
-    from magenta_midi.train.rehearsal import choose_rehearsal
-    from magenta_midi.train.takes import read_takes, split_takes
+    from magenta_midi.data.takes import read_takes, split_takes
+    from magenta_midi.finetune.config import finetune_config
+    from magenta_midi.finetune.finetune import finetune, finetune_folder
+    from magenta_midi.finetune.rehearsal import choose_rehearsal
 
     one = isinstance(paths, str | os.PathLike)
     given = [paths] if one else list(paths)  # type: ignore[arg-type]
@@ -301,7 +303,10 @@ class MagentaMidi:
     """
     if not self.hears_style:
       return known
-    from magenta_midi.train.player_style import StyleSource, learn_player_style
+    from magenta_midi.finetune.player_style import (
+      StyleSource,
+      learn_player_style,
+    )
 
     source = StyleSource(self._base, self.codec, self.style_model, self.slots)
     on_fraction(0.0)
@@ -311,7 +316,7 @@ class MagentaMidi:
 
   def finetune_base(self) -> "Base":
     """What `train.finetune` adapts: the checkpoint without adapters."""
-    from magenta_midi.train.finetune import Base
+    from magenta_midi.finetune.finetune import Base
 
     return Base(
       model=self._base,

@@ -57,7 +57,7 @@ def compiled_functions(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("MAGENTA_MIDI_CACHE", str(folder))
     if "jax" in globals():
-      from magenta_midi.generate.compilation_cache import (
+      from magenta_midi.generate.compilation.compilation_cache import (
         keep_compiled_functions,
       )
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from magenta_midi.api import CONTROL_GUIDANCE, DEFAULT_GUIDANCE, MagentaMidi
-from magenta_midi.live.compilations import CompilationCounter
-from magenta_midi.live.duet import Duet
+from magenta_midi.live.engine.compile_counter import CompilationCounter
+from magenta_midi.live.session import Duet
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import CheckpointError, save_checkpoint
 from magenta_midi.style import StyleMotion

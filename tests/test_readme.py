@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from magenta_midi.app.phrases import phrase_path
+from magenta_midi.cli.phrases import phrase_path
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

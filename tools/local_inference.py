@@ -13,7 +13,7 @@ import time
 import jax
 
 from magenta_midi import MagentaMidi, Score
-from magenta_midi.generate.streaming import join_chunks
+from magenta_midi.generate.generator import join_chunks
 
 
 def main() -> None:

@@ -1,0 +1,16 @@
+"""The old place of `magenta_midi.cli`: its modules say where they went."""
+
+import sys
+from typing import NoReturn
+
+__all__ = ["refuse"]
+
+
+def refuse(old: str, new: str) -> NoReturn:
+  """Ends the program with one line that names the new module."""
+  print(
+    f"magenta_midi.app.{old} is now magenta_midi.cli.{new}:"
+    f" python -m magenta_midi.cli.{new}",
+    file=sys.stderr,
+  )
+  raise SystemExit(2)

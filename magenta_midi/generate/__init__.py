@@ -1,0 +1,1 @@
+"""Chunked generation: state in, (chunk, state) out."""

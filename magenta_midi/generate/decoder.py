@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from magenta_midi.generate.frame_draw import chooser, draw_frame
+from magenta_midi.generate.sample_frame import chooser, draw_frame
 from magenta_midi.generate.sampling import LevelSampling
 from magenta_midi.model.depthformer import Depthformer, Frames
+from magenta_midi.model.kv_cache import empty_caches, temporal_step
 from magenta_midi.model.layers import KeyValue, mask_to_bias
-from magenta_midi.model.steps import empty_caches, temporal_step
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import PAD
 

@@ -1,0 +1,1 @@
+"""Live play: ports, engine, performer, recordings."""

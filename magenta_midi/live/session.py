@@ -1,276 +1,240 @@
-"""A session: made, written down, and played again."""
+"""`Duet`: a live session from Python.
 
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+```python
+with Duet(input_device="Keystation", output_device="FluidSynth") as duet:
+  duet.on_note = lambda message: print(message)
+  duet.start_session()
+  while playing:
+    duet.capture_input()
+```
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from magenta_midi.live.adapter_choices import check_choices, parts_of
-from magenta_midi.live.commands import Replan
-from magenta_midi.live.controls import Controls, changed, from_json, to_json
-from magenta_midi.live.engine import Engine, EngineSettings
-from magenta_midi.live.events import (
-  Message,
-  PlannedNote,
-  PlannedPedal,
-  is_note_on,
+from magenta_midi.live.engine.adapter_choices import (
+  adapter_choices,
+  check_choices,
 )
-from magenta_midi.live.limits import Limits
-from magenta_midi.live.performer import Performer
-from magenta_midi.live.score_messages import duet_score
-from magenta_midi.live.trace import run_trace
-from magenta_midi.live.turns import TurnSettings
+from magenta_midi.live.engine.engine import EngineSettings
+from magenta_midi.live.io.port_names import find_port
+from magenta_midi.live.io.port_scan import scan
+from magenta_midi.live.processes.host import Host, HostError, News
+from magenta_midi.live.processes.model_process import ModelConfig
+from magenta_midi.live.processes.port_process import PortConfig
+from magenta_midi.live.protocol.controls import (
+  Action,
+  Change,
+  Controls,
+  changed,
+)
+from magenta_midi.live.protocol.events import SECOND, Message
+from magenta_midi.live.recording.metrics import percentiles
+from magenta_midi.live.recording.score_messages import duet_score
 from magenta_midi.midi.score import Score
-from magenta_midi.style.players import PLAYER_GUIDANCE, name_players_alone
 
-if TYPE_CHECKING:
-  from magenta_midi.api import MagentaMidi
-
-__all__ = [
-  "OWN_CHANNEL",
-  "load_session",
-  "make_engine",
-  "make_performer",
-  "parse_controls",
-  "play_session_again",
-  "session_json",
-]
-
-FORMAT = 1
-OWN_CHANNEL = 2
+__all__ = ["Duet"]
 
 
-def make_engine(
-  mm: "MagentaMidi",
-  controls: Controls,
-  *,
-  seed: int = 0,
-  settings: EngineSettings | None = None,
-) -> Engine:
-  """An engine with the checkpoint's sampling and controls.
+class Duet:
+  """Ports, model and player's music in one context manager.
 
-  The adapters that the controls have at hand are merged, a copy each; where
-  there are none, what `mm` uses plays.
+  Ports and model are processes of their own, so nothing that the caller does
+  delays a note. Callbacks are called from `capture_input`, in the caller's
+  thread.
+
+  Args:
+    model: A `MagentaMidi`, or the folder of a checkpoint; None: the embedded.
+      Its adapters play at the start.
+    input_device: Unique part of a port's name; None: a virtual port, or no
+      port at all where `no_ports`.
+    output_device: Likewise.
+    mode: `call-response`, `simultaneous` or `listen`.
+    latency_target_ms: Nothing is planned closer than this: lower answers
+      sooner, higher is safer on a slow machine.
+    context_seconds: How much the model hears, at most 10 s.
+    seed: Of the model's draws.
+    no_ports: Play in with `play` and read `capture_input` instead.
+    at_hand: Adapters to switch to while playing, each `NAME[:SCALE]` or a
+      blend of such joined by `+`: `change("adapter", 2)` takes the second of
+      `controls.adapters`.
 
   Raises:
-    AdapterError: One is absent, damaged or of another checkpoint.
+    ValueError: A setting cannot be, or an adapter is absent or of another
+      checkpoint.
   """
-  return Engine(
-    mm.generator,
-    settings=settings or EngineSettings(seed=seed),
-    controls=controls,
-    sampling=mm.default_sampling,
-    steered=mm.hears_controls,
-    weights=[mm.network_with(parts_of(choice)) for choice in controls.adapters],
-  )
 
-
-def make_performer(
-  *, channel: int = OWN_CHANNEL, shared: bool = False
-) -> Performer:
-  """A performer with the usual limits."""
-  return Performer(limits=Limits(), channel=channel, shared=shared)
-
-
-def parse_controls(
-  settings: Sequence[str], prompts: Sequence[str] = (), **given: Any
-) -> Controls:
-  """Controls from `NAME=VALUE`, and prompts from `TEXT[:WEIGHT]`.
-
-  A register is `48-72`. Where the prompts name players alone, and no guidance
-  is set, it is theirs.
-
-  Raises:
-    ValueError: One line says which name or value is wrong.
-  """
-  controls = Controls()
-  for prompt in prompts:
-    text, colon, weight = prompt.rpartition(":")
-    try:
-      pair = (text, float(weight)) if colon else (prompt, 1.0)
-    except ValueError:
-      pair = (prompt, 1.0)
-    controls = changed(controls, "prompt", pair)
-  if name_players_alone([text for text, _ in controls.prompts]):
-    controls = changed(controls, "guidance", PLAYER_GUIDANCE)
-  for name, value in given.items():
-    controls = changed(controls, name, value)
-  for setting in settings:
-    name, equals, text = setting.partition("=")
-    if not equals:
+  def __init__(
+    self,
+    model: Any = None,
+    *,
+    input_device: str | None = None,
+    output_device: str | None = None,
+    mode: str = "call-response",
+    latency_target_ms: float = 12.0,
+    context_seconds: float = 10.0,
+    seed: int = 0,
+    no_ports: bool = False,
+    at_hand: Sequence[str] = (),
+  ):
+    if not 1 <= latency_target_ms <= 500:
       raise ValueError(
-        f"a control must be NAME=VALUE, as density=0.5; got {setting!r}."
+        f"latency_target_ms must be 1 to 500, got {latency_target_ms:g}."
       )
-    controls = changed(controls, name.strip(), _value(name.strip(), text))
-  return controls
-
-
-def _value(name: str, text: str) -> Any:
-  if name == "register":
-    low, _, high = text.partition("-")
-    try:
-      return int(low), int(high)
-    except ValueError:
+    if not 0 < context_seconds <= 10:
       raise ValueError(
-        f"register must be two keys, as 48-72; got {text!r}."
-      ) from None
-  if text in ("on", "off"):
-    return text == "on"
-  try:
-    return int(text)
-  except ValueError:
-    pass
-  try:
-    return float(text)
-  except ValueError:
-    return text
-
-
-def session_json(
-  *,
-  checkpoint: str,
-  sha256: str | None,
-  settings: EngineSettings,
-  controls: Controls,
-  adapters: Mapping[str, str],
-  trace: list[list[Any]],
-  decisions: list[dict[str, Any]],
-  report: dict[str, Any],
-) -> dict[str, Any]:
-  """All that it takes to play a session again, and why it went as it did."""
-  return {
-    "format": FORMAT,
-    "checkpoint": {"path": checkpoint, "sha256": sha256},
-    "settings": {"engine": dataclasses.asdict(settings)},
-    "controls": to_json(controls),
-    "adapters": dict(adapters),
-    "report": report,
-    "decisions": decisions,
-    "trace": trace,
-  }
-
-
-def load_session(path: Path) -> dict[str, Any]:
-  """Reads what `session_json` made.
-
-  Raises:
-    ValueError: It is no session.
-  """
-  try:
-    stored = json.loads(path.read_text())
-    if stored["format"] != FORMAT or not isinstance(stored["trace"], list):
-      raise ValueError("another format")
-    needed = (stored["checkpoint"]["path"], stored["checkpoint"]["sha256"])
-    needed += (stored["settings"]["engine"], stored["controls"])
-  except (ValueError, KeyError, TypeError):
-    raise ValueError(
-      f"{path}: not a session. Give the .json that jam or replay wrote."
-    ) from None
-  return stored
-
-
-def play_session_again(
-  mm: "MagentaMidi", stored: dict[str, Any]
-) -> tuple[Score, dict[str, Any]]:
-  """Makes a session's notes again, from its calls.
-
-  Returns:
-    Its music, and what `replay --json` prints.
-
-  Raises:
-    ValueError: The checkpoint or an adapter is another, or the notes would
-      be.
-  """
-  if mm.config.get("sha256") != stored["checkpoint"]["sha256"]:
-    raise ValueError(
-      f"the session was played with another checkpoint"
-      f" ({stored['checkpoint']['path']}). Install that one again."
-    )
-  _check_adapters(stored)
-  settings = dict(stored["settings"]["engine"])
-  turns = TurnSettings(**settings.pop("turns"))
-  planned: dict[int, PlannedNote | PlannedPedal] = {}
-  heard, sent = [], []
-  for first_id, values, calls in _lives(stored):
-    engine = make_engine(
-      mm,
-      from_json(values),
+        f"context_seconds must be above 0 and at most 10, got"
+        f" {context_seconds:g}."
+      )
+    checkpoint = _checkpoint(model)
+    choices = adapter_choices(getattr(model, "wanted_adapters", ()), at_hand)
+    check_choices(choices, None if checkpoint is None else Path(checkpoint))
+    self.controls = changed(Controls(adapters=choices), "mode", mode)
+    self._model = ModelConfig(
+      checkpoint=checkpoint,
       settings=EngineSettings(
-        **{**settings, "first_id": first_id}, turns=turns
+        seed=seed,
+        horizon_ns=round(latency_target_ms * 1e6),
+        context_s=float(context_seconds),
       ),
+      controls=self.controls,
     )
-    for _, command in run_trace(engine, calls):
-      if isinstance(command, Replan):
-        planned.update((event.id, event) for event in command.events)
-    for entry in calls:
-      if entry[0] == "m":
-        heard.append(Message(entry[1], bytes.fromhex(entry[2])))
-      elif entry[0] == "f":
-        message = _sent_again(entry[1:], planned, first_id)
-        if message is not None:
-          sent.append(message)
-  facts = {
-    "notes_in": sum(is_note_on(m.data) for m in heard),
-    "notes_out": sum(is_note_on(m.data) for m in sent),
-    "checkpoint": mm.checkpoint,
-    "session": stored["report"],
-  }
-  return duet_score(heard, sent), facts
+    self._devices = (input_device, output_device, no_ports)
+    # Called with each message as it is heard or sent.
+    self.on_heard: Callable[[Message], None] = lambda message: None
+    self.on_note: Callable[[Message], None] = lambda message: None
+    # Called with a line when something happens that the player should know.
+    self.on_message: Callable[[str], None] = lambda text: None
+    self._host: Host | None = None
+    self._heard: list[Message] = []
+    self._sent: list[Message] = []
+    self._compute_ms: list[float] = []
+    self._status: dict[str, Any] = {}
+
+  def __enter__(self) -> "Duet":
+    self._host = Host(self._ports(), self._model)
+    self._host.__enter__()
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    host, self._host = self._host, None
+    if host is not None:
+      host.close()
+      if host.last_news is not None:
+        self._take(host.last_news)
+
+  def _ports(self) -> PortConfig:
+    wanted_in, wanted_out, no_ports = self._devices
+    if no_ports:
+      return PortConfig(no_input=True, no_output=True)
+    found = scan()
+    if not found.api:
+      raise HostError(f"no MIDI system works here: {found.problem}")
+    name = wanted_in and find_port(wanted_in, found.inputs, kind="input port")
+    out = wanted_out and find_port(
+      wanted_out, found.outputs, kind="output port"
+    )
+    if name and name == out:
+      raise ValueError(f"input_device and output_device are both {name}.")
+    return PortConfig(api=found.api, input=name, output=out)
+
+  @property
+  def _running(self) -> Host:
+    if self._host is None:
+      raise ValueError("a Duet must be entered first: with Duet(...) as duet")
+    return self._host
+
+  def start_session(self) -> None:
+    """Waits until model and ports can play.
+
+    Raises:
+      HostError: One of them cannot; one line says why.
+    """
+    self._running.wait_until_ready(self._take)
+
+  def capture_input(self) -> list[Message]:
+    """What was heard since the last call; callbacks are called."""
+    before = len(self._heard)
+    self._take(self._running.poll())
+    return self._heard[before:]
+
+  def generate_response(self) -> None:
+    """Hands the turn over now, without waiting for a silence."""
+    self._running.send(Action.HAND_OVER)
+
+  def play_output(self, seconds: float) -> list[Message]:
+    """Lets the duet play for so long; what the model sent meanwhile."""
+    before = len(self._sent)
+    until_ns = self.now_ns() + round(seconds * SECOND)
+    while self.now_ns() < until_ns:
+      self.capture_input()
+      time.sleep(0.005)
+    return self._sent[before:]
+
+  def play(self, data: bytes) -> None:
+    """A MIDI message of the player that comes from no port."""
+    self._running.play_in(data)
+
+  def change(self, name: str, value: Any) -> None:
+    """Changes a control; see `live.controls.Controls`.
+
+    Raises:
+      ValueError: There is no such control or value, or it stays as it is
+        while playing.
+    """
+    if name == "adapters":
+      raise ValueError("which adapters are at hand is said at the start.")
+    self.controls = changed(self.controls, name, value)
+    self._running.send(Change(name, value))
+
+  def act(self, action: str) -> None:
+    """`hand_over`, `end` or `panic`."""
+    self._running.send(Action(action))
+
+  def now_ns(self) -> int:
+    """The session's time."""
+    return self._running.now_ns()
+
+  @property
+  def score(self) -> Score:
+    """Both players' music so far, the parts `player` and `ai`."""
+    return duet_score(self._heard, self._sent)
+
+  @property
+  def compute_ms(self) -> dict[str, float | None]:
+    """From the player's event to its answer in the heap: p50, p95, p99."""
+    return percentiles(self._compute_ms)
+
+  def _take(self, news: News) -> None:
+    self._heard += news.heard
+    self._sent += news.sent
+    for message in news.heard:
+      self.on_heard(message)
+    for message in news.sent:
+      self.on_note(message)
+    for status in news.status:
+      self._status.update(status)
+      if "problem" in status:
+        self.on_message(status["problem"])
+    for report in news.ports:
+      if "compute_ns" in report and report["why"] != "reply":
+        self._compute_ms.append(report["compute_ns"] / 1e6)
+      if "state" in report:
+        self.on_message(f"{report['port']} is {report['state']}")
 
 
-def _check_adapters(stored: dict[str, Any]) -> None:
-  """Refuses adapters that are not those of the session."""
-  known = stored.get("adapters") or {}
-  path = stored["checkpoint"]["path"]
-  found = check_choices(
-    from_json(stored["controls"]).adapters,
-    None if path == "embedded" else Path(path),
-  )
-  for name, digest in known.items():
-    if found.get(name) != digest:
-      raise ValueError(
-        f"the session was played with another adapter {name}: the one of that"
-        " name has changed since. Install that one again."
-      )
-
-
-def _lives(
-  stored: dict[str, Any],
-) -> list[tuple[int, dict[str, Any], list[list[Any]]]]:
-  """A session's calls, parted where the model died and was started again.
-
-  Returns:
-    Of each: the number of its first event, its controls, its calls.
-  """
-  first_id = stored["settings"]["engine"].get("first_id", 0)
-  lives = [(first_id, stored["controls"], [])]
-  for entry in stored["trace"]:
-    if entry[0] == "r":
-      lives.append((entry[1], entry[2], []))
-    else:
-      lives[-1][2].append(entry)
-  return lives
-
-
-def _sent_again(
-  fields: list[Any],
-  planned: dict[int, PlannedNote | PlannedPedal],
-  first_id: int,
-) -> Message | None:
-  id, time_ns, kind, key, velocity, _ = fields
-  if kind == "dropped":
+def _checkpoint(model: Any) -> str | None:
+  """The folder that a process of its own can load again."""
+  if model is None:
     return None
-  channel = OWN_CHANNEL - 1
-  if kind == "pedal":
-    return Message(time_ns, bytes((0xB0 | channel, 64, velocity)))
-  event = planned.get(id)
-  # The last plans of a model that was killed are not on record.
-  lost = event is None and 0 <= id < first_id
-  if not lost and not (isinstance(event, PlannedNote) and event.key == key):
-    raise ValueError(
-      f"at {time_ns / 1e9:.3f} s the session went another way: it was made"
-      " with another checkpoint or version."
-    )
-  status = 0x90 if kind == "on" else 0x80
-  return Message(time_ns, bytes((status | channel, key, velocity)))
+  name = getattr(model, "checkpoint", model)
+  if name == "embedded":
+    return None
+  if isinstance(name, str | os.PathLike):
+    with contextlib.suppress(OSError):
+      return str(Path(name).resolve())
+  raise ValueError("model must be a MagentaMidi or a checkpoint's folder.")

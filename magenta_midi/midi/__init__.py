@@ -1,6 +1,6 @@
 """Notes and pedal, files, tempo, plots. NumPy and symusic only."""
 
-from magenta_midi.midi.files import (
+from magenta_midi.midi.io.files import (
   MidiFileError,
   read_folder,
   read_score,

@@ -63,8 +63,8 @@ class Score:
 
   @classmethod
   def from_file(cls, path: str | PathLike[str]) -> Score:
-    """Reads a MIDI file; see `magenta_midi.midi.files.read_score`."""
-    from magenta_midi.midi.files import read_score
+    """Reads a MIDI file; see `magenta_midi.midi.io.files.read_score`."""
+    from magenta_midi.midi.io.files import read_score
 
     return read_score(path)
 
@@ -152,8 +152,8 @@ class Score:
     )
 
   def to_file(self, path: str | PathLike[str]) -> None:
-    """Writes a MIDI file; see `magenta_midi.midi.files.write_score`."""
-    from magenta_midi.midi.files import write_score
+    """Writes a MIDI file; see `magenta_midi.midi.io.files.write_score`."""
+    from magenta_midi.midi.io.files import write_score
 
     write_score(self, path)
 

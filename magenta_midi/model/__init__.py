@@ -1,0 +1,1 @@
+"""The Depthformer in Flax NNX, and its checkpoints."""

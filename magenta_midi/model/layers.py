@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.model.stand_in import StandIn
+from magenta_midi.model.lora.kernel_proxy import StandIn
 from magenta_midi.typing import Bool, Float, Int
 
 __all__ = [

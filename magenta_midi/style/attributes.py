@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from magenta_midi.midi.description import Description
+from magenta_midi.midi.analysis.description import Description
 
 __all__ = ["ATTRIBUTES", "Attribute", "levels_of"]
 

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from magenta_midi.midi.analysis import PITCH_CLASSES, Key
-from magenta_midi.midi.description import Description
+from magenta_midi.midi.analysis.analysis import PITCH_CLASSES, Key
+from magenta_midi.midi.analysis.description import Description
 from magenta_midi.style.attributes import ATTRIBUTES, levels_of
 from magenta_midi.style.facts import PieceFacts
 from magenta_midi.style.phrases import Level, Mood, load_phrases, plain_text

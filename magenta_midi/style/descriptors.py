@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from magenta_midi.midi.analysis import Analysis, analyse
+from magenta_midi.midi.analysis.analysis import Analysis, analyse
 from magenta_midi.midi.score import Score
 from magenta_midi.style.lexicon import LEXICON, SOME_WORDS, find_words
 from magenta_midi.style.model import EMBEDDING_DIM

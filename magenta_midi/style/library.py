@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from magenta_midi.midi.assembly import score_from_bytes
-from magenta_midi.midi.files import MAX_BYTES, SUFFIXES
+from magenta_midi.midi.io.assembly import score_from_bytes
+from magenta_midi.midi.io.files import MAX_BYTES, SUFFIXES
 from magenta_midi.midi.score import Score
 from magenta_midi.style.model import EMBEDDING_DIM, StyleModel
 from magenta_midi.typing import Float

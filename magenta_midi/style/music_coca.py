@@ -141,7 +141,7 @@ class MusicCoCa:
     try:
       # Together they import neither JAX nor TensorFlow.
       import sentencepiece
-      from magenta_rt import musiccoca, paths
+      from magenta_rt import musiccoca, paths  # pyright: ignore
       from magenta_rt.audio import Waveform as PublishedWaveform
     except (ImportError, OSError) as error:  # OSError: a library of the system
       reason = str(error).split("\n")[0]

@@ -16,8 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from magenta_midi.model.adapter_file import AdapterError, PlayerStyle
-from magenta_midi.model.adapter_library import find_adapter, installed_names
+from magenta_midi.model.lora.adapter_file import AdapterError, PlayerStyle
+from magenta_midi.model.lora.adapter_library import (
+  find_adapter,
+  installed_names,
+)
 from magenta_midi.style.model import StyleModel, means_nothing
 from magenta_midi.style.prompt import Prompt, PromptItem, is_file_name
 from magenta_midi.typing import Float

@@ -16,7 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.midi.analysis import LONGEST_ACCENT_S, key_correlations
+from magenta_midi.midi.analysis.analysis import (
+  LONGEST_ACCENT_S,
+  key_correlations,
+)
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.depthformer import PAD, EncoderLayer, Frames
 from magenta_midi.model.layers import (
@@ -30,7 +33,7 @@ from magenta_midi.model.layers import (
 from magenta_midi.style.model import EMBEDDING_DIM
 from magenta_midi.style.words import GRAM_ROWS
 from magenta_midi.tokens.events import DURATION, KEY
-from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.typing import Bool, Float, Int
 

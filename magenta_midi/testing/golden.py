@@ -1,7 +1,7 @@
 """Small outputs of our code on drawn weights, to notice any change.
 
 The weights come from NumPy, so that they are the same under every release of
-JAX. `tools/write_golden.py` writes the file that tests compare with.
+JAX. `tools/assets/write_golden.py` writes the file that tests compare with.
 """
 
 import dataclasses
@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.generate.token_decoder import (
+from magenta_midi.magenta_rt.t5x_losses import token_nats
+from magenta_midi.magenta_rt.teacher_forcing import TrainingPass, teacher_forced
+from magenta_midi.magenta_rt.token_decoder import (
   TokenSampling,
   make_token_decoder,
 )
 from magenta_midi.model.config import DepthformerConfig, preset
 from magenta_midi.model.depthformer import Depthformer, Frames
-from magenta_midi.model.teacher_forcing import TrainingPass, teacher_forced
 from magenta_midi.testing.original import ORIGINAL_CONFIGS
-from magenta_midi.train.t5x_losses import token_nats
 
 __all__ = ["golden_outputs"]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from flax import nnx
 
-from magenta_midi.generate.streaming import Generator
+from magenta_midi.generate.generator import Generator
 from magenta_midi.model.config import preset
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.style.controls import (
@@ -14,7 +14,7 @@ from magenta_midi.style.controls import (
 )
 from magenta_midi.style.descriptors import DescriptorStyle
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
 
 __all__ = ["STYLE_ENTRY", "tiny_generator", "tiny_styled_generator"]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from magenta_midi.magenta_rt.names import load_t5x
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.model.original import load_t5x
 
 __all__ = ["ORIGINAL_CONFIGS", "RecordedOriginal"]
 

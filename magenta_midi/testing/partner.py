@@ -3,18 +3,18 @@
 import time
 from collections.abc import Callable
 
-from magenta_midi.live.events import (
+from magenta_midi.live.io.rtmidi import (
+  BackendInput,
+  BackendOutput,
+  RtMidiBackend,
+)
+from magenta_midi.live.protocol.events import (
   Message,
   is_note_off,
   is_note_on,
   is_sustain,
 )
-from magenta_midi.live.ports import (
-  BackendInput,
-  BackendOutput,
-  RtMidiBackend,
-)
-from magenta_midi.live.wire import note_off, note_on
+from magenta_midi.midi.io.messages import note_off, note_on
 
 __all__ = ["Partner", "wait_until"]
 

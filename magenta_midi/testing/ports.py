@@ -1,8 +1,8 @@
 """MIDI ports that exist in memory only, plugged and played by a test."""
 
-from magenta_midi.live.port_scan import PortList
-from magenta_midi.live.ports import PortError
-from magenta_midi.live.wire import control_change, note_off, note_on
+from magenta_midi.live.io.port_scan import PortList
+from magenta_midi.live.io.rtmidi import PortError
+from magenta_midi.midi.io.messages import control_change, note_off, note_on
 
 __all__ = ["FakeBackend", "FakeInput", "FakeOutput"]
 

@@ -1,13 +1,13 @@
 """Codecs: music to integer frames and back, and what may come next."""
 
 from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
-from magenta_midi.tokens.event import (
+from magenta_midi.tokens.event.codec import (
   EventCodec,
   EventCodecConfig,
   EventRules,
 )
 from magenta_midi.tokens.frames import Encoded, Frames
-from magenta_midi.tokens.note import NoteCodec, NoteCodecConfig, Rules
+from magenta_midi.tokens.note.codec import NoteCodec, NoteCodecConfig, Rules
 from magenta_midi.tokens.vocabulary import (
   MASK,
   NONE,

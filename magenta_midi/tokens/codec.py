@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from magenta_midi.midi.score import Score
-from magenta_midi.tokens.event import EventCodec, EventCodecConfig
+from magenta_midi.tokens.event.codec import EventCodec, EventCodecConfig
 from magenta_midi.tokens.frames import Encoded, Frames
-from magenta_midi.tokens.note import NoteCodec, NoteCodecConfig
+from magenta_midi.tokens.note.codec import NoteCodec, NoteCodecConfig
 from magenta_midi.tokens.vocabulary import Vocabulary
 from magenta_midi.typing import Int
 

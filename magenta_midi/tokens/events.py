@@ -5,10 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from magenta_midi.midi.score import Score
-from magenta_midi.tokens import stream
+from magenta_midi.tokens import ordering
 from magenta_midi.tokens.frames import PARTNER, SELF, Frames, empty_frames
 from magenta_midi.tokens.grid import GridConfig
-from magenta_midi.tokens.quantise import PEDAL_DOWN, PEDAL_UP, NoteCodecConfig
+from magenta_midi.tokens.note.config import (
+  PEDAL_DOWN,
+  PEDAL_UP,
+  NoteCodecConfig,
+)
 
 __all__ = [
   "DURATION",
@@ -149,7 +153,7 @@ def ordered_frames(
     others are longer than the longest duration.
   """
   count = len(notes.step)
-  order = stream.note_order(
+  order = ordering.note_order(
     notes.step,
     notes.key,
     notes.part,

@@ -1,0 +1,1 @@
+"""Base training: settings, optimizers, loop."""

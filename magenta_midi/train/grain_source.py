@@ -19,11 +19,11 @@ import numpy as np
 from absl import flags
 from grain.experimental import ThreadPrefetchIterDataset
 
-from magenta_midi.train.batches import BatchStream, Cut
-from magenta_midi.train.crops import Crops
-from magenta_midi.train.pools import Pools
-from magenta_midi.train.sides import Side
-from magenta_midi.train.windows import EXAMPLE_DTYPE, Batch
+from magenta_midi.data.examples.batches import BatchStream, Cut
+from magenta_midi.data.examples.crops import Crops
+from magenta_midi.data.examples.examples import EXAMPLE_DTYPE, Batch
+from magenta_midi.data.examples.framing import Side
+from magenta_midi.data.examples.pools import Pools
 
 __all__ = ["GrainSource"]
 

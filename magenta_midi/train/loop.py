@@ -16,14 +16,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from magenta_midi.data.corpus import Corpus
+from magenta_midi.data.examples.conditioning import StyleRows
+from magenta_midi.evaluation.evaluate import Evaluation, evaluate
 from magenta_midi.model.checkpoint import (
   StoredCheckpoint,
   save_checkpoint,
   write_atomically,
 )
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.train.corpus import Corpus
-from magenta_midi.train.evaluate import Evaluation, evaluate
 from magenta_midi.train.optimizers import learning_rate
 from magenta_midi.train.run_clock import CLOCKS, RunClock
 from magenta_midi.train.run_settings import (
@@ -41,7 +42,6 @@ from magenta_midi.train.run_store import RunStore, restored_marks
 from magenta_midi.train.samples import SampleMaker
 from magenta_midi.train.sharding import HostRows
 from magenta_midi.train.sources import BatchSource
-from magenta_midi.train.style_rows import StyleRows
 from magenta_midi.train.trainer import Trainer
 from magenta_midi.train.warm_start import WarmStart
 from magenta_midi.train.watch import RunLog

@@ -13,17 +13,17 @@ from typing import Any, Literal, get_args
 
 import jax
 
+from magenta_midi.data.examples.conditioning import StyleRows, load_style
+from magenta_midi.data.examples.examples import Augmentation
+from magenta_midi.data.examples.partners import PARTS, SOLO, check_shares
 from magenta_midi.model.checkpoint import Storage, StoredCheckpoint
 from magenta_midi.model.config import DepthformerConfig, preset
 from magenta_midi.style.facts import PieceFacts
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import RESERVED
-from magenta_midi.train.partners import PARTS, SOLO, check_shares
 from magenta_midi.train.run_clock import Clock
 from magenta_midi.train.sharding import AXES
-from magenta_midi.train.style_rows import StyleRows, load_style
 from magenta_midi.train.warm_start import check_widths
-from magenta_midi.train.windows import Augmentation
 
 __all__ = [
   "LEARNING_RATES",

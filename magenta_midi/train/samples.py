@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from magenta_midi.generate.streaming import CONTEXT_S, Generator, join_chunks
+from magenta_midi.data.corpus import Corpus
+from magenta_midi.data.pieces import unpack_piece
+from magenta_midi.generate.generator import CONTEXT_S, Generator, join_chunks
 from magenta_midi.midi.piano_roll import plot_piano_roll
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.train.continuations import unpack_piece
-from magenta_midi.train.corpus import Corpus
 
 __all__ = ["SampleMaker"]
 

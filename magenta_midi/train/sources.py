@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from magenta_midi.data.corpus import Corpus
+from magenta_midi.data.examples.batches import BatchStream
+from magenta_midi.data.examples.conditioning import StyleRows
+from magenta_midi.data.examples.examples import Batch
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.train.batches import BatchStream
-from magenta_midi.train.corpus import Corpus
 from magenta_midi.train.run_settings import TrainConfig
-from magenta_midi.train.style_rows import StyleRows
-from magenta_midi.train.windows import Batch
 
 __all__ = ["BatchSource", "make_source"]
 

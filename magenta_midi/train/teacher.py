@@ -11,14 +11,14 @@ from typing import Any
 import jax
 from flax import nnx
 
+from magenta_midi.data.examples.examples import Batch
+from magenta_midi.data.examples.partners import PARTS
+from magenta_midi.evaluation.losses import level_logits
 from magenta_midi.model.checkpoint import StoredCheckpoint, load_checkpoint
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.style.slots import same_style
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.train.losses import level_logits
-from magenta_midi.train.partners import PARTS
 from magenta_midi.train.warm_start import same_vocabulary
-from magenta_midi.train.windows import Batch
 from magenta_midi.typing import Float
 
 __all__ = ["Teacher", "check_teacher"]

@@ -13,15 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from magenta_midi.data.corpus import Corpus
+from magenta_midi.data.examples.conditioning import StyleRows
+from magenta_midi.data.examples.examples import Batch
+from magenta_midi.data.examples.style_table import style_table
+from magenta_midi.evaluation.losses import training_loss
 from magenta_midi.model.checkpoint import CheckpointError, StoredCheckpoint
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.dropout import seed_dropout
 from magenta_midi.style.model import MASK_TOKEN
 from magenta_midi.style.slots import same_style
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.tokens.event import EventCodec
-from magenta_midi.train.corpus import Corpus
-from magenta_midi.train.losses import training_loss
+from magenta_midi.tokens.event.codec import EventCodec
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
 from magenta_midi.train.run_settings import (
   TrainConfig,
@@ -42,11 +45,8 @@ from magenta_midi.train.sharding import (
   shardings,
 )
 from magenta_midi.train.sources import BatchSource, make_source
-from magenta_midi.train.style_rows import StyleRows
-from magenta_midi.train.style_table import style_table
 from magenta_midi.train.teacher import Teacher
 from magenta_midi.train.warm_start import WarmStart, warm_start
-from magenta_midi.train.windows import Batch
 
 __all__ = ["BatchSource", "Trainer", "predicted_notes"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from magenta_midi.evaluation.evaluate import Evaluation
 from magenta_midi.model.checkpoint import write_atomically
-from magenta_midi.train.evaluate import Evaluation
 from magenta_midi.train.plots import plot_losses
 from magenta_midi.typing import Float
 

@@ -1,6 +1,6 @@
 """Our own outputs on drawn weights, as they were when parity held.
 
-After a wanted change: python tools/write_golden.py --shared ../shared
+After a wanted change: python -m tools.assets.write_golden --shared ../shared
 """
 
 from pathlib import Path

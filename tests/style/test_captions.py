@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magenta_midi.midi.analysis import Analysis, Key
-from magenta_midi.midi.description import Description, describe
+from magenta_midi.midi.analysis.analysis import Analysis, Key
+from magenta_midi.midi.analysis.description import Description, describe
 from magenta_midi.style.attributes import levels_of
 from magenta_midi.style.captions import (
   ATTRIBUTES,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from magenta_midi.midi import Score
-from magenta_midi.midi.analysis import analyse
+from magenta_midi.midi.analysis.analysis import analyse
 from magenta_midi.style import MASK_TOKEN, DescriptorStyle, StyleModel
 from magenta_midi.style.descriptors import DESCRIPTORS, MAX_TEXT
 from magenta_midi.style.lexicon import LEXICON

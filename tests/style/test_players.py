@@ -7,14 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from magenta_midi.model.adapter_file import (
+from magenta_midi.model.lora.adapter_file import (
   Adapter,
   AdapterError,
   PlayerStyle,
   check_name,
 )
-from magenta_midi.model.adapter_library import install_adapter
-from magenta_midi.model.lora import LoraConfig, LowRank
+from magenta_midi.model.lora.adapter_library import install_adapter
+from magenta_midi.model.lora.lora import LoraConfig, LowRank
 from magenta_midi.style import DescriptorStyle
 from magenta_midi.style.players import (
   Mention,

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from magenta_midi.app.cli import main
+from magenta_midi.cli.main import main
 
 __all__ = ["refused", "run", "run_json"]
 

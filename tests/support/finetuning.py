@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from magenta_midi.data.takes import Split, split_takes, takes_of_scores
+from magenta_midi.finetune.config import FinetuneConfig, finetune_config
+from magenta_midi.finetune.finetune import Base
 from magenta_midi.midi.score import Score
 from magenta_midi.testing import tiny_generator
-from magenta_midi.tokens.note import NoteCodec
-from magenta_midi.train.finetune import Base
-from magenta_midi.train.finetune_settings import FinetuneConfig, finetune_config
-from magenta_midi.train.takes import Split, split_takes, takes_of_scores
+from magenta_midi.tokens.note.codec import NoteCodec
 
 __all__ = ["CODEC", "run_config", "same", "scale", "scales", "tiny_base"]
 

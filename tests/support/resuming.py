@@ -1,6 +1,6 @@
 """Trainers that go on from what they saved."""
 
-from magenta_midi.live.compilations import CompilationCounter
+from magenta_midi.live.engine.compile_counter import CompilationCounter
 from magenta_midi.train.run_store import RunStore
 
 __all__ = ["compiled_when_resumed"]

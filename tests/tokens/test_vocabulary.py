@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import (
   MASK,
   NONE,

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from magenta_midi.data.corpus import pack_scores
+from magenta_midi.data.examples.batches import BatchStream
+from magenta_midi.data.examples.conditioning import StyleRows
+from magenta_midi.data.examples.examples import Augmentation
+from magenta_midi.data.examples.partners import SOLO
+from magenta_midi.data.examples.pools import Pools
 from magenta_midi.midi.score import Score
 from magenta_midi.style.registry import style_model_named
-from magenta_midi.tokens.event import EventCodec
-from magenta_midi.tokens.note import NoteCodec
-from magenta_midi.train.batches import BatchStream
-from magenta_midi.train.corpus import pack_scores
+from magenta_midi.tokens.event.codec import EventCodec
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.train.grain_source import GrainSource
-from magenta_midi.train.partners import SOLO
-from magenta_midi.train.pools import Pools
 from magenta_midi.train.run_settings import TrainConfig
 from magenta_midi.train.sources import BatchSource, make_source
-from magenta_midi.train.style_rows import StyleRows
-from magenta_midi.train.windows import Augmentation
 
 CODEC = NoteCodec()
 

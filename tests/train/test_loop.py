@@ -8,15 +8,16 @@ import pytest
 from support.finetuning import scale
 from support.resuming import compiled_when_resumed
 
+from magenta_midi.data.corpus import pack_scores
+from magenta_midi.data.examples.batches import BUCKETS, BatchStream, bucket_of
+from magenta_midi.data.examples.examples import NO_AUGMENTATION, Augmentation
 from magenta_midi.model.checkpoint import (
   CheckpointError,
   flat_parameters,
   load_checkpoint,
 )
-from magenta_midi.tokens.event import EventCodec
-from magenta_midi.tokens.note import NoteCodec
-from magenta_midi.train.batches import BUCKETS, BatchStream, bucket_of
-from magenta_midi.train.corpus import pack_scores
+from magenta_midi.tokens.event.codec import EventCodec
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.train.loop import (
   TrainConfig,
   Trainer,
@@ -25,7 +26,6 @@ from magenta_midi.train.loop import (
   train,
 )
 from magenta_midi.train.run_store import RunStore
-from magenta_midi.train.windows import NO_AUGMENTATION, Augmentation
 
 CODEC = NoteCodec()
 

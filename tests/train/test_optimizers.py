@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from magenta_midi.data.corpus import pack_scores
+from magenta_midi.data.examples.batches import BatchStream
+from magenta_midi.data.examples.examples import Augmentation, Batch
+from magenta_midi.evaluation import losses
+from magenta_midi.evaluation.losses import training_loss
 from magenta_midi.midi.score import Score
 from magenta_midi.model.config import preset
 from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
-from magenta_midi.train import losses
-from magenta_midi.train.batches import BatchStream
-from magenta_midi.train.corpus import pack_scores
-from magenta_midi.train.losses import training_loss
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
 from magenta_midi.train.run_settings import (
   LEARNING_RATES,
@@ -22,7 +23,6 @@ from magenta_midi.train.run_settings import (
   level_weights,
 )
 from magenta_midi.train.trainer import Trainer
-from magenta_midi.train.windows import Augmentation, Batch
 
 CODEC = NoteCodec()
 SHAPE = preset(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from magenta_midi.train.comparison import Comparison
-from magenta_midi.train.evaluate import LEVEL_NAMES, Evaluation
+from magenta_midi.evaluation.comparison import Comparison
+from magenta_midi.evaluation.evaluate import LEVEL_NAMES, Evaluation
 from magenta_midi.train.plots import plot_evaluation, plot_finetune
 
 TOKENS = ("time_shift", "note_on", "velocity", "note_off")

@@ -9,11 +9,11 @@ partner's discards our plan and draws another.
 import numpy as np
 import pytest
 
+from magenta_midi.data.corpus import pack_scores
+from magenta_midi.data.examples.examples import EXAMPLE_DTYPE, cut_examples
+from magenta_midi.data.examples.partners import MODES
 from magenta_midi.midi.score import Score
-from magenta_midi.tokens.note import NoteCodec
-from magenta_midi.train.corpus import pack_scores
-from magenta_midi.train.partners import MODES
-from magenta_midi.train.windows import EXAMPLE_DTYPE, cut_examples
+from magenta_midi.tokens.note.codec import NoteCodec
 
 CODEC = NoteCodec()
 OWN_RATE = 6.0

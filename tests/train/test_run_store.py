@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from magenta_midi.midi.files import read_score
+from magenta_midi.data.corpus import pack_scores
+from magenta_midi.evaluation.evaluate import Evaluation
+from magenta_midi.midi.io.files import read_score
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import CheckpointError, read_config
-from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.train import loop
-from magenta_midi.train.corpus import pack_scores
-from magenta_midi.train.evaluate import Evaluation
 from magenta_midi.train.loop import TrainConfig, check_settings, train
 from magenta_midi.train.run_settings import settings_json
 from magenta_midi.train.run_store import RunStore, restored_marks
@@ -147,8 +147,8 @@ import os, signal, sys
 from pathlib import Path
 import numpy as np
 from magenta_midi.midi.score import Score
-from magenta_midi.tokens.note import NoteCodec
-from magenta_midi.train.corpus import pack_scores
+from magenta_midi.tokens.note.codec import NoteCodec
+from magenta_midi.data.corpus import pack_scores
 from magenta_midi.train.loop import TrainConfig, train
 
 out, kill_after = Path(sys.argv[1]), int(sys.argv[2])

@@ -32,8 +32,8 @@ from magenta_midi.train.sharding import join_hosts
 join_hosts()
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import flat_parameters
-from magenta_midi.tokens.note import NoteCodec
-from magenta_midi.train.corpus import pack_scores
+from magenta_midi.tokens.note.codec import NoteCodec
+from magenta_midi.data.corpus import pack_scores
 from magenta_midi.train.run_store import RunStore
 from magenta_midi.train.trainer import Trainer
 from magenta_midi.train.loop import TrainConfig

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from magenta_midi.data.corpus import pack_scores
+from magenta_midi.data.examples.partners import PARTS
+from magenta_midi.evaluation.losses import level_logits, training_loss
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import (
   CheckpointError,
@@ -14,10 +17,7 @@ from magenta_midi.model.checkpoint import (
 )
 from magenta_midi.testing import tiny_generator
 from magenta_midi.tokens.codec import get_codec
-from magenta_midi.tokens.note import NoteCodec
-from magenta_midi.train.corpus import pack_scores
-from magenta_midi.train.losses import level_logits, training_loss
-from magenta_midi.train.partners import PARTS
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.train.run_settings import TrainConfig
 from magenta_midi.train.teacher import check_teacher
 from magenta_midi.train.trainer import Trainer

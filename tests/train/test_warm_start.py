@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 from support.command_line import run
 
-from magenta_midi.app.phrases import phrase_path
+from magenta_midi.cli.phrases import phrase_path
 from magenta_midi.model.checkpoint import (
   StoredCheckpoint,
   flat_parameters,
@@ -16,7 +16,7 @@ from magenta_midi.model.checkpoint import (
 )
 from magenta_midi.model.config import PRESETS, DepthformerConfig, preset
 from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.tokens.note import NoteCodec
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.warm_start import check_widths, warm_start
 
@@ -203,8 +203,8 @@ def test_train_starts_from_a_checkpoint_once(capsys, tmp_path, train):
 
 
 def test_a_run_continued_remembers_its_start(tmp_path):
+  from magenta_midi.data.corpus import pack_scores
   from magenta_midi.midi.score import Score
-  from magenta_midi.train.corpus import pack_scores
   from magenta_midi.train.loop import TrainConfig
   from magenta_midi.train.loop import train as train_model
 

@@ -1,0 +1,290 @@
+"""`magenta-midi evaluate`: nats a note on music the model has not seen."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from magenta_midi.cli.gin.options import GinDefaultsCommand, run_as_module
+from magenta_midi.cli.terminal.errors import UserError, writable
+from magenta_midi.cli.terminal.options import (
+  adapter_option,
+  checkpoint_option,
+  load_model,
+)
+from magenta_midi.cli.terminal.output import (
+  console,
+  json_option,
+  print_json,
+  progress_bar,
+)
+
+if TYPE_CHECKING:
+  from magenta_midi.api import MagentaMidi
+  from magenta_midi.data.corpus import Corpus
+  from magenta_midi.evaluation.evaluate import Evaluation
+
+__all__ = ["command"]
+
+
+@click.command("evaluate", cls=GinDefaultsCommand)
+@click.argument(
+  "paths",
+  metavar="PATH...",
+  nargs=-1,
+  required=True,
+  type=click.Path(path_type=Path),
+)
+@click.option(
+  "--split",
+  help="Only files of this split, by the list DIR.csv beside the folder DIR"
+  " or as DIR was prepared [default: all files].",
+)
+@adapter_option
+@click.option(
+  "--no-context",
+  is_flag=True,
+  help="Remove the context, to see what it is worth.",
+)
+@click.option(
+  "--style-prompted",
+  is_flag=True,
+  help="Score again with style and controls of the music itself given.",
+)
+@click.option(
+  "--against",
+  metavar="NAME|DIR",
+  help="Score the same windows with this checkpoint too (embedded, or a folder"
+  " written by train), and tell the difference.",
+)
+@click.option(
+  "--plot",
+  type=click.Path(path_type=Path),
+  help="Also draw nats a note by piece and by level (PNG).",
+)
+@checkpoint_option
+@json_option
+def command(
+  paths: tuple[Path, ...],
+  split: str | None,
+  adapters: tuple[str, ...],
+  no_context: bool,
+  style_prompted: bool,
+  against: str | None,
+  plot: Path | None,
+  checkpoint: Path | None,
+  as_json: bool,
+) -> None:
+  """Score files or folders in nats a note; lower is more expected.
+
+  Every 2 s of every piece once, with its true 10 s of context, nothing
+  augmented; notes, pedal and the ends of chunks all count.
+  """
+  if plot is not None:
+    writable(plot)
+  other_folder = None if against is None else _folder_of(against)
+  corpus = _read(paths, split)
+  from magenta_midi.evaluation.comparison import Comparison, check_comparable
+
+  scorers = [
+    _Scorer(load_model(checkpoint, adapters), not no_context, style_prompted)
+  ]
+  if against is not None:
+    try:
+      other = load_model(other_folder)
+      check_comparable(scorers[0].mm.codec, other.codec)
+      scorers.append(_Scorer(other, not no_context, style_prompted))
+    except ValueError as error:
+      raise UserError(f"--against: {error}") from None
+
+  plain = [scorer.score(corpus) for scorer in scorers]
+  prompted = [scorer.score_prompted(corpus) for scorer in scorers]
+  figures, *others = (
+    _figures(*found)
+    for found in zip((s.name for s in scorers), plain, prompted, strict=True)
+  )
+  _say(figures)
+  for theirs in others:
+    click.echo(f"against {theirs['checkpoint']}:")
+    _say(theirs)
+    figures["against"] = theirs
+    figures["difference"] = Comparison(*plain).figures()
+    _say_difference(figures["difference"])
+    if style_prompted:
+      with_style = Comparison(*filter(None, prompted)).figures()
+      figures["difference"]["style_prompted"] = with_style
+      _say_difference(with_style, ", with style")
+    if scorers[0].mm.codec.name != scorers[1].mm.codec.name:
+      click.echo(
+        "  The codecs differ, and with them how precisely durations are told"
+        f" and how many notes there are ({figures['notes']} and"
+        f" {theirs['notes']}); levels are not compared."
+      )
+  if plot is not None:
+    from magenta_midi.train.plots import plot_evaluation
+
+    plot_evaluation(figures, plot)
+    click.echo(f"wrote {plot}")
+  if as_json:
+    print_json(figures)
+
+
+class _Scorer:
+  """A checkpoint, and how it is to be scored.
+
+  Raises:
+    ValueError: Style is asked for and it hears none.
+  """
+
+  def __init__(self, mm: "MagentaMidi", context: bool, style_prompted: bool):
+    from magenta_midi.data.examples.conditioning import stored_style
+
+    self.mm = mm
+    self.name = mm.name
+    self.context = context
+    self.style = stored_style(mm.config) if style_prompted else None
+
+  def score(self, corpus: "Corpus", style: Any = None) -> "Evaluation":
+    """Nats by piece; a bar goes along."""
+    from magenta_midi.evaluation.evaluate import evaluate
+
+    with progress_bar() as bar:
+      name = f"scoring, {self.name}"
+      task = bar.add_task(
+        name if style is None else f"{name}, with style", note=""
+      )
+      return evaluate(
+        self.mm.generator.model,
+        self.mm.codec,
+        corpus,
+        context=self.context,
+        style=style,
+        on_window=lambda done, total: bar.update(
+          task, completed=done, total=total
+        ),
+      )
+
+  def score_prompted(self, corpus: "Corpus") -> "Evaluation | None":
+    """The same with style and controls of the music itself, if asked for."""
+    return None if self.style is None else self.score(corpus, self.style)
+
+
+def _folder_of(name: str) -> Path | None:
+  """Where a checkpoint of that name lies; None: it is the embedded one.
+
+  Raises:
+    UserError: There is none.
+  """
+  if name == "embedded":
+    return None
+  if not Path(name).exists():
+    raise UserError(
+      f"--against {name}: no checkpoint of that name. Give embedded, or a"
+      " folder that `magenta-midi train` wrote."
+    )
+  return Path(name)
+
+
+def _figures(
+  name: str, evaluation: "Evaluation", prompted: "Evaluation | None"
+) -> dict[str, Any]:
+  """What JSON holds of one checkpoint."""
+  figures = evaluation.figures()
+  if prompted is not None:
+    figures["style_prompted"] = prompted.figures()
+  return {**figures, "checkpoint": name, "by_piece": evaluation.by_piece()}
+
+
+def _say(figures: dict[str, Any]) -> None:
+  """Prints one checkpoint's figures."""
+  low, high = figures["ci95"]
+  click.echo(
+    f"{figures['nats_per_note']:.3f} nats a note (95 % {low:.3f} to"
+    f" {high:.3f}), {figures['nats_per_second']:.1f} a second, over"
+    f" {figures['notes']} notes in {figures['pieces']} pieces"
+  )
+  click.echo(_parts_line(figures, ".3f"))
+  if "style_prompted" in figures:
+    click.echo(
+      f"  {figures['style_prompted']['nats_per_note']:.3f} with style and"
+      " controls of the music itself"
+    )
+
+
+def _say_difference(difference: dict[str, Any], how: str = "") -> None:
+  """Prints how two checkpoints differ, and whether that is beyond chance."""
+  nats, (low, high) = difference["nats_per_note"], difference["ci95"]
+  better = "better" if nats < 0 else "worse"
+  interval = f" (95 % {low:+.3f} to {high:+.3f} over pieces)"
+  if not (nats or low or high):
+    verdict = "no difference at all"
+  elif difference["beyond"] is None:
+    interval = ""
+    verdict = f"{better}, but one piece cannot tell whether others would agree"
+  elif difference["beyond"]:
+    verdict = f"{better}, by more than the choice of pieces explains"
+  else:
+    verdict = "no more than the choice of pieces explains"
+  click.echo(
+    f"difference{how}: {nats:+.3f} nats a note{interval},"
+    f" {difference['nats_per_second']:+.1f} a second: {verdict}"
+  )
+  if "levels" in difference:
+    click.echo(_parts_line(difference, "+.3f"))
+
+
+def _parts_line(figures: dict[str, Any], form: str) -> str:
+  """Levels, pedal and end in one line."""
+  parts = {**figures["levels"], **{p: figures[p] for p in ("pedal", "end")}}
+  return "  " + "  ".join(f"{n} {value:{form}}" for n, value in parts.items())
+
+
+def _read(paths: tuple[Path, ...], split: str | None) -> Any:
+  """Reads and packs the files; bad ones are listed and left out."""
+  from magenta_midi.data.corpus import (
+    join_corpora,
+    midi_files,
+    pack_scores,
+    read_corpus,
+  )
+  from magenta_midi.data.prepared import is_prepared, prepared_splits
+  from magenta_midi.midi.io.files import MidiFileError, read_score
+
+  corpora, bad = [], []
+  for path in paths:
+    if not path.exists():
+      raise UserError(f"{path}: no such file or folder.")
+    prepared = path.is_dir() and is_prepared(path)
+    if split is not None or prepared:
+      splits = (split,) if split is not None else prepared_splits(path)
+      read, failed = read_corpus(path, splits)
+      corpora += read.values()
+      bad += [reason for _, reason in failed]
+      continue
+    files = midi_files(path)
+    if not files and path.is_dir():
+      raise UserError(f"{path}: holds no MIDI file (.mid, .midi, .kar, .rmi).")
+    named = []
+    for file in files:
+      try:
+        named.append((str(file), read_score(file)))
+      except MidiFileError as error:
+        bad.append(str(error))
+    corpora.append(pack_scores(named))
+  log = console()
+  for reason in bad:
+    log.print(f"left out: {reason}", soft_wrap=True)
+  corpus = join_corpora([corpus for corpus in corpora if len(corpus)])
+  if corpus is None:
+    if len(bad) == 1 and len(paths) == 1 and paths[0].is_file():
+      raise UserError(bad[0])
+    raise UserError(
+      f"{', '.join(map(str, paths))}: no music to score"
+      + (f" in split {split!r}" if split else "")
+      + "."
+    )
+  return corpus
+
+
+if __name__ == "__main__":
+  run_as_module("evaluate")

@@ -1,0 +1,1 @@
+"""Gin files and bindings as settings; the only room with gin."""

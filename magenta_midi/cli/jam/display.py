@@ -1,0 +1,353 @@
+"""A calm picture of the duet in the terminal, at most 12 times a second."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.control import Control
+from rich.segment import Segment
+from rich.style import Style
+
+from magenta_midi.cli.jam.roll import OWN_COLOUR, PLAYER_COLOUR, draw_roll
+from magenta_midi.live.io.key_map import key_help
+from magenta_midi.live.protocol.controls import Controls, playing_adapter
+
+__all__ = ["FRAMES_PER_S", "LiveDisplay", "Snapshot"]
+
+FRAMES_PER_S = 12  # bars sink about as often by half a line
+_LEAST_ROWS = 12  # a lower terminal shows the lines only
+_PLAIN = Style()
+_DIM = Style(dim=True)
+_BOLD = Style(bold=True)
+_WARN = Style(color="#d55e00", bold=True)
+_PLAYER_INK = Style(color=PLAYER_COLOUR, bold=True)
+_OWN_INK = Style(color=OWN_COLOUR, bold=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+  """All that is on the screen at one moment; times in seconds of one clock.
+
+  Empty texts and None are not shown. Sequences may hold plain triples.
+  """
+
+  # Now, on the clock of the notes.
+  now_s: float = 0.0
+  # What the player has played and holds.
+  notes_player: Sequence[tuple[int, float, float]] = ()
+  # What the model has played and holds.
+  notes_own: Sequence[tuple[int, float, float]] = ()
+  # What the model means to play from now on.
+  plan: Sequence[tuple[int, float, float]] = ()
+  # Whether the sustain pedals are down.
+  pedal_player: bool = False
+  pedal_own: bool = False
+  # As the controls say; shown from there.
+  controls: Controls = field(default_factory=Controls)
+  # Whose turn it is, or what the yield policy does: "you", "support", ...
+  turn: str = ""
+  # Heard in what is played: "Am7", "C major".
+  chord: str = ""
+  key: str = ""
+  # Beats a minute; None for free time.
+  tempo: float | None = None
+  # Input to new plan, and input to the earliest sounding response.
+  compute_ms_p50: float | None = None
+  compute_ms_p99: float | None = None
+  reaction_ms: float | None = None
+  # Age of the plan that is playing.
+  staleness_s: float | None = None
+  # The model's keys that sound, and limits that took effect so far.
+  sounding: int = 0
+  clips: int = 0
+  # Names of the ports; what plays the sound.
+  port_in: str = ""
+  port_out: str = ""
+  sound: str = ""
+  # One line for the player, such as what is being learned.
+  message: str = ""
+  # Whether the message is a warning.
+  warning: bool = False
+  # Whether the list of keys stands in place of the roll.
+  help_shown: bool = False
+
+
+class _Picture:
+  """A snapshot as lines of exactly the console's width."""
+
+  def __init__(self, snapshot: Snapshot):
+    self.snapshot = snapshot
+
+  def __rich_console__(
+    self, console: Console, options: ConsoleOptions
+  ) -> RenderResult:
+    width = max(options.max_width, 1)
+    height = options.height or console.size.height
+    newline = Segment.line()
+    lines = self.lines(width, height, console.color_system is not None)
+    for number, line in enumerate(lines):
+      if number:
+        yield newline
+      yield from line
+
+  def lines(
+    self, width: int, height: int, coloured: bool
+  ) -> list[list[Segment]]:
+    """Draws it: `height` lines of `width` cells, fewer where it is all."""
+    now = self.snapshot
+    head = [_fitted(_heading(now), width)]
+    foot = [
+      _fitted(_settings(now.controls), width),
+      _fitted(_prompts(now.controls), width),
+      _fitted(_meters(now), width),
+      _fitted(_ports(now), width),
+      _fitted(_message(now), width),
+    ]
+    rows = height - len(head) - len(foot)
+    if now.help_shown:
+      middle = _help(width, rows)
+    elif height >= _LEAST_ROWS:
+      middle = draw_roll(
+        now.notes_player,
+        now.notes_own,
+        now.plan,
+        now_s=now.now_s,
+        width=width,
+        rows=rows,
+        coloured=coloured,
+      )
+    else:
+      middle = []
+    return (head + middle + foot)[: max(height, 1)]
+
+
+class LiveDisplay:
+  """Draws snapshots; a context manager that gives the terminal back.
+
+  On a terminal it has the whole screen to itself and leaves it as it was.
+  Elsewhere it prints the messages only, each once.
+  """
+
+  def __init__(
+    self,
+    console: Console | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+  ):
+    """Draws on a console; by default on standard error."""
+    self.console = console or Console(stderr=True, highlight=False)
+    self._clock = clock
+    self._next_s = float("-inf")
+    self._message = ""
+    self._size = (0, 0)
+    self._drawn: list[list[Segment]] = []
+    self._open = False
+
+  def __enter__(self) -> "LiveDisplay":
+    if self.console.is_terminal:
+      self.console.set_alt_screen(True)
+      self.console.show_cursor(False)
+      self._open = True
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    if self._open:
+      self._open = False
+      self.console.show_cursor(True)
+      self.console.set_alt_screen(False)
+
+  @property
+  def due(self) -> bool:
+    """Whether the next snapshot would be drawn: else spare its making."""
+    return self._clock() >= self._next_s
+
+  def update(self, snapshot: Snapshot) -> bool:
+    """Draws a snapshot, unless the last one is less than 1/12 s ago.
+
+    Returns:
+      Whether it was drawn, or its message printed.
+    """
+    if not self._open:
+      return self._print_message(snapshot.message)
+    now_s = self._clock()
+    if now_s < self._next_s:
+      return False
+    self._next_s = now_s + 1 / FRAMES_PER_S
+    self._draw(snapshot)
+    return True
+
+  def _draw(self, snapshot: Snapshot) -> None:
+    """Writes the lines that differ from those on the screen."""
+    size = self.console.size
+    if (size.width, size.height) != self._size:
+      self._size = (size.width, size.height)
+      self._drawn = []
+      self.console.control(Control.clear())
+    lines = _Picture(snapshot).lines(
+      size.width, size.height, self.console.color_system is not None
+    )
+    out = []
+    for number in range(max(len(lines), len(self._drawn))):
+      line = lines[number] if number < len(lines) else _blank(size.width)
+      if number >= len(self._drawn) or line != self._drawn[number]:
+        out.append(Control.move_to(0, number).segment)
+        out += line
+    self._drawn = lines
+    if out:
+      # Cropping would count all of it as one line.
+      self.console.print(_Written(out), end="", crop=False)
+
+  def _print_message(self, message: str) -> bool:
+    if message == self._message:
+      return False
+    self._message = message
+    if message:
+      self.console.print(message, markup=False, soft_wrap=True)
+    return bool(message)
+
+
+class _Written:
+  """Segments as they are; never wrapped."""
+
+  def __init__(self, segments: list[Segment]):
+    self.segments = segments
+
+  def __rich_console__(
+    self, console: Console, options: ConsoleOptions
+  ) -> RenderResult:
+    del console, options
+    return self.segments
+
+
+# All but letters of one cell, and the blocks of the meters.
+_ODD = re.compile("[^ -~\u00a1-\u02ff\u0370-\u058f\u2580-\u259f]")
+
+
+def _blank(width: int) -> list[Segment]:
+  return [Segment(" " * width)]
+
+
+def _fitted(line: list[tuple[str, Style]], width: int) -> list[Segment]:
+  """Cuts or pads a line to a width."""
+  cut, left = [], width
+  for text, style in line:
+    # Whatever is not one cell wide (a port's name may be anything) would
+    # shift all that follows.
+    text = _ODD.sub("?", text)[:left]
+    if text:
+      cut.append(Segment(text, style))
+      left -= len(text)
+  if left:
+    cut.append(Segment(" " * left, _PLAIN))
+  return cut
+
+
+def _named(name: str, value: str, style: Style = _PLAIN) -> list:
+  return [(f"  {name} ", _DIM), (value, style)]
+
+
+def _heading(now: Snapshot) -> list[tuple[str, Style]]:
+  line = [(f" {now.controls.mode}", _BOLD)]
+  if now.turn:
+    line += [(f"  {now.turn}", _PLAYER_INK if now.turn == "you" else _OWN_INK)]
+  line += _named("chord", f"{now.chord or '-':<6}")
+  line += _named("key", f"{now.key or '-':<9}")
+  tempo = "free" if now.tempo is None else f"{now.tempo:.0f} BPM"
+  line += _named("tempo", tempo)
+  line += [("  you", _PLAYER_INK), (" and ", _DIM), ("the model", _OWN_INK)]
+  if now.pedal_player or now.pedal_own:
+    line += [("  pedal ", _DIM)]
+    line += [("you ", _PLAYER_INK)] if now.pedal_player else []
+    line += [("model", _OWN_INK)] if now.pedal_own else []
+  return line
+
+
+def _settings(controls: Controls) -> list[tuple[str, Style]]:
+  line = _named("temperature", f"{controls.temperature:.2f}")
+  line += _named("guidance", f"{controls.guidance:.2f}")
+  line += _named("density", f"{controls.density:.2f}x")
+  low, high = controls.register
+  line += _named("register", f"{_key_name(low)}-{_key_name(high)}")
+  line += _named("loudness", f"{controls.loudness:+d}")
+  return line
+
+
+def _prompts(controls: Controls) -> list[tuple[str, Style]]:
+  injection = controls.injection
+  if injection == "interleave":
+    injection += f" {controls.mix_ratio:.2f}"
+  line = [("  MUTED", _WARN)] if controls.muted else []
+  if adapter := playing_adapter(controls):
+    place = f" {controls.adapter}/{len(controls.adapters)}"
+    line += [*_named("adapter", adapter, _OWN_INK), (place, _DIM)]
+  line += _named("injection", injection)
+  if controls.solo:
+    line += [("  solo", _BOLD)]
+  if not controls.release_clashes:
+    line += [("  clashes stay", _PLAIN)]
+  line += [("  prompts", _DIM)]
+  for number, (text, weight) in enumerate(controls.prompts, 1):
+    style = _PLAIN if weight else _DIM
+    line += [(f" {number} ", _DIM), (f"{text} ({weight:g})", style)]
+  return line if controls.prompts else [*line, (" none; / adds one", _DIM)]
+
+
+def _meters(now: Snapshot) -> list[tuple[str, Style]]:
+  compute = f"{_ms(now.compute_ms_p50)}/{_ms(now.compute_ms_p99)} ms"
+  # What the ear takes for late is warned of.
+  slow = now.compute_ms_p99 is not None and now.compute_ms_p99 > 30
+  line = _named("compute", f"{compute:<9}", _WARN if slow else _PLAIN)
+  slow = now.reaction_ms is not None and now.reaction_ms > 50
+  line += [(_bar(now.reaction_ms, 100.0), _WARN if slow else _OWN_INK)]
+  reaction = f"{_ms(now.reaction_ms)} ms"
+  line += _named("reaction", f"{reaction:<6}", _WARN if slow else _PLAIN)
+  stale = "-" if now.staleness_s is None else f"{now.staleness_s:.1f}"
+  line += _named("plan", f"{stale} s")
+  line += _named("sounding", f"{now.sounding:2d}")
+  line += _named("clips", str(now.clips), _WARN if now.clips else _PLAIN)
+  return line
+
+
+def _ports(now: Snapshot) -> list[tuple[str, Style]]:
+  line = _named("in", now.port_in or "none", _PLAIN if now.port_in else _WARN)
+  line += _named("out", now.port_out or "none")
+  return line + (_named("sound", now.sound) if now.sound else [])
+
+
+def _message(now: Snapshot) -> list[tuple[str, Style]]:
+  if now.message:
+    return [(f"  {now.message}", _WARN if now.warning else _BOLD)]
+  return [("  ? keys   space hand over   m mode   p panic   q quit", _DIM)]
+
+
+def _ms(value: float | None) -> str:
+  return "-" if value is None else f"{value:.0f}"
+
+
+def _bar(value: float | None, full: float, cells: int = 5) -> str:
+  """A meter with eighths of a cell."""
+  share = min(max((value or 0.0) / full, 0.0), 1.0)
+  whole, rest = divmod(round(share * cells * 8), 8)
+  bar = "█" * whole + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
+  return f"  {bar:<{cells}}"
+
+
+def _key_name(key: int) -> str:
+  names = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+  return f"{names[key % 12]}{key // 12 - 1}"
+
+
+def _help(width: int, rows: int) -> list[list[Segment]]:
+  """Keys in as many columns as there is room for."""
+  entries = key_help()
+  columns = max(1, width // 52)
+  column = -(-len(entries) // columns)
+  lines = []
+  for row in range(max(rows, 0)):
+    line: list[tuple[str, Style]] = []
+    for key, says in entries[row::column] if row < column else []:
+      line += [(f"  {key:>6}  ", _BOLD), (f"{says[:42]:<42}", _PLAIN)]
+    lines.append(_fitted(line, width))
+  return lines

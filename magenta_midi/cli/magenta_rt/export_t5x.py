@@ -1,0 +1,69 @@
+"""`magenta-midi export-t5x`: our checkpoint for the original's tools."""
+
+import time
+from pathlib import Path
+
+import click
+
+from magenta_midi.cli.terminal.errors import UserError, interrupt_on_sigterm
+from magenta_midi.cli.terminal.output import (
+  json_option,
+  print_json,
+  progress_bar,
+)
+
+__all__ = ["command"]
+
+
+@click.command("export-t5x")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+  "--out",
+  type=click.Path(path_type=Path, file_okay=False),
+  required=True,
+  help="Folder that receives checkpoint_<step>.",
+)
+@click.option(
+  "--step",
+  type=click.IntRange(0, 2**31 - 1),
+  help="Steps of training it is named after [default: the checkpoint's].",
+)
+@json_option
+def command(
+  checkpoint: Path, out: Path, step: int | None, as_json: bool
+) -> None:
+  """Write a checkpoint of ours in the layout of T5X, parameters only.
+
+  `import-magenta-rt` is the way back; every bit survives (int8 weights are
+  widened to float32). Settings and notes lie beside it in magenta_midi.json,
+  which the original does not read.
+  """
+  from magenta_midi.magenta_rt.t5x_transfer import export_t5x
+  from magenta_midi.model.checkpoint import StoredCheckpoint
+
+  if out.exists() and not out.is_dir():
+    raise UserError(f"--out {out}: is a file. Give a folder.")
+  stored = StoredCheckpoint(checkpoint)
+  if step is None:
+    noted = stored.facts["notes"].get("step", 0)
+    step = noted if isinstance(noted, int) and 0 <= noted < 2**31 else 0
+  started = time.perf_counter()
+  with interrupt_on_sigterm(), progress_bar() as bar:
+    task = bar.add_task("exporting", note="")
+    facts = export_t5x(
+      stored,
+      out,
+      step,
+      on_array=lambda name, done, total: bar.update(
+        task, completed=done, total=total, note=name
+      ),
+    )
+  click.echo(
+    f"wrote {facts['checkpoint']}: {facts['parameters']:,} parameters in"
+    f" {facts['arrays']} arrays, {facts['dtype']}"
+  )
+  if facts["added"]:
+    click.echo(f"unknown to the original: {', '.join(facts['added'])}")
+  if as_json:
+    seconds = round(time.perf_counter() - started, 3)
+    print_json(facts | dict(seconds=seconds))

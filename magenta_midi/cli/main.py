@@ -1,0 +1,96 @@
+"""The `magenta-midi` command; each command imports late what it needs."""
+
+import importlib
+import sys
+
+import click
+
+from magenta_midi.cli.terminal.errors import (
+  interrupt_between_imports,
+  one_line_errors,
+)
+
+__all__ = ["COMMANDS", "main"]
+
+# Command -> (module with a click command of that name, short help).
+COMMANDS = {
+  "info": "What is installed here: checkpoint, device, versions.",
+  "tokenize": "Turn a MIDI file into tokens and back; report the loss.",
+  "generate": "Continue a performance, or play from nothing.",
+  "render": "Turn a MIDI file into sound and a piano roll.",
+  "style": "Compare texts and music; rank a folder by a text.",
+  "evaluate": "Score held-out music in nats a note.",
+  "prepare": "Pack a corpus into shards, once, for train and evaluate.",
+  "train": "Train a model on folders of MIDI files.",
+  "finetune": "Make an adapter of your own takes: play like me.",
+  "adapters": "List, show, merge, remove, export and import adapters.",
+  "jam": "Play, and be answered: a live duet over MIDI ports.",
+  "replay": "Play a recording into the duet on a virtual clock.",
+  "sessions": "List, hear, rate and export what was played.",
+  "ports": "List MIDI ports; calibrate a keyboard.",
+  "bench": "Measure encoder, events and real-time factor here.",
+  "import-magenta-rt": "Turn a checkpoint of Magenta RealTime into ours.",
+  "export-t5x": "Write a checkpoint of ours in the layout of T5X.",
+}
+
+
+# Commands whose module stands elsewhere than in magenta_midi/cli.
+_MODULES = {
+  "jam": "jam.command",
+  "import-magenta-rt": "magenta_rt.import_magenta_rt",
+  "export-t5x": "magenta_rt.export_t5x",
+}
+
+
+class _LateGroup(click.Group):
+  """Imports a command's module only when it is run or asked for help."""
+
+  def list_commands(self, ctx: click.Context) -> list[str]:
+    del ctx
+    return list(COMMANDS)
+
+  def get_command(
+    self, ctx: click.Context, cmd_name: str
+  ) -> click.Command | None:
+    del ctx
+    if cmd_name not in COMMANDS:
+      return None
+    name = _MODULES.get(cmd_name, cmd_name)
+    return importlib.import_module(f"magenta_midi.cli.{name}").command
+
+  def format_commands(
+    self, ctx: click.Context, formatter: click.HelpFormatter
+  ) -> None:
+    del ctx
+    with formatter.section("Commands"):
+      formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+  cls=_LateGroup, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="magenta-midi")
+def cli() -> None:
+  """Play a duet with an AI that has learned to play like you."""
+
+
+def main(args: list[str] | None = None) -> None:
+  """Runs the command line; a user's mistake is one line and exit 2."""
+  try:
+    with interrupt_between_imports(), one_line_errors():
+      cli.main(args=args, prog_name="magenta-midi", standalone_mode=False)
+  except click.UsageError as error:
+    path = error.ctx.command_path if error.ctx else "magenta-midi"
+    message = " ".join(error.format_message().split())
+    click.echo(f"magenta-midi: {message} (try {path} --help)", err=True)
+    sys.exit(2)
+  except click.ClickException as error:
+    click.echo(f"magenta-midi: {error.format_message()}", err=True)
+    sys.exit(error.exit_code)
+  except (click.Abort, KeyboardInterrupt):
+    click.echo("magenta-midi: stopped.", err=True)
+    sys.exit(130)
+
+
+if __name__ == "__main__":
+  main()

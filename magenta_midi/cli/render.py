@@ -1,0 +1,64 @@
+"""`magenta-midi render`: a MIDI file as sound and picture."""
+
+from pathlib import Path
+
+import click
+
+from magenta_midi.cli.terminal.errors import UserError, writable
+from magenta_midi.cli.terminal.options import read_music
+from magenta_midi.cli.terminal.output import console, json_option, print_json
+
+__all__ = ["command"]
+
+
+@click.command("render")
+@click.argument("source", metavar="IN.mid", type=click.Path(path_type=Path))
+@click.option(
+  "--wav", type=click.Path(path_type=Path), help="WAV file to write, 44.1 kHz."
+)
+@click.option(
+  "--plot",
+  type=click.Path(path_type=Path),
+  help="Piano roll to write (PNG): each part in a colour of its own.",
+)
+@click.option(
+  "--engine",
+  type=click.Choice(["auto", "numpy", "fluidsynth"]),
+  default="auto",
+  show_default=True,
+  help="auto: FluidSynth where it and a soundfont are found, else NumPy.",
+)
+@click.option(
+  "--soundfont", type=click.Path(path_type=Path), help="SF2 for FluidSynth."
+)
+@json_option
+def command(
+  source: Path,
+  wav: Path | None,
+  plot: Path | None,
+  engine: str,
+  soundfont: Path | None,
+  as_json: bool,
+) -> None:
+  """Turn a MIDI file into sound and a piano roll."""
+  if wav is None and plot is None:
+    raise UserError("nothing to write. Give --wav OUT.wav or --plot OUT.png.")
+  for path in (wav, plot):
+    if path is not None:
+      writable(path)
+  score = read_music(source, "IN.mid")
+  facts: dict = dict(notes=len(score), seconds=score.end_s)
+  if wav is not None:
+    from magenta_midi.audio.render import render
+
+    with console().status("rendering"):
+      facts["engine"] = render(score, wav, engine=engine, soundfont=soundfont)
+    facts["wav"] = str(wav)
+  if plot is not None:
+    from magenta_midi.midi.piano_roll import plot_piano_roll
+
+    plot_piano_roll(score, plot)
+    facts["plot"] = str(plot)
+  click.echo(f"wrote {', '.join(str(p) for p in (wav, plot) if p)}")
+  if as_json:
+    print_json(facts)

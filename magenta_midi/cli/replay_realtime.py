@@ -1,0 +1,280 @@
+"""`magenta-midi replay --wall`: in real time, over real ports, measured."""
+
+import contextlib
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from magenta_midi.cli.terminal.errors import UserError
+from magenta_midi.cli.terminal.output import progress_bar
+from magenta_midi.live.engine.engine import EngineSettings
+from magenta_midi.live.io.port_scan import scan
+from magenta_midi.live.io.rtmidi import (
+  BackendInput,
+  BackendOutput,
+  RtMidiBackend,
+)
+from magenta_midi.live.processes.host import Host, HostError, News
+from magenta_midi.live.processes.model_process import ModelConfig
+from magenta_midi.live.processes.port_process import PortConfig
+from magenta_midi.live.protocol.controls import Controls
+from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
+from magenta_midi.live.recording.files import TRACE, read_trace
+from magenta_midi.live.recording.metrics import Meters, by_quarter, percentiles
+from magenta_midi.live.recording.score_messages import duet_score, messages_of
+from magenta_midi.live.recording.serialization import session_json
+from magenta_midi.live.recording.timer_jitter import BareLoop
+from magenta_midi.live.recording.virtual_clock import TAIL_NS, stuck_notes
+from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.score import Score
+
+__all__ = ["replay_wall"]
+
+POLL_S = 0.01
+PORTS_S = 10.0
+
+
+def replay_wall(
+  music: Score,
+  controls: Controls,
+  *,
+  seed: int,
+  checkpoint: Path | None,
+  out: Path,
+  digests: Mapping[str, str],
+) -> dict[str, Any]:
+  """Plays a recording into the duet's own ports.
+
+  Args:
+    music: What the player plays.
+    controls: Who plays when, style, adapters and the rest.
+    seed: Of the model's draws.
+    checkpoint: A folder; None: the embedded one.
+    out: MIDI file to write, a track for each; its session lies beside it.
+    digests: Of the adapters, from `check_choices`.
+
+  Returns:
+    Measured figures.
+
+  Raises:
+    UserError: There are no ports here, or the duet cannot start.
+  """
+  found = scan()
+  if not found.api:
+    raise UserError(
+      f"--wall plays over MIDI ports, and none work here ({found.problem})."
+      " Leave --wall out, or see: magenta-midi ports"
+    )
+  engine = EngineSettings(seed=seed)
+  with tempfile.TemporaryDirectory() as folder:
+    journal = Path(folder) / TRACE
+    model = ModelConfig(
+      checkpoint=str(checkpoint) if checkpoint else None,
+      settings=engine,
+      controls=controls,
+      journal=str(journal),
+    )
+    backend = RtMidiBackend(found.api)
+    before = {*backend.inputs(), *backend.outputs()}
+    try:
+      with Host(PortConfig(api=found.api), model) as host:
+        run = _Run(host, engine, together=controls.mode == "simultaneous")
+        host.wait_until_ready(run.take)
+        with _connected(backend, before) as (keys, synth):
+          run.play(keys, synth, messages_of(music))
+          host.close()
+          run.finish(synth)
+    except HostError as error:
+      raise UserError(str(error)) from None
+    trace = read_trace(journal)
+  facts = {
+    "mode": controls.mode,
+    "seed": seed,
+    **run.report(),
+    "api": found.api,
+    "checkpoint": run.checkpoint,
+    "adapters": digests,
+  }
+  duet_score(run.heard, run.sent).to_file(out)
+  session = session_json(
+    checkpoint=run.checkpoint,
+    sha256=run.sha256,
+    settings=engine,
+    controls=controls,
+    adapters=digests,
+    trace=trace.calls,
+    decisions=trace.decisions,
+    report=facts,
+  )
+  write_atomically(
+    out.with_suffix(".json"), (json.dumps(session) + "\n").encode()
+  )
+  return facts
+
+
+@contextlib.contextmanager
+def _connected(backend: RtMidiBackend, before: set[str]):
+  """The duet's two new ports: where a keyboard plays, what a synth hears."""
+  end = time.monotonic() + PORTS_S
+  while True:
+    # Both are looked for before our own ends of the cables are listed too.
+    to = [name for name in backend.outputs() if name not in before]
+    fro = [name for name in backend.inputs() if name not in before]
+    if to and fro:
+      break
+    if time.monotonic() > end:
+      raise HostError("the duet's own ports cannot be found.")
+    time.sleep(0.05)
+  with (
+    contextlib.closing(backend.open_output(to[0])) as keys,
+    contextlib.closing(backend.open_input(fro[0])) as synth,
+  ):
+    yield keys, synth
+
+
+class _Run:
+  """One run, and what is heard of it."""
+
+  def __init__(self, host: Host, engine: EngineSettings, *, together: bool):
+    self.host = host
+    self.heard: list[Message] = []
+    self.sent: list[Message] = []
+    self.checkpoint = ""
+    self.sha256: str | None = None
+    self._received: list[Message] = []
+    self._meters = Meters(engine.horizon_ns)
+    self._together = together
+    self._replying = False
+    self._compiles: int | None = None
+    self._clips: dict[str, int] = {}
+    self._wanted = 0
+    self._seconds = 0.0
+    self._resident_mb: dict[str, dict[str, int]] = {}
+    self._bare = BareLoop()
+
+  def play(
+    self, keys: BackendOutput, synth: BackendInput, messages: list[Message]
+  ) -> None:
+    """Sends the messages at their times and listens until all has ended."""
+    self._wanted = sum(is_note_on(m.data) for m in messages)
+    end_ns = (messages[-1].time_ns if messages else 0) + TAIL_NS
+    stop = threading.Event()
+    with self._bare, progress_bar() as progress:
+      task = progress.add_task("replaying", total=end_ns / SECOND, note="")
+      self._resident_mb["start"] = self._resident()
+      start_ns = time.perf_counter_ns() + SECOND // 2
+      thread = threading.Thread(
+        target=_send, args=(keys, messages, start_ns, stop), daemon=True
+      )
+      thread.start()
+      try:
+        while (at_ns := time.perf_counter_ns() - start_ns) < end_ns:
+          self.take(self.host.poll())
+          self._received += [Message(*got) for got in synth.poll()]
+          progress.update(task, completed=max(0.0, at_ns / SECOND))
+          time.sleep(POLL_S)
+      finally:
+        stop.set()
+        thread.join()
+      self._resident_mb["end"] = self._resident()
+    self._seconds = end_ns / SECOND
+
+  def finish(self, synth: BackendInput) -> None:
+    """What came while the duet ended."""
+    if self.host.last_news is not None:
+      self.take(self.host.last_news)
+    time.sleep(0.1)
+    self._received += [Message(*got) for got in synth.poll()]
+
+  def take(self, news: News) -> None:
+    """What the processes said."""
+    for status in news.status:
+      if status.get("state") == "ready":
+        self.checkpoint = status["checkpoint"]
+        self.sha256 = status["sha256"]
+      if "mode" in status:
+        self._replying = status["replying"]
+        self._compiles = status["compiles"]
+        self._meters.horizon_ns = round(status["horizon_ms"] * 1e6)
+    for report in news.ports:
+      self._hear_ports(report)
+    self.heard += news.heard
+    self.sent += news.sent
+    for message in news.sent:
+      if is_note_on(message.data):
+        self._meters.struck(message.time_ns)
+
+  def _hear_ports(self, report: dict[str, Any]) -> None:
+    meters = self._meters
+    if "compute_ns" in report:
+      now_ns = report["now_ns"]
+      since_ns = now_ns - report["compute_ns"]
+      if report["why"] == "reply":
+        meters.replied(since_ns, now_ns)
+      else:
+        meters.answered((since_ns,), now_ns)
+    if "late_ns" in report:
+      meters.jitter_ms += [late / 1e6 for late in report["late_ns"]]
+      self._clips = report["clips"]
+      for time_ns, age_ns, plays in report["ticks"]:
+        meters.planned(time_ns - age_ns)
+        counts = self._together or self._replying
+        meters.tick(time_ns, plays=plays, counts=counts)
+
+  def _resident(self) -> dict[str, int]:
+    """Memory of each process, MB; empty where the system does not say."""
+    pids = {
+      "app": os.getpid(),
+      "model": self.host.model_pid,
+      "ports": self.host.ports_pid,
+    }
+    found = {}
+    for name, pid in pids.items():
+      with contextlib.suppress(OSError, IndexError, ValueError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+          if line.startswith("VmRSS"):
+            found[name] = int(line.split()[1]) // 1024
+    return found
+
+  def report(self) -> dict[str, Any]:
+    """All figures."""
+    notes_in = sum(is_note_on(m.data) for m in self.heard)
+    notes_out = sum(is_note_on(m.data) for m in self.sent)
+    received = sum(is_note_on(m.data) for m in self._received)
+    return {
+      **self._meters.report(),
+      # At the end: it follows the machine.
+      "horizon_ms": self._meters.horizon_ns / 1e6,
+      "compute_ms_by_quarter": by_quarter(self._meters.compute_ms),
+      "bare_loop_ms": percentiles(self._bare.late_ms, (50, 99)),
+      "notes_in": notes_in,
+      "notes_dropped": self._wanted - notes_in,
+      "notes_out": notes_out,
+      "notes_received": received,
+      # As the other end of the cable heard it.
+      "stuck_notes": stuck_notes(self._received),
+      "clips": self._clips,
+      "compiles_while_playing": self._compiles,
+      "resident_mb": self._resident_mb,
+      "model_restarts": self.host.restarts,
+      "seconds": round(self._seconds, 3),
+    }
+
+
+def _send(
+  keys: BackendOutput,
+  messages: list[Message],
+  start_ns: int,
+  stop: threading.Event,
+) -> None:
+  """The player: each message at its time."""
+  for message in messages:
+    wait_ns = start_ns + message.time_ns - time.perf_counter_ns()
+    if wait_ns > 0 and stop.wait(wait_ns / 1e9):
+      return
+    keys.send(message.data)

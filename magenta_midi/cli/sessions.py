@@ -1,0 +1,403 @@
+"""`magenta-midi sessions`: what was played, and what to do with it."""
+
+import contextlib
+import datetime
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from magenta_midi.cli.terminal.errors import (
+  UserError,
+  interrupt_on_sigterm,
+  writable,
+)
+from magenta_midi.cli.terminal.output import (
+  console,
+  json_option,
+  print_json,
+  progress_bar,
+)
+
+if TYPE_CHECKING:
+  from magenta_midi.live.protocol.events import Message
+  from magenta_midi.midi.score import Score
+
+__all__ = ["command"]
+
+# The player on the first, the model on its own as when it was played.
+_CHANNELS = (1, 2)
+_SPIN_S = 0.001  # before a message is due: a sleep may take longer
+
+
+@click.group("sessions")
+@click.option(
+  "--sessions",
+  "folder",
+  type=click.Path(path_type=Path),
+  help="Folder of the sessions [default: your data folder].",
+)
+@click.pass_context
+def command(ctx: click.Context, folder: Path | None) -> None:
+  """List, hear, rate and export what was played.
+
+  An ID may be shortened to its beginning; `last` is the newest. Each command
+  takes --json.
+  """
+  from magenta_midi.live.recording.recorder import sessions_folder
+
+  ctx.obj = folder or sessions_folder()
+  if folder is not None and not folder.is_dir():
+    raise UserError(f"{folder}: no such folder. Give --sessions a folder.")
+
+
+def _recovered(sessions: Path) -> None:
+  """Finishes what a crash has left unfinished."""
+  from magenta_midi.live.recording.recorder import recover_all
+
+  for folder in recover_all(sessions):
+    click.echo(f"{folder.name}: recovered after a crash", err=True)
+
+
+def _take(sessions: Path, wanted: str) -> Path:
+  """The session meant, complete.
+
+  Raises:
+    UserError: It is being played.
+    ValueError: None or several match.
+  """
+  from magenta_midi.live.recording.files import FACTS, JOURNAL
+  from magenta_midi.live.recording.journal import in_use
+  from magenta_midi.live.recording.library import find_take
+  from magenta_midi.live.recording.recorder import recover
+
+  folder = find_take(sessions, wanted)
+  if recover(folder):
+    click.echo(f"{folder.name}: recovered after a crash", err=True)
+  if not (folder / FACTS).is_file() and in_use(folder / JOURNAL):
+    raise UserError(f"{folder.name} is still being played. End it first.")
+  return folder
+
+
+@command.command("list")
+@json_option
+@click.pass_obj
+def list_(sessions: Path, as_json: bool) -> None:
+  """List the sessions, the oldest first."""
+  from magenta_midi.live.recording.library import list_takes
+
+  _recovered(sessions)
+  takes = list_takes(sessions)
+  if not takes:
+    click.echo(f"no sessions in {sessions} yet", err=True)
+  else:
+    _print_table(takes)
+  if as_json:
+    print_json({"folder": str(sessions), "sessions": takes})
+
+
+def _print_table(takes: Sequence[dict[str, Any]]) -> None:
+  import rich.box
+  import rich.console
+  import rich.table
+
+  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+  table.add_column("ID", no_wrap=True)
+  for name in ("length", "you", "AI", "marks", "rated", "kept"):
+    table.add_column(name, justify="right")
+  played = [_adapters_played(take) for take in takes]
+  if any(played):
+    table.add_column("adapters")
+  for take, adapters in zip(takes, played, strict=True):
+    if take["state"] != "done":
+      table.add_row(take["id"], f"({take['state']})")
+      continue
+    minutes, seconds = divmod(round(take["seconds"]), 60)
+    table.add_row(
+      take["id"],
+      f"{minutes}:{seconds:02d}",
+      str(take["notes_player"]),
+      str(take["notes_ai"]),
+      str(len(take["bookmarks"]) or ""),
+      "*" * (take["rating"] or 0),
+      "kept" if take["keep"] else "",
+      *([adapters] if any(played) else []),
+    )
+  # In a pipe there is no width; an ID that is cut off is of no use.
+  out = rich.console.Console(highlight=False)
+  if not out.is_terminal:
+    out = rich.console.Console(highlight=False, width=120)
+  out.print(table)
+
+
+def _adapters_played(take: Mapping[str, Any]) -> str:
+  """Those of a session, in the order in which they came."""
+  rows = take.get("adapters_played", ())
+  return ", ".join(dict.fromkeys(row["adapter"] for row in rows))
+
+
+@command.command("play")
+@click.argument("take", metavar="ID")
+@click.option("--out", "port", metavar="PORT", help="Play to a MIDI output.")
+@click.option(
+  "--sound", is_flag=True, help="Play through a synthesizer [default]."
+)
+@click.option(
+  "--wav",
+  type=click.Path(path_type=Path),
+  help="Write it as sound instead, 44.1 kHz.",
+)
+@json_option
+@click.pass_obj
+def play(
+  sessions: Path,
+  take: str,
+  port: str | None,
+  sound: bool,
+  wav: Path | None,
+  as_json: bool,
+) -> None:
+  """Play a session again, both players."""
+  if (port is not None) + sound + (wav is not None) > 1:
+    raise UserError("give one of --out, --sound and --wav.")
+  from magenta_midi.live.recording.library import read_take_score
+
+  folder = _take(sessions, take)
+  score = read_take_score(folder)
+  facts: dict[str, Any] = dict(
+    id=folder.name, notes=len(score), seconds=round(score.end_s, 3)
+  )
+  if not len(score):
+    raise UserError(f"{folder.name}: holds no notes.")
+  if wav is not None:
+    from magenta_midi.audio.render import render
+
+    writable(wav)
+    with console().status("rendering"):
+      facts["engine"] = render(score, wav)
+    facts["wav"] = str(wav)
+    click.echo(f"wrote {wav}")
+  else:
+    with _output(port) as (name, send), interrupt_on_sigterm():
+      facts["output"] = name
+      _perform(score, send)
+    click.echo(f"played {folder.name} to {name}")
+  if as_json:
+    print_json(facts)
+
+
+@contextlib.contextmanager
+def _output(port: str | None) -> Iterator[tuple[str, Callable[[bytes], bool]]]:
+  """An open port or synthesizer: its name, and what sends to it."""
+  if port is None:
+    from magenta_midi.live.io.sound import open_sound
+
+    with open_sound() as sound:
+      yield sound.name or "sound", sound.send
+    return
+  from magenta_midi.live.io.port_names import display_names, find_port
+  from magenta_midi.live.io.port_scan import scan
+  from magenta_midi.live.io.rtmidi import RtMidiBackend
+
+  found = scan()
+  if not found.api:
+    raise UserError(f"{found.problem}.")
+  name = find_port(port, found.outputs, kind="output")
+  output = RtMidiBackend(found.api).open_output(name)
+  try:
+    yield display_names([name])[0], output.send
+  finally:
+    output.close()
+
+
+def _perform(score: "Score", send: Callable[[bytes], bool]) -> None:
+  """Sends a score in time; nothing is left sounding, come what may.
+
+  Raises:
+    UserError: The output is gone.
+  """
+  from magenta_midi.live.recording.score_messages import part_messages
+
+  messages = [
+    message
+    for part, channel in enumerate(_CHANNELS)
+    for message in part_messages(score, part, channel=channel)
+  ]
+  messages.sort(key=lambda message: message.time_ns)
+  sounding: set[tuple[int, int]] = set()
+  try:
+    with progress_bar() as bar:
+      task = bar.add_task("playing", total=score.end_s, note="")
+      started_ns = time.perf_counter_ns()
+      for message in messages:
+        _wait_until(started_ns + message.time_ns)
+        bar.update(task, completed=message.time_ns / 1e9)
+        if not send(message.data):
+          raise UserError("the output is gone. Connect it and play again.")
+        _keep_track(sounding, message)
+  finally:
+    for channel, key in sorted(sounding):
+      send(bytes((0x80 | channel, key, 64)))
+    for channel in _CHANNELS:
+      send(bytes((0xB0 | channel - 1, 64, 0)))
+
+
+def _wait_until(time_ns: int) -> None:
+  while (left_ns := time_ns - time.perf_counter_ns()) > 0:
+    if left_ns > _SPIN_S * 1e9:
+      # In slices, so that Ctrl-C is not kept waiting on Windows.
+      time.sleep(min(left_ns / 1e9 - _SPIN_S, 0.1))
+
+
+def _keep_track(sounding: set[tuple[int, int]], message: "Message") -> None:
+  status, key, _ = message.data
+  if status >> 4 == 9:
+    sounding.add((status & 15, key))
+  elif status >> 4 == 8:
+    sounding.discard((status & 15, key))
+
+
+@command.command("keep")
+@click.argument("take", metavar="ID")
+@click.option("--not", "undo", is_flag=True, help="Let prune have it again.")
+@json_option
+@click.pass_obj
+def keep(sessions: Path, take: str, undo: bool, as_json: bool) -> None:
+  """Keep a session from being pruned."""
+  _change(
+    sessions,
+    take,
+    as_json,
+    "no longer kept" if undo else "kept",
+    ("keep", not undo),
+  )
+
+
+@command.command("rate")
+@click.argument("take", metavar="ID")
+@click.argument("rating", metavar="1-5", type=click.IntRange(1, 5))
+@json_option
+@click.pass_obj
+def rate(sessions: Path, take: str, rating: int, as_json: bool) -> None:
+  """Rate a session from 1 to 5."""
+  _change(sessions, take, as_json, f"rated {rating}", ("rating", rating))
+
+
+def _change(
+  sessions: Path,
+  wanted: str,
+  as_json: bool,
+  says: str,
+  change: tuple[str, Any],
+) -> None:
+  from magenta_midi.live.recording.files import change_facts
+
+  folder = _take(sessions, wanted)
+  change_facts(folder, **dict([change]))
+  click.echo(f"{folder.name}: {says}")
+  if as_json:
+    print_json(dict([("id", folder.name), change]))
+
+
+@command.command("trim")
+@click.argument("take", metavar="ID")
+@click.option(
+  "--from",
+  "from_s",
+  type=float,
+  default=0.0,
+  show_default=True,
+  help="Where the part begins, seconds.",
+)
+@click.option(
+  "--to",
+  "to_s",
+  type=float,
+  help="Where it ends, seconds [default: the session's end].",
+)
+@json_option
+@click.pass_obj
+def trim(
+  sessions: Path, take: str, from_s: float, to_s: float | None, as_json: bool
+) -> None:
+  """Make a session of its own from a part; the whole stays as it is."""
+  from magenta_midi.live.recording.files import read_facts
+  from magenta_midi.live.recording.library import trim_take
+
+  folder = trim_take(_take(sessions, take), from_s, to_s)
+  facts = read_facts(folder)
+  click.echo(f"{folder.name}: {facts['seconds']:g} s")
+  if as_json:
+    names = ("seconds", "notes_player", "notes_ai", "trimmed_from")
+    chosen = {name: facts[name] for name in names}
+    print_json({"id": folder.name, **chosen})
+
+
+@command.command("export")
+@click.argument("take", metavar="ID")
+@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@json_option
+@click.pass_obj
+def export(sessions: Path, take: str, target: Path, as_json: bool) -> None:
+  """Write stems: player.mid, ai.mid, both.mid and tempo.mid, into DIR.
+
+  The 30 s before each bookmark get the same in a folder of their own.
+  """
+  from magenta_midi.live.recording.library import export_take
+
+  folder = _take(sessions, take)
+  writable(target / "both.mid")
+  written = export_take(folder, target)
+  click.echo(f"wrote {len(written)} files to {target}")
+  if as_json:
+    files = [str(path) for path in written]
+    print_json({"id": folder.name, "files": files})
+
+
+@command.command("path")
+@click.argument("take", metavar="ID", required=False)
+@json_option
+@click.pass_obj
+def path(sessions: Path, take: str | None, as_json: bool) -> None:
+  """Print the folder of a session, or of all."""
+  from magenta_midi.live.recording.library import find_take
+
+  found = sessions if take is None else find_take(sessions, take)
+  click.echo(str(found))
+  if as_json:
+    print_json({"path": str(found)})
+
+
+@command.command("prune")
+@click.option(
+  "--older-than",
+  "days",
+  type=click.FloatRange(min=0),
+  default=90.0,
+  show_default=True,
+  help="Age in days.",
+)
+@click.option("--yes", is_flag=True, help="Delete them; else only list them.")
+@json_option
+@click.pass_obj
+def prune(sessions: Path, days: float, yes: bool, as_json: bool) -> None:
+  """Delete old sessions for good, except those that you keep."""
+  from magenta_midi.live.recording.library import prunable, remove_take
+
+  # The greatest age that there is a time for.
+  age = datetime.timedelta(days=min(days, 365_000))
+  now = datetime.datetime.now().astimezone()
+  folders = prunable(sessions, age, now)
+  for folder in folders:
+    if yes:
+      remove_take(folder)
+    click.echo(f"{folder.name}: {'deleted' if yes else 'would be deleted'}")
+  if not folders:
+    click.echo("nothing to delete", err=True)
+  elif not yes:
+    click.echo("to delete them for good, add --yes", err=True)
+  if as_json:
+    names = [folder.name for folder in folders]
+    print_json({"deleted": yes, "sessions": names})

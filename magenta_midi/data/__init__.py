@@ -1,0 +1,1 @@
+"""Corpora: from MIDI files to packed pieces."""

@@ -1,0 +1,252 @@
+"""Prepared folders: a corpus packed once, read from disk as it is used.
+
+A folder that `magenta-midi prepare` made holds
+
+- `shard-00000.npy` and so on: pieces end to end, arrays of `EVENT_DTYPE`;
+- `pieces.csv`: a row for each piece, in the order of the files, that says
+  where its events lie, its split, and what the corpus's own list said of it;
+- `manifest.json`: what it was made of, counts, the shards with their SHA-256,
+  duplicates, and bad files with their reasons. It is written last.
+
+While it is being made it holds `.unfinished/` and no manifest.
+"""
+
+import csv
+import functools
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magenta_midi.data.pieces import EVENT_DTYPE, Corpus
+from magenta_midi.typing import Shaped
+
+__all__ = [
+  "FACTS",
+  "FORMAT",
+  "MANIFEST",
+  "PIECES",
+  "PIECE_COLUMNS",
+  "UNFINISHED",
+  "VERSION",
+  "PreparedCorpus",
+  "check_format",
+  "is_prepared",
+  "prepared_splits",
+  "read_manifest",
+  "read_prepared",
+  "shard_name",
+]
+
+FORMAT = "magenta-midi corpus"
+# Another one whenever `pack_piece` makes other events of the same file.
+VERSION = 1
+
+MANIFEST = "manifest.json"
+# style/facts.py looks for it too.
+PIECES = "pieces.csv"
+UNFINISHED = ".unfinished"
+
+# Columns of the corpus's own list that are kept.
+FACTS = ("title", "composer", "performer", "tags")
+PIECE_COLUMNS = (
+  "path",  # below the corpus's folder, with /
+  "split",
+  *FACTS,
+  "shard",  # number of the shard that holds its events
+  "start",  # place of its first event there
+  "events",  # number of events, pedal included
+  "notes",
+  "last_ms",  # its last onset
+  "melody",  # 1 if it has a track named melody beside another
+  "music",  # its `music_hash`
+)
+
+
+def shard_name(shard: int) -> str:
+  """The file of a shard."""
+  return f"shard-{shard:05d}.npy"
+
+
+def is_prepared(folder: Path) -> bool:
+  """Whether `prepare` made this folder, or is at it."""
+  return (folder / UNFINISHED).is_dir() or (
+    # A folder of MIDI files may hold a manifest.json of somebody else's.
+    (folder / MANIFEST).is_file() and (folder / PIECES).is_file()
+  )
+
+
+def check_format(said: Any, where: Path) -> None:
+  """Checks that a manifest or plan is of this version.
+
+  Raises:
+    ValueError: It is not.
+  """
+  if not isinstance(said, dict) or said.get("format") != FORMAT:
+    raise ValueError(f"{where}: not written by magenta-midi prepare.")
+  if said.get("version") != VERSION:
+    raise ValueError(
+      f"{where}: a preparation of version {said.get('version')}, this is"
+      f" version {VERSION}. Prepare the corpus again, into another folder."
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+  """The manifest of a prepared folder.
+
+  Raises:
+    ValueError: The preparation is unfinished, damaged or another version's.
+  """
+  path = folder / MANIFEST
+  try:
+    manifest = json.loads(path.read_bytes())
+  except FileNotFoundError:
+    raise ValueError(
+      f"{folder}: its preparation is unfinished. Repeat the magenta-midi"
+      " prepare that began it: it continues."
+    ) from None
+  except ValueError:
+    raise ValueError(f"{path}: damaged (not JSON). {_AGAIN}") from None
+  check_format(manifest, path)
+  return manifest
+
+
+_AGAIN = "Prepare the corpus again, into another folder."
+
+
+# Where a piece lies and what is asked of it before its events.
+_INDEX_DTYPE = np.dtype(
+  [
+    ("shard", "i4"),
+    ("start", "i8"),
+    ("events", "i8"),
+    ("notes", "i8"),
+    ("last_ms", "i8"),
+    ("melody", "?"),
+  ]
+)
+
+
+def _pieces(
+  folder: Path, sha256: str
+) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+  """Name, split and a row of the index for each piece."""
+  path = folder / PIECES
+  data = path.read_bytes()
+  if hashlib.sha256(data).hexdigest() != sha256:
+    raise ValueError(f"{path}: damaged or changed. {_AGAIN}")
+  text = data.decode("utf-8", "surrogateescape")
+  for row in csv.DictReader(io.StringIO(text, newline="")):
+    numbers = tuple(int(row[name]) for name in _INDEX_DTYPE.names or ())
+    yield row["path"], row["split"], numbers
+
+
+def prepared_splits(folder: Path) -> tuple[str, ...]:
+  """Names of the splits of a prepared folder.
+
+  Raises:
+    ValueError: As for `read_manifest`.
+  """
+  return tuple(read_manifest(folder)["splits"])
+
+
+def read_prepared(folder: Path, splits: Sequence[str]) -> dict[str, Corpus]:
+  """The corpora of a prepared folder, by split.
+
+  Raises:
+    ValueError: The preparation is unfinished, damaged or another version's.
+  """
+  manifest = read_manifest(folder)
+  for shard in manifest["shards"]:
+    _open_shard(folder / shard["file"], shard["events"])
+  found: dict[str, list] = {name: [] for name in splits}
+  for name, split, numbers in _pieces(folder, manifest["list"]["sha256"]):
+    if split in found:
+      found[split].append((name, numbers))
+  return {
+    split: PreparedCorpus(
+      folder.absolute(),
+      tuple(name for name, _ in pieces),
+      np.array([numbers for _, numbers in pieces], _INDEX_DTYPE),
+    )
+    for split, pieces in found.items()
+  }
+
+
+def _open_shard(path: Path, events: int | None = None) -> np.ndarray:
+  """A shard's events, on disk."""
+  try:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+  except FileNotFoundError:
+    raise ValueError(f"{path}: missing. {_AGAIN}") from None
+  except (ValueError, EOFError):
+    raise ValueError(f"{path}: damaged or cut short. {_AGAIN}") from None
+  if array.dtype != EVENT_DTYPE or events not in (None, len(array)):
+    raise ValueError(f"{path}: does not hold what the manifest says. {_AGAIN}")
+  return array
+
+
+class PreparedCorpus(Corpus):
+  """Pieces of one split, on disk.
+
+  What is asked for piece by piece is read when it is used; `events` and
+  `offsets` hold the whole split in memory once they are asked for. A copy in
+  another process opens the shards itself.
+  """
+
+  _folder: Path
+  _index: Shaped[np.ndarray, " pieces"]
+  _shards: dict[int, np.ndarray]
+
+  def __init__(
+    self,
+    folder: Path,
+    names: tuple[str, ...],
+    index: Shaped[np.ndarray, " pieces"],
+  ):
+    # The dataclass is frozen, and its arrays are made when asked for.
+    self.__dict__.update(names=names, _folder=folder, _index=index, _shards={})
+
+  def __reduce__(self) -> tuple:
+    """Without the open shards."""
+    return type(self), (self._folder, self.names, self._index)
+
+  def piece(self, index: int) -> np.ndarray:
+    """The events of one piece, read-only."""
+    row = self._index[index]
+    shard = int(row["shard"])
+    if shard not in self._shards:
+      # A plain array: slices of a memmap are slow to make.
+      opened = _open_shard(self._folder / shard_name(shard))
+      self._shards[shard] = opened.view(np.ndarray)
+    return self._shards[shard][row["start"] : row["start"] + row["events"]]
+
+  @functools.cached_property
+  def events(self) -> np.ndarray:  # pyright: ignore
+    """All events of the split, in memory."""
+    pieces = [self.piece(index) for index in range(len(self))]
+    return np.concatenate(pieces) if pieces else np.zeros(0, EVENT_DTYPE)
+
+  @functools.cached_property
+  def offsets(self) -> np.ndarray:  # pyright: ignore
+    """Where in `events` each piece begins, and the last one ends."""
+    return np.concatenate([[0], np.cumsum(self._index["events"])])
+
+  @property
+  def lengths_ms(self) -> np.ndarray:
+    """Time of each piece's last onset, ms."""
+    return self._index["last_ms"]
+
+  @property
+  def has_melody(self) -> np.ndarray:  # pyright: ignore
+    """Which pieces have a track named melody and another."""
+    return self._index["melody"]
+
+  @property
+  def notes(self) -> int:
+    """Number of notes, pedal events not counted."""
+    return int(self._index["notes"].sum())

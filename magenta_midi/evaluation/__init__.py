@@ -1,0 +1,1 @@
+"""Losses, and nats a note on held-out music."""

@@ -1,0 +1,1 @@
+"""Adapters: from a player's recordings to low-rank weights."""

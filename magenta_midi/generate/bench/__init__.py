@@ -1,0 +1,1 @@
+"""Speed of generation, against what the hardware gives."""

@@ -1,0 +1,217 @@
+"""Compiled functions on disk, taken up again without tracing or lowering.
+
+JAX's own compilation cache finds a function only by what it lowers to, and
+tracing and lowering a duet's functions takes longer than reading them. So they
+are kept a second time, under a name made of all that they depend on.
+"""
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import pickle
+import platform
+import re
+import stat
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from magenta_midi.midi.atomic import write_atomically
+
+__all__ = ["CompiledStore", "open_store", "without_persistent_cache"]
+
+# Rooms whose code decides what a traced function is.
+TRACED = ("generate", "model", "tokens")
+FOLDER = "executables"
+# What nobody has read for so long goes when something is written.
+UNUSED_S = 30 * 24 * 3600
+_log = logging.getLogger(__name__)
+
+
+class CompiledStore:
+  """Compiled functions of one name each; reading begins at once.
+
+  Args:
+    folder: Of this program's only; need not exist.
+    digest: Of all that every function depends on.
+  """
+
+  def __init__(self, folder: Path, digest: str):
+    self._folder = folder
+    self._digest = digest
+    self._pool = ThreadPoolExecutor(1, thread_name_prefix="compiled")
+    self._reading = self._begin()
+    self._pool.shutdown(wait=False)
+
+  def _begin(self) -> dict[str, Future[Callable[..., Any] | None]]:
+    with contextlib.suppress(OSError):
+      # In the order in which they were asked for last time.
+      paths = sorted(
+        self._folder.glob(f"{self._digest}-*"),
+        key=lambda path: path.stat().st_mtime_ns,
+      )
+      return {p.name: self._pool.submit(_read, p) for p in paths}
+    return {}
+
+  def get(self, name: str) -> Callable[..., Any] | None:
+    """A function as it was put, or None; waits while it is read."""
+    future = self._reading.get(f"{self._digest}-{name}")
+    return future.result() if future is not None else None
+
+  def put(self, name: str, compiled: jax.stages.Compiled) -> None:
+    """Keeps a function; where it cannot be kept nothing happens."""
+    from jax.experimental import serialize_executable
+
+    # Experimental: a backend may refuse in any way. Playing goes on.
+    try:
+      data = pickle.dumps(serialize_executable.serialize(compiled))
+      self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+      write_atomically(self._folder / f"{self._digest}-{name}", data)
+      self._prune()
+    except Exception as error:
+      _log.debug("%s is not kept: %s", name, error)
+
+  def discard(self, name: str) -> None:
+    """Forgets a function that does not work."""
+    self._reading.pop(f"{self._digest}-{name}", None)
+    with contextlib.suppress(OSError):
+      (self._folder / f"{self._digest}-{name}").unlink()
+
+  def _prune(self) -> None:
+    oldest = time.time() - UNUSED_S
+    for path in self._folder.iterdir():
+      with contextlib.suppress(OSError):
+        if path.stat().st_mtime < oldest:
+          path.unlink()
+
+
+def _read(path: Path) -> Callable[..., Any] | None:
+  from jax.experimental import serialize_executable
+
+  # Whatever is wrong with it: it is compiled again.
+  try:
+    with path.open("rb") as file:
+      if not _ours(os.fstat(file.fileno())):
+        return None
+      serialized, in_tree, out_tree = pickle.load(file)
+    loaded = serialize_executable.deserialize_and_load(
+      serialized, in_tree, out_tree, execution_devices=jax.devices()[:1]
+    )
+    os.utime(path)
+  except Exception as error:
+    _log.debug("%s is not read: %s", path, error)
+    return None
+  return loaded
+
+
+def _ours(facts: os.stat_result) -> bool:
+  """Whether nobody else can have written it: it is code that will run."""
+  if not hasattr(os, "getuid"):  # Windows: a user's folders are theirs
+    return True
+  return facts.st_uid == os.getuid() and not facts.st_mode & stat.S_IWOTH
+
+
+class _WithoutCache:
+  """Context in which JAX compiles anew, in however many threads."""
+
+  def __init__(self):
+    self._lock = threading.Lock()
+    self._inside = 0
+    self._enabled = False
+
+  def __enter__(self) -> None:
+    with self._lock:
+      if not self._inside:
+        self._enabled = jax.config.values["jax_enable_compilation_cache"]
+        _enable_cache(False)
+      self._inside += 1
+
+  def __exit__(self, *_: object) -> None:
+    with self._lock:
+      self._inside -= 1
+      if not self._inside:
+        _enable_cache(self._enabled)
+
+
+def _enable_cache(enabled: bool) -> None:
+  from jax.experimental.compilation_cache import compilation_cache
+
+  jax.config.update("jax_enable_compilation_cache", enabled)
+  # It looks at its settings once only.
+  compilation_cache.reset_cache()
+
+
+# What came from JAX's own cache cannot be serialized a second time: it lacks
+# some of its functions.
+without_persistent_cache = _WithoutCache()
+
+
+def open_store(*depends_on: object) -> CompiledStore | None:
+  """The store beside JAX's compilation cache; None where there is none.
+
+  Args:
+    depends_on: What the functions are made of, beside this package's code,
+      the versions of JAX and its settings and the machine; each by its `repr`.
+  """
+  settings = jax.config.values
+  parent = settings["jax_compilation_cache_dir"]
+  if not parent or not settings["jax_enable_compilation_cache"]:
+    return None
+  if "://" in parent:  # shared storage
+    return None
+  digest = hashlib.sha256(_surroundings().encode())
+  for thing in depends_on:
+    # Functions are shown with their address.
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
+    digest.update(shown.encode() + b"\0")
+  return CompiledStore(Path(parent) / FOLDER, digest.hexdigest()[:32])
+
+
+def _surroundings() -> str:
+  device = jax.devices()[0]
+  settings = {
+    name: str(value)
+    for name, value in sorted(jax.config.values.items())
+    if "cache" not in name
+  }
+  return repr(
+    (
+      [(name, version(name)) for name in ("jax", "jaxlib", "flax", "numpy")],
+      platform.python_version(),
+      (device.platform, device.device_kind, device.client.platform_version),
+      _processor(),
+      os.cpu_count(),
+      os.environ.get("XLA_FLAGS", ""),
+      settings,
+      _sources(),
+    )
+  )
+
+
+def _processor() -> str:
+  """What machine code may use."""
+  with contextlib.suppress(OSError):
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+      if line.partition(":")[0].strip() in ("flags", "Features"):
+        return line
+  return f"{platform.machine()} {platform.processor()}"
+
+
+@functools.cache
+def _sources() -> str:
+  """A hash of the code that is traced."""
+  digest = hashlib.sha256()
+  package = Path(__file__).parents[2]
+  for room in TRACED:
+    for path in sorted((package / room).rglob("*.py")):
+      digest.update(path.relative_to(package).as_posix().encode())
+      digest.update(path.read_bytes())
+  return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Generation for two players: append, sample, roll back, re-base."""

@@ -1,0 +1,370 @@
+"""Endless music, chunk by chunk: state in, `(chunk, state)` out."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+
+from magenta_midi.generate.decoder import (
+  ChunkRequest,
+  Decoded,
+  make_decoder,
+)
+from magenta_midi.generate.duet.functions import DuetFunctions
+from magenta_midi.generate.pauses import LEAST_S, SILENT_S, waits
+from magenta_midi.generate.repetition import repeats_exactly
+from magenta_midi.generate.sampling import Sampling, level_sampling
+from magenta_midi.midi.score import Score
+from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.frames import Frames, join_frames
+from magenta_midi.typing import Bool, Int
+
+__all__ = ["Chunk", "GenerationState", "Generator", "join_chunks"]
+
+CONTEXT_S = 10.0
+# History is cut back to the first when it grows past the second, s. Both hold
+# the context and the longest note before it.
+KEEP_S, TRIM_AT_S = 30.0, 60.0
+# Draws of a chunk that repeats what was just played.
+REDRAWS = 3
+# From nothing, the first note comes within so much, s, if one of so many draws
+# does so.
+START_S, STARTS = 0.5, 24
+# Draws of a chunk that pauses, as if for a partner.
+PAUSES = 8
+
+
+class GenerationState(NamedTuple):
+  """Where the music stands; passed in and returned, never changed.
+
+  Attributes:
+    history: What was played, one part; its time 0 is `origin_s`.
+    origin_s: Start of the history, in seconds since the session's start.
+    now_s: Where the next chunk starts, likewise.
+    chunk_index: Chunks generated so far.
+  """
+
+  history: Score
+  origin_s: float
+  now_s: float
+  chunk_index: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Chunk:
+  """One chunk of generated music.
+
+  Attributes:
+    frames: Its events; `step` counts 10 ms from the chunk's start.
+    score: The same as a score whose time 0 is the chunk's start. A pedal that
+      is down at the start is stated there. With `event`, notes whose key is
+      still down end with the chunk here; `join_chunks` knows their length.
+    start_s: Where it starts, in seconds since the session's start.
+    seconds: Its length.
+    pedal_down: Whether the pedal is down at its start.
+    log_p: float32 `[n, l]`, the model's log probability of each code; 0 for
+      what the codec added to end notes that the model did not.
+    capped: Whether the frames a chunk may have ran out.
+    redraws: How often it was drawn again: for repeating what was played, for
+      pausing, or for a silence at the very start.
+  """
+
+  frames: Frames
+  score: Score
+  start_s: float
+  seconds: float
+  pedal_down: bool
+  log_p: np.ndarray
+  capped: bool
+  redraws: int
+
+  @property
+  def notes(self) -> int:
+    """Number of notes."""
+    return len(self.score)
+
+
+def join_chunks(codec: Codec, chunks: Sequence[Chunk]) -> Score:
+  """The score of successive chunks; time 0 is the first chunk's start."""
+  if not chunks:
+    return Score.empty()
+  first = chunks[0]
+  per_s = codec.config.steps_per_s
+  frames = join_frames(
+    *(
+      chunk.frames._replace(
+        step=chunk.frames.step
+        + np.int32(round((chunk.start_s - first.start_s) * per_s))
+      )
+      for chunk in chunks
+    )
+  )
+  last = chunks[-1]
+  seconds = last.start_s + last.seconds - first.start_s
+  return codec.decode_frames(
+    frames, pedal_down=first.pedal_down, until_step=round(seconds * per_s)
+  )
+
+
+class Generator:
+  """Generates with one model and codec; holds what is compiled.
+
+  Args:
+    model: In evaluation mode.
+    codec: The codec it was trained with.
+  """
+
+  def __init__(self, model: Depthformer, codec: Codec):
+    self.codec = codec
+    self.config = model.config
+    self.model = model
+    # A context is padded to the smallest that holds it: most need half.
+    self.context_sizes = (codec.context_frames // 2, codec.context_frames)
+    # Most frames of a chunk.
+    self.chunk_frames = codec.chunk_frames
+    self._decoders: dict[bool, Any] = {}
+    self._duets: dict[tuple[bool, int], DuetFunctions] = {}
+
+  def decode(self, request: ChunkRequest, *, guided: bool = False) -> Decoded:
+    """Runs the compiled decoder; compiles at the first call."""
+    if guided not in self._decoders:
+      self._decoders[guided] = make_decoder(
+        self.model, self.codec, max_frames=self.chunk_frames, guided=guided
+      )
+    decode, leaves = self._decoders[guided]
+    return decode(leaves, request)
+
+  def take_weights(self, model: Depthformer) -> None:
+    """Plays on with another model's weights; of its shape, nothing compiles.
+
+    Duet streams that are open, and functions already given out, keep theirs.
+    """
+    self.model = model
+    leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+    for guided, (decode, _) in self._decoders.items():
+      self._decoders[guided] = (decode, leaves)
+    self._duets = {
+      kind: functions.with_weights(model)
+      for kind, functions in self._duets.items()
+    }
+
+  def duet_functions(self, *, guided: bool, slots: int) -> DuetFunctions:
+    """Compiled functions for streams of two players, made once."""
+    if (guided, slots) not in self._duets:
+      self._duets[guided, slots] = DuetFunctions(
+        self.model,
+        self.codec,
+        context_sizes=self.context_sizes,
+        slots=slots,
+        guided=guided,
+      )
+    return self._duets[guided, slots]
+
+  def init_state(self, context: Score | None = None) -> GenerationState:
+    """The state from which `context` is continued; None: from nothing.
+
+    The parts of the context become one. Its end is moved up to the next 10 ms
+    so that the continuation starts on the grid.
+    """
+    if context is None or not len(context):
+      return GenerationState(Score.empty(), 0.0, 0.0, 0)
+    per_s = self.codec.config.steps_per_s
+    merged = context.merged()
+    last_onset = float(merged.notes["onset_s"][-1])
+    now = np.ceil(max(last_onset + 1 / per_s, 0.0) * per_s) / per_s
+    return _trimmed(GenerationState(merged, 0.0, float(now), 0))
+
+  def at(self, state: GenerationState, now_s: float) -> GenerationState:
+    """The same history, continued from another time, s."""
+    return state._replace(now_s=now_s)
+
+  def request(
+    self,
+    state: GenerationState,
+    *,
+    style: Int[np.ndarray, " m"] | None = None,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    guidance: float = 0.0,
+    keys: Bool[np.ndarray, "128"] | None = None,
+    redraw: int = 0,
+    limit: int | None = None,
+    forced: int = 0,
+  ) -> ChunkRequest:
+    """Everything the compiled decoder needs for the next chunk.
+
+    Args:
+      state: Where the music stands.
+      style: Rows of the style table; None: masked.
+      seed: Of the session's draws.
+      sampling: How codes are drawn.
+      guidance: Weight of the style against its absence.
+      keys: Those that may be struck; None: all.
+      redraw: Another number gives another draw of the same chunk.
+      limit: Most frames to decode; None: as many as a chunk may have.
+      forced: Decode at least so many frames, wherever they fall (for timing).
+    """
+    if keys is not None and not keys.any():
+      raise ValueError("keys must allow at least one key, got none.")
+    now = state.now_s - state.origin_s
+    codec = self.codec
+    context = codec.encode_context(
+      state.history, now, context_s=CONTEXT_S, max_frames=self.context_sizes[-1]
+    )
+    count = len(context.step)
+    size = next(size for size in self.context_sizes if size >= count)
+    levels = codec.vocabulary.levels
+    ids = np.zeros((1, size, levels), np.int32)
+    time = np.zeros((1, size), np.int32)
+    part = np.zeros((1, size), np.int32)
+    ids[0, :count] = codec.vocabulary.to_ids(context.codes)
+    time[0, :count] = context.step
+    part[0, :count] = context.part
+    slots = np.zeros((1, self.config.style_slots), np.int32)
+    if style is not None:
+      slots[0] = style
+    return ChunkRequest(
+      context_ids=ids,
+      context_time=time,
+      context_part=part,
+      style=slots,
+      rules=codec.rules_at(state.history, now),
+      earliest_step=np.int32(0),
+      end_step=np.int32(2**30 if forced else codec.config.chunk_steps),
+      limit=np.int32(self.chunk_frames if limit is None else limit),
+      keys=np.ones(128, bool) if keys is None else keys,
+      forced=np.int32(forced),
+      draw=np.array([seed, state.chunk_index, redraw], np.uint32),
+      sampling=level_sampling(sampling or Sampling(), levels),
+      guidance=np.float32(guidance),
+    )
+
+  def generate_chunk(
+    self,
+    state: GenerationState,
+    *,
+    style: Int[np.ndarray, " m"] | None = None,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    guidance: float = 0.0,
+    keys: Bool[np.ndarray, "128"] | None = None,
+  ) -> tuple[Chunk, GenerationState]:
+    """Generates the next 2 s.
+
+    Args:
+      state: From `init_state` or an earlier call; not changed.
+      style: Rows of the style table; None: masked.
+      seed: The same seed and state give the same chunk.
+      sampling: How codes are drawn.
+      guidance: Weight of the style against its absence; 0 costs nothing.
+      keys: Those that may be struck; None: all.
+
+    Returns:
+      The chunk and the state after it.
+
+    A chunk that repeats what was just played is drawn again, and so are one
+    that pauses as if for a partner, and a first one, after nothing, that begins
+    with a silence.
+    """
+    guided = guidance != 0.0
+    # A model that waits for its partner's turn would often wait for nobody.
+    begins = not len(state.history)
+    redraw = 0
+    now = state.now_s - state.origin_s
+    codec = self.codec
+    steps = codec.config.chunk_steps
+    while True:
+      request = self.request(
+        state,
+        style=style,
+        seed=seed,
+        sampling=sampling,
+        guidance=guidance,
+        keys=keys,
+        redraw=redraw,
+      )
+      pedal_down = bool(request.rules.pedal_down)
+      decoded = self.decode(request, guided=guided)
+      count = int(decoded.count)
+      # Sliced here: a slice of a JAX array is compiled for each length.
+      frames = Frames(
+        np.asarray(decoded.codes)[:count],
+        np.asarray(decoded.step)[:count],
+        np.zeros(count, np.int32),
+      )
+      frames = codec.complete(state.history, frames, now, steps)
+      score = codec.decode_frames(
+        frames, pedal_down=pedal_down, until_step=steps
+      )
+      if begins:
+        again = redraw < STARTS and not _starts(score)
+      else:
+        again = redraw < REDRAWS and repeats_exactly(
+          state.history, score, now, codec
+        )
+        again |= redraw < PAUSES and waits(
+          state.history,
+          score,
+          now,
+          codec.config.chunk_s,
+          least_s=LEAST_S if style is None or not style.any() else SILENT_S,
+        )
+      if not again:
+        break
+      redraw += 1
+    log_p = np.zeros(frames.codes.shape, np.float32)
+    log_p[:count] = np.asarray(decoded.log_p)[:count]
+    chunk = Chunk(
+      frames=frames,
+      score=score,
+      start_s=state.now_s,
+      seconds=codec.config.chunk_s,
+      pedal_down=pedal_down,
+      log_p=log_p,
+      capped=count >= self.chunk_frames,
+      redraws=redraw,
+    )
+    history = codec.append(
+      state.history, frames, now, end_step=steps, pedal_down=pedal_down
+    )
+    following = GenerationState(
+      history,
+      state.origin_s,
+      # Chunks end on whole steps: no error adds up over hours.
+      round(state.now_s + chunk.seconds, 6),
+      state.chunk_index + 1,
+    )
+    return chunk, _trimmed(following)
+
+  def warm_up(self, *, guided: bool = False) -> None:
+    """Compiles (or loads) the decoder, so that playing never does."""
+    request = self.request(self.init_state(), limit=1)
+    for size in self.context_sizes:
+      blank = np.zeros((1, size), np.int32)
+      padded = request._replace(
+        context_ids=np.zeros((1, size, self.codec.levels), np.int32),
+        context_time=blank,
+        context_part=blank,
+      )
+      jax.block_until_ready(self.decode(padded, guided=guided))
+
+
+def _starts(score: Score) -> bool:
+  onset_s = score.notes["onset_s"]
+  return len(onset_s) > 0 and float(onset_s[0]) <= START_S
+
+
+def _trimmed(state: GenerationState) -> GenerationState:
+  """Forgets what can no longer matter."""
+  length = state.now_s - state.origin_s
+  if length <= TRIM_AT_S:
+    return state
+  # On the grid, so that the steps of what is kept stay the same.
+  cut = np.floor(length - KEEP_S)
+  return state._replace(
+    history=state.history.crop(float(cut)), origin_s=state.origin_s + cut
+  )

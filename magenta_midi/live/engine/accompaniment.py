@@ -1,0 +1,227 @@
+"""How the model makes room while both play: a fixed policy, nothing learned.
+
+What is decided at a time follows from what was heard before it, however often
+it was asked for.
+"""
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from magenta_midi.live.engine.keyboard_state import (
+  LONGEST_RING_NS,
+  Keyboard,
+  Struck,
+)
+from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
+
+__all__ = ["YieldPolicy", "YieldSettings", "Yielding"]
+
+# The density is that of the last so many seconds.
+_WINDOW_NS = 2 * SECOND
+# Struck so lately, or sounding, a key may be the player's bass.
+_BASS_NS = 4 * SECOND
+# The octave the player is in is that of the last so many notes.
+_RECENT_NOTES = 16
+_OCTAVE = 12
+# It moves when another octave holds so many times the notes of the present.
+_MOVES_AT = 1.1
+# A shorter note of the player is a passing one, which clashes with nothing.
+_SETTLED_NS = 150_000_000
+# Under the pedal a note has faded after so long.
+_FADED_NS = 2 * SECOND
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class YieldSettings:
+  """When to make how much room."""
+
+  # Player's notes a second: the model thins out, or rests, from the first
+  # number on, and until it is below the second.
+  thin_at: tuple[float, float] = (9.0, 6.0)
+  rest_at: tuple[float, float] = (18.0, 13.0)
+  # So many keys, held or ringing, leave little room: likewise.
+  full_at: tuple[int, int] = (10, 7)
+  # The player strikes nothing for so long: the model may lead.
+  lead_after_s: float = 1.5
+  # And has stopped for so long: it stops too.
+  stops_after_s: float = 8.0
+  # Whether it keeps off the octave the player is in.
+  keeps_apart: bool = True
+  # The lowest note of the player is a bass only below this key; a melody
+  # without one may be accompanied from below.
+  bass_below: int = 60
+
+
+class Yielding(NamedTuple):
+  """What the model may do.
+
+  Attributes:
+    level: `rest`, `thin`, `support` or `lead`.
+    keys_allowed: By key, bool `[128]`; not to be written to.
+    hazard: Factor on its rate of events; 0 at rest.
+    velocity_offset: Added to its velocities.
+  """
+
+  level: str
+  keys_allowed: np.ndarray
+  hazard: float
+  velocity_offset: int
+
+
+_LEVELS = {
+  "rest": (0.0, 0),
+  "thin": (0.5, -10),
+  "support": (1.0, -5),
+  "lead": (1.2, 0),
+}
+
+
+class YieldPolicy:
+  """Hears the player and makes room."""
+
+  def __init__(self, settings: YieldSettings | None = None):
+    """Nothing heard: the model rests."""
+    self.settings = settings or YieldSettings()
+    self._keyboard = Keyboard()
+    self._onsets: deque[int] = deque()
+    self._struck: deque[tuple[int, int]] = deque(maxlen=64)
+    self._octave: int | None = None
+    self._dense = {"thin": False, "rest": False}
+    self._full = False
+
+  def hear(self, message: Message) -> None:
+    """The player did something."""
+    self._keyboard.hear(message)
+    fills, leaves = self.settings.full_at
+    count = len(self._keyboard.keys)
+    self._full = count >= (leaves if self._full else fills)
+    if not is_note_on(message.data):
+      return
+    time_ns, key = message.time_ns, message.data[1]
+    # Between onsets the density only falls: no crossing can be missed.
+    self._settle(time_ns)
+    self._onsets.append(time_ns)
+    self._settle(time_ns)
+    self._struck.append((time_ns, key))
+    self._move_octave()
+
+  def decide(self, now_ns: int, *, solo: bool = False) -> Yielding:
+    """What the model may do at a time, not before what was heard last.
+
+    Args:
+      now_ns: The time.
+      solo: Play on when the player has stopped, or has not begun.
+    """
+    level = self._level(now_ns, solo)
+    hazard, offset = _LEVELS[level]
+    return Yielding(level, self._keys_allowed(now_ns), hazard, offset)
+
+  def density(self, now_ns: int) -> float:
+    """The player's notes a second, lately."""
+    self._forget(now_ns)
+    return len(self._onsets) * SECOND / _WINDOW_NS
+
+  def clash(self, own_open_keys: Iterable[int], now_ns: int) -> list[int]:
+    """Own keys that sound and should be let go.
+
+    Those a semitone, in any octave, from a note that the player holds or
+    lets ring, unless the player sounds that tone too: then it belongs to the
+    chord.
+
+    Args:
+      own_open_keys: That sound now.
+      now_ns: The time.
+
+    Returns:
+      Some of them, ascending.
+    """
+    # By pitch class: what stands, and whatever sounds at all.
+    stands, sounds = [False] * _OCTAVE, [False] * _OCTAVE
+    keyboard = self._keyboard
+    for key, struck in keyboard.held.items():
+      sounds[key % _OCTAVE] = True
+      stands[key % _OCTAVE] |= now_ns - struck.time_ns >= _SETTLED_NS
+    for key, struck in keyboard.ringing.items():
+      sounds[key % _OCTAVE] = True
+      stands[key % _OCTAVE] |= self._rings(struck, now_ns)
+    return sorted(
+      key
+      for key in set(own_open_keys)
+      if not sounds[key % _OCTAVE]
+      and (stands[(key + 1) % _OCTAVE] or stands[(key - 1) % _OCTAVE])
+    )
+
+  def _rings(self, struck: Struck, now_ns: int) -> bool:
+    return _SETTLED_NS <= now_ns - struck.time_ns <= _FADED_NS
+
+  def _level(self, now_ns: int, solo: bool) -> str:
+    settings = self.settings
+    if not self._struck:
+      return "lead" if solo else "rest"
+    since_onset_ns = now_ns - self._struck[-1][0]
+    # A key or foot that is stuck is no playing.
+    stopped_ns = self._struck[-1][0] + LONGEST_RING_NS
+    if self._keyboard.silent_since_ns is not None:
+      stopped_ns = self._keyboard.silent_since_ns
+    if now_ns - stopped_ns >= settings.stops_after_s * SECOND:
+      return "lead" if solo else "rest"
+    self._settle(now_ns)
+    if self._dense["rest"]:
+      return "rest"
+    if self._dense["thin"] or self._full:
+      return "thin"
+    if since_onset_ns >= settings.lead_after_s * SECOND:
+      return "lead"
+    return "support"
+
+  def _settle(self, now_ns: int) -> None:
+    density = self.density(now_ns)
+    settings = self.settings
+    for level, (enter, leave) in (
+      ("thin", settings.thin_at),
+      ("rest", settings.rest_at),
+    ):
+      if density >= enter:
+        self._dense[level] = True
+      elif density < leave:
+        self._dense[level] = False
+
+  def _forget(self, now_ns: int) -> None:
+    onsets = self._onsets
+    while onsets and now_ns - onsets[0] > _WINDOW_NS:
+      onsets.popleft()
+
+  def _move_octave(self) -> None:
+    """Finds the octave that holds most of the last notes."""
+    counts = np.zeros(128 + _OCTAVE, np.int64)
+    for _, key in list(self._struck)[-_RECENT_NOTES:]:
+      counts[key] += 1
+    total = np.concatenate([[0], np.cumsum(counts)])
+    # By lowest key of the octave.
+    inside = total[_OCTAVE : _OCTAVE + 128] - total[:128]
+    best = int(inside.max())
+    if self._octave is not None:
+      present = int(inside[self._octave])
+      if present and best < _MOVES_AT * present:
+        return
+    # Of equally good ones the middle: room on either side of the notes.
+    good = np.flatnonzero(inside == best)
+    run = good[: 1 + int(np.argmax(np.diff(good, append=1000) > 1))]
+    self._octave = int(run[len(run) // 2])
+
+  def _keys_allowed(self, now_ns: int) -> np.ndarray:
+    allowed = np.ones(128, bool)
+    if self._octave is not None and self.settings.keeps_apart:
+      allowed[self._octave : self._octave + _OCTAVE] = False
+    bass = self._keyboard.lowest
+    for time_ns, key in reversed(self._struck):
+      if now_ns - time_ns > _BASS_NS:
+        break
+      bass = key if bass is None else min(bass, key)
+    if bass is not None and bass < self.settings.bass_below:
+      allowed[:bass] = False
+    return allowed

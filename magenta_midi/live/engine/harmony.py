@@ -1,0 +1,119 @@
+"""The harmony as it is heard: a chord and a key that fade with time."""
+
+from collections import deque
+
+import numpy as np
+
+from magenta_midi.live.engine.keyboard_state import Keyboard
+from magenta_midi.live.protocol.events import (
+  SECOND,
+  Message,
+  Sounded,
+  is_note_on,
+)
+from magenta_midi.midi.analysis.analysis import Key, key_correlations
+from magenta_midi.midi.analysis.chords import Chord, find_chord
+
+__all__ = ["HeardHarmony"]
+
+# How long a note matters: for the chord about as long as chords last, for the
+# key as long as a phrase.
+_FADES_S = np.array([[1.0], [15.0]])
+
+# A key struck counts as much as one held for so long: staccato is harmony too.
+_ACCENT_S = 0.25
+# Own notes count, but do not persuade the model of its own idea.
+_OWN_SHARE = 0.3
+
+# Struck so lately, a key can be the bass though it does not sound any more.
+_BASS_S = 1.0
+
+# What is left when it is too long ago to call it heard: 6 s after a note.
+_FAINT_S = 6e-4
+
+# Below it there is no chord to name: one note, or a cluster.
+_LEAST_SCORE = 0.7
+
+
+class HeardHarmony:
+  """Weights of the pitch classes heard lately, by exact decay.
+
+  A sounding key adds its time, a struck one a little more at once; both fade.
+  Each call costs some microseconds, whatever happened between.
+  """
+
+  def __init__(self):
+    """Nothing heard yet."""
+    self._keyboard = Keyboard()
+    self._at_ns = 0
+    self._weights = np.zeros((2, 12))
+    self._rate = np.zeros(12)
+    self._struck: deque[tuple[int, int]] = deque(maxlen=64)
+
+  def hear(self, message: Message) -> None:
+    """The player did something."""
+    self._weights = self._faded(message.time_ns)
+    self._at_ns = max(self._at_ns, message.time_ns)
+    sounded = self._keyboard.keys
+    self._keyboard.hear(message)
+    for key in sounded - self._keyboard.keys:
+      # Damped, it counts as a short note does, or an old chord would outlast
+      # the new one.
+      weight = self._weights[0, key % 12]
+      self._weights[0, key % 12] = min(weight, _ACCENT_S)
+    if is_note_on(message.data):
+      key = message.data[1]
+      self._weights[:, key % 12] += _ACCENT_S
+      self._struck.append((message.time_ns, key))
+    # Held keys alone: under a pedal, what is left behind fades away.
+    self._rate[:] = 0.0
+    for key in self._keyboard.held:
+      self._rate[key % 12] += 1.0
+
+  def sounded(self, sounded: Sounded) -> None:
+    """The model's own note sounded; all but note-ons are passed over."""
+    if sounded.kind != "on":
+      return
+    self._weights = self._faded(sounded.time_ns)
+    self._at_ns = max(self._at_ns, sounded.time_ns)
+    self._weights[:, sounded.key % 12] += _OWN_SHARE * _ACCENT_S
+
+  def weights(self, now_ns: int) -> np.ndarray:
+    """Pitch classes of the chord, seconds as heard now, float `[12]`."""
+    return self._faded(now_ns)[0]
+
+  def bass(self, now_ns: int) -> int | None:
+    """The player's lowest key that sounds or did within a second."""
+    lowest = self._keyboard.lowest
+    for time_ns, key in reversed(self._struck):
+      if now_ns - time_ns > _BASS_S * SECOND:
+        break
+      if lowest is None or key < lowest:
+        lowest = key
+    return lowest
+
+  def chord(self, now_ns: int) -> Chord | None:
+    """The chord heard, or None: silence, a single note, or no chord."""
+    weights = self._faded(now_ns)[0]
+    if weights.max() < _FAINT_S:
+      return None
+    chord = find_chord(weights, self.bass(now_ns))
+    return chord if chord.score >= _LEAST_SCORE else None
+
+  def key(self, now_ns: int) -> Key | None:
+    """The key heard over the last phrases, or None before any."""
+    weights = self._faded(now_ns)[1]
+    # A key is made of at least three pitch classes.
+    if np.count_nonzero(weights > _FAINT_S) < 3:
+      return None
+    correlations = key_correlations(weights)
+    minor, tonic = divmod(int(correlations.argmax()), 12)
+    return Key(tonic, bool(minor), float(correlations[minor, tonic]))
+
+  def _faded(self, now_ns: int) -> np.ndarray:
+    """Weights at a time: chord and key, `[2, 12]`."""
+    elapsed_s = max(0, now_ns - self._at_ns) / SECOND
+    if elapsed_s == 0.0:
+      return self._weights.copy()
+    kept = np.exp(-elapsed_s / _FADES_S)
+    return self._weights * kept + self._rate * _FADES_S * (1.0 - kept)

@@ -1,0 +1,1 @@
+"""MIDI ports, sound, OSC, keys and controllers."""

@@ -1,0 +1,202 @@
+"""Keys of the computer's keyboard, turned into changes and actions."""
+
+from typing import NamedTuple
+
+from magenta_midi.live.protocol.controls import (
+  INJECTIONS,
+  MAX_PROMPTS,
+  MODES,
+  RANGES,
+  Action,
+  Change,
+  Controls,
+  changed,
+)
+
+__all__ = ["KEYS", "KeyMap", "Learn", "key_help"]
+
+
+class Learn(NamedTuple):
+  """Bind the next MIDI controller moved to a target."""
+
+  target: str
+
+
+class _Key(NamedTuple):
+  """A key: what it does, and in which direction where there is one."""
+
+  target: str
+  direction: int
+  says: str
+
+
+KEYS = {
+  " ": _Key("hand_over", 0, "hand the turn over, now"),
+  "e": _Key("end", 0, "bring the piece to a close"),
+  "p": _Key("panic", 0, "panic: silence at once"),
+  "b": _Key("bookmark", 0, "bookmark the last 30 s"),
+  "q": _Key("quit", 0, "quit"),
+  "m": _Key("mode", 1, "mode: " + ", ".join(MODES)),
+  "i": _Key("injection", 1, "injection: " + ", ".join(INJECTIONS)),
+  "t": _Key("temperature", -1, "temperature down"),
+  "T": _Key("temperature", 1, "temperature up"),
+  "g": _Key("guidance", -1, "guidance down"),
+  "G": _Key("guidance", 1, "guidance up"),
+  "-": _Key("density", -1, "fewer notes"),
+  "+": _Key("density", 1, "more notes"),
+  "=": _Key("density", 1, "more notes"),
+  ",": _Key("loudness", -1, "softer"),
+  ".": _Key("loudness", 1, "louder"),
+  "[": _Key("register_low", -1, "lowest key an octave down"),
+  "{": _Key("register_low", 1, "lowest key an octave up"),
+  "]": _Key("register_high", 1, "highest key an octave up"),
+  "}": _Key("register_high", -1, "highest key an octave down"),
+  "d": _Key("style_s", -1, "prompts take over sooner"),
+  "D": _Key("style_s", 1, "prompts take over later"),
+  "r": _Key("mix_ratio", -1, "mix ratio of interleave down"),
+  "R": _Key("mix_ratio", 1, "mix ratio of interleave up"),
+  "x": _Key("muted", 0, "mute the model, or let it play again"),
+  "s": _Key("solo", 0, "solo: it plays on when you stop"),
+  "c": _Key("release_clashes", 0, "let go of clashing notes"),
+  "a": _Key("next_adapter", 1, "next adapter, round and round"),
+  "A": _Key("adapter", -1, "adapter before"),
+  **{
+    str(number): _Key(
+      f"prompt_{number}", 0, f"prompt {number}: weight 0, 0.5, 1 or 2"
+    )
+    for number in range(1, MAX_PROMPTS + 1)
+  },
+}
+_KEY_STEP = 12  # a press moves an end of the register by an octave
+
+_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+_ESCAPE, _ENTER, _ERASE = "\x1b", "\r\n", "\x7f\b"
+_ERASE_ALL = "\x15"  # Ctrl-U
+
+
+def key_help() -> list[tuple[str, str]]:
+  """Lists keys and what they do, in an order to read."""
+  rows = [
+    ("space" if key == " " else key, what.says)
+    for key, what in KEYS.items()
+    if key != "=" and not key.isdigit()
+  ]
+  rows += [
+    (f"1-{MAX_PROMPTS}", "weight of that prompt: 0, 0.5, 1, 2 in turn"),
+    ("/", "type a prompt; Enter plays to it, Esc drops it"),
+    ("0", "drop all prompts"),
+    ("l", "learn: a key of this list, then move a MIDI controller"),
+    ("?", "this help"),
+  ]
+  return rows
+
+
+class KeyMap:
+  """Understands one key after the other.
+
+  Attributes:
+    help_shown: Whether the player asked for help.
+    typing: The prompt being typed, or None.
+    learning: Whether the next key names what a controller shall move.
+  """
+
+  def __init__(self):
+    """Starts with nothing asked for."""
+    self.help_shown = False
+    self.typing: str | None = None
+    self.learning = False
+
+  @property
+  def line(self) -> str:
+    """What is asked of the player now; empty for nothing."""
+    if self.typing is not None:
+      return f"prompt: {self.typing}_  (Enter to use it, Esc to drop it)"
+    if self.learning:
+      return "learn: press the key of what a controller shall move, or Esc"
+    return ""
+
+  def press(
+    self, key: str, controls: Controls
+  ) -> Change | Action | Learn | None:
+    """Takes in one key.
+
+    Args:
+      key: One character.
+      controls: As they are now: keys step from there.
+
+    Returns:
+      What it means; None where nothing. Values stop at the ends of their
+      ranges, so a change may be to the value that is.
+    """
+    if self.typing is not None:
+      return self._type(key)
+    if self.learning:
+      self.learning = False
+      return Learn(KEYS[key].target) if key in KEYS else None
+    if key == "?":
+      self.help_shown = not self.help_shown
+    elif key == _ESCAPE:
+      self.help_shown = False
+    elif key == "l":
+      self.learning = True
+    elif key == "/":
+      self.typing = ""
+    elif key == "0":
+      return Change("prompts", ())
+    elif key in KEYS:
+      return _meaning(KEYS[key], controls)
+    return None
+
+  def _type(self, key: str) -> Change | None:
+    text = self.typing or ""
+    if key in _ENTER:
+      self.typing = None
+      return Change("prompt", (text, 1.0)) if text.strip() else None
+    if key == _ESCAPE:
+      self.typing = None
+    elif key in _ERASE:
+      self.typing = text[:-1]
+    elif key == _ERASE_ALL:
+      self.typing = ""
+    elif key.isprintable():
+      self.typing = text + key
+    return None
+
+
+def _meaning(key: _Key, controls: Controls) -> Change | Action | None:
+  target = key.target
+  if target in tuple(Action):
+    return Action(target)
+  if target in ("mode", "injection"):
+    choices = MODES if target == "mode" else INJECTIONS
+    at = choices.index(getattr(controls, target))
+    return Change(target, choices[(at + 1) % len(choices)])
+  if target.startswith("prompt_"):
+    number = int(target.removeprefix("prompt_"))
+    if number > len(controls.prompts):
+      return None
+    weight = controls.prompts[number - 1][1]
+    heavier = [step for step in _WEIGHTS if step > weight]
+    return Change("prompt_weight", (number, (heavier or [_WEIGHTS[0]])[0]))
+  if target in ("adapter", "next_adapter"):
+    if not controls.adapters:
+      return None
+    step = changed(controls, "adapter_step", key.direction)
+    return Change("adapter", step.adapter)
+  if key.direction == 0:
+    return Change(target, not getattr(controls, target))
+  return Change(target, _stepped(target, key.direction, controls))
+
+
+def _stepped(target: str, direction: int, controls: Controls) -> float | int:
+  low, high, step, whole, _ = RANGES[target]
+  if target.startswith("register_"):
+    value = controls.register[target == "register_high"]
+    value += direction * _KEY_STEP
+  elif target == "density":  # a factor; four presses double it
+    value = round(getattr(controls, target) * step**direction, 3)
+    value = 1.0 if abs(value - 1) < 0.01 else value
+  else:
+    value = round(getattr(controls, target) + direction * step, 3)
+  value = min(max(value, low), high)
+  return int(value) if whole else float(value)

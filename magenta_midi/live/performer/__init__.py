@@ -1,0 +1,1 @@
+"""Output: what may sound, and note-offs for all that did."""

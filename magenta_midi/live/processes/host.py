@@ -1,0 +1,332 @@
+"""Starts the processes of a duet, watches them, and ends them in order."""
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from magenta_midi.live.processes.model_process import ModelConfig, run_model
+from magenta_midi.live.processes.port_process import PortConfig, run_ports
+from magenta_midi.live.processes.shm_ring import Ring
+from magenta_midi.live.processes.wire_format import (
+  COMMAND_BYTES,
+  MESSAGE_BYTES,
+  SOUNDED_BYTES,
+  unpack_message,
+)
+from magenta_midi.live.protocol.controls import (
+  Action,
+  Change,
+  changed,
+  encode,
+  from_json,
+)
+from magenta_midi.live.protocol.events import Message
+
+__all__ = ["Host", "HostError", "News"]
+
+# The controls with eight prompts, eight adapters and a plan fit.
+TEXT_BYTES = 8192
+READY_S = 600.0
+STOP_S = 3.0
+# Each start of a model numbers its notes from another number on, so that none
+# is taken for one of a model that died.
+IDS_A_LIFE = 10_000_000
+MOST_RESTARTS = 50
+
+# Name, records, size: what waits at most, and what one is.
+_RINGS = (
+  ("to_model", 8192, MESSAGE_BYTES),
+  ("feedback", 4096, SOUNDED_BYTES),
+  ("commands", 1024, COMMAND_BYTES),
+  ("heard", 16384, MESSAGE_BYTES),
+  ("sent", 16384, MESSAGE_BYTES),
+  ("control", 4096, MESSAGE_BYTES),
+  ("news", 512, TEXT_BYTES),
+  ("status", 512, TEXT_BYTES),
+  ("changes", 256, 512),
+  ("asked", 4096, 512),
+)
+_MODEL_RINGS = (
+  "to_model",
+  "feedback",
+  "commands",
+  "status",
+  "changes",
+)
+_PORT_RINGS = (
+  "to_model",
+  "feedback",
+  "commands",
+  "heard",
+  "sent",
+  "control",
+  "news",
+  "asked",
+)
+
+
+class HostError(OSError):
+  """The duet cannot start, or cannot go on."""
+
+
+@dataclasses.dataclass
+class News:
+  """What happened since the last look.
+
+  Attributes:
+    heard: The player's messages.
+    sent: What the model played.
+    control: Messages of the second controller.
+    status: The model's reports, oldest first.
+    ports: The ports' reports, oldest first.
+  """
+
+  heard: list[Message]
+  sent: list[Message]
+  control: list[Message]
+  status: list[dict[str, Any]]
+  ports: list[dict[str, Any]]
+
+
+class Host:
+  """Ports and model, each a process; a context manager.
+
+  Args:
+    ports: What the ports' process is started with.
+    model: What the model's is.
+  """
+
+  def __init__(self, ports: PortConfig, model: ModelConfig):
+    t0_ns = time.perf_counter_ns()
+    self.t0_ns = t0_ns
+    parent = os.getpid()
+    self._port_config = dataclasses.replace(ports, t0_ns=t0_ns, parent=parent)
+    self._model_config = dataclasses.replace(model, t0_ns=t0_ns, parent=parent)
+    self._context = multiprocessing.get_context("spawn")
+    self._rings: dict[str, Ring] = {}
+    self._ports: BaseProcess | None = None
+    self._model: BaseProcess | None = None
+    self.model_ready = False
+    self.ports_ready = False
+    # How often the model was started again.
+    self.restarts = 0
+    self._bars: Change | None = None
+    # A ring has one writer: whoever holds this.
+    self._writing = threading.Lock()
+    # What was said last, once all has ended.
+    self.last_news: News | None = None
+
+  def now_ns(self) -> int:
+    """The session's time."""
+    return time.perf_counter_ns() - self.t0_ns
+
+  def __enter__(self) -> "Host":
+    try:
+      for name, capacity, size in _RINGS:
+        self._rings[name] = Ring.create(capacity, size)
+      self._ports = self._start(run_ports, self._port_config, _PORT_RINGS)
+      self._model = self._start(run_model, self._model_config, _MODEL_RINGS)
+    except BaseException:
+      self.close()
+      raise
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def _start(
+    self,
+    main: Callable[[Any, dict[str, str]], None],
+    config: Any,
+    rings: tuple[str, ...],
+  ) -> BaseProcess:
+    names = {name: self._rings[name].name for name in rings}
+    process = self._context.Process(
+      target=main, args=(config, names), name=main.__name__, daemon=True
+    )
+    with _interrupts_blocked():
+      process.start()
+    return process
+
+  def wait_until_ready(
+    self,
+    on_news: Callable[[News], None] = lambda news: None,
+    timeout_s: float = READY_S,
+  ) -> None:
+    """Waits until both can play.
+
+    The player may play meanwhile: it is heard and becomes context.
+
+    Raises:
+      HostError: A process says why it cannot.
+    """
+    until = time.monotonic() + timeout_s
+    while not (self.ports_ready and self.model_ready):
+      on_news(self.poll())
+      if time.monotonic() > until:
+        raise HostError("the model was not ready within ten minutes.")
+      time.sleep(0.02)
+
+  def poll(self) -> News:
+    """What happened since the last call; starts a dead model again.
+
+    Raises:
+      HostError: The ports' process is gone, or something cannot work.
+    """
+    news = self._read()
+    for status in news.status:
+      if status.get("state") == "failed":
+        raise HostError(status["problem"])
+      if status.get("state") == "ready":
+        self.model_ready = True
+      if "controls" in status and "mode" in status:
+        self._keep_controls(status["controls"])
+    for report in news.ports:
+      if "failed" in report:
+        raise HostError(report["failed"])
+      if report.get("ready"):
+        self.ports_ready = True
+    self._look_after(news)
+    return news
+
+  def _read(self) -> News:
+    rings = self._rings
+    return News(
+      heard=[unpack_message(m) for m in rings["heard"].drain()],
+      sent=[unpack_message(m) for m in rings["sent"].drain()],
+      control=[unpack_message(m) for m in rings["control"].drain()],
+      status=[_text(packed) for packed in rings["status"].drain()],
+      ports=[_text(packed) for packed in rings["news"].drain()],
+    )
+
+  def _keep_controls(self, values: dict[str, Any]) -> None:
+    """What a model that is started again begins with."""
+    with contextlib.suppress(ValueError):
+      self._model_config = dataclasses.replace(
+        self._model_config, controls=from_json(values)
+      )
+
+  def _look_after(self, news: News) -> None:
+    if self._ports is not None and not self._ports.is_alive():
+      if self._ports.exitcode == 0:
+        raise HostError("the process that plays the ports was ended.")
+      raise HostError(
+        "the process that plays the ports ended. Notes may be left sounding:"
+        " switch the instrument off and on, and start again."
+      )
+    if self._model is not None and not self._model.is_alive():
+      code = self._model.exitcode
+      if not self.model_ready and not self.restarts:
+        raise HostError(f"the model's process ended while loading ({code}).")
+      if self.restarts >= MOST_RESTARTS:
+        raise HostError("the model's process ended again and again.")
+      self.restarts += 1
+      self.model_ready = False
+      news.status.append({"state": "restarting", "code": code})
+      config = self._model_config
+      self._model_config = dataclasses.replace(
+        config,
+        settings=dataclasses.replace(
+          config.settings, first_id=self.restarts * IDS_A_LIFE
+        ),
+      )
+      # What waits in its rings is heard by the new one: its first context.
+      self._model = self._start(run_model, self._model_config, _MODEL_RINGS)
+      if self._bars is not None:
+        self._change(self._bars)
+
+  @property
+  def model_pid(self) -> int | None:
+    """The model's process, for tests of its death."""
+    return self._model.pid if self._model is not None else None
+
+  @property
+  def ports_pid(self) -> int | None:
+    """The ports' process."""
+    return self._ports.pid if self._ports is not None else None
+
+  def send(self, event: Change | Action) -> None:
+    """Passes a change or an action on; panic goes to the ports directly."""
+    if event is Action.PANIC:
+      self._ask(panic=True)
+    self._change(event)
+    if isinstance(event, Change):
+      with contextlib.suppress(ValueError):
+        controls = changed(self._model_config.controls, event.name, event.value)
+        self._model_config = dataclasses.replace(
+          self._model_config, controls=controls
+        )
+
+  def _change(self, event: Change | Action) -> None:
+    with self._writing:
+      if "changes" in self._rings:
+        self._rings["changes"].put(encode(event))
+
+  def set_bars(self, bpm: float, beats_per_bar: int, start_ns: int) -> None:
+    """The tempo from here on: metronome, clock, and where bars begin."""
+    self._ask(bars=[bpm, beats_per_bar, start_ns])
+    self._bars = Change("bars", (bpm, beats_per_bar, start_ns))
+    self._change(self._bars)
+
+  def play_in(self, data: bytes, time_ns: int | None = None) -> None:
+    """A message of the player that comes from no port: a demo."""
+    self._ask(player=[time_ns, data.hex()])
+
+  def _ask(self, **asked: Any) -> None:
+    with self._writing:
+      if "asked" in self._rings:
+        self._rings["asked"].put(json.dumps(asked).encode())
+
+  def close(self) -> None:
+    """Ends both processes, the ports first: they lift every note."""
+    self._ask(quit=True)
+    if self._ports is not None:
+      _end(self._ports, STOP_S)
+    # Only now: it still writes down what became of its last notes.
+    self._change(Action.QUIT)
+    if self._model is not None:
+      # While it loads it listens to nobody.
+      _end(self._model, STOP_S if self.model_ready else 0.0)
+    self._ports = self._model = None
+    if self._rings:
+      self.last_news = self._read()
+    with self._writing:
+      rings, self._rings = self._rings, {}
+    for ring in rings.values():
+      ring.close()
+      ring.unlink()
+
+
+def _end(process: BaseProcess, patience_s: float) -> None:
+  process.join(patience_s)
+  if process.is_alive():
+    process.terminate()
+    process.join(1.0)
+  if process.is_alive():
+    process.kill()
+    process.join(1.0)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+  """For a child: Ctrl-C is the application's from its first moment on."""
+  if not hasattr(signal, "pthread_sigmask"):  # Windows
+    yield
+    return
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _text(packed: bytes) -> dict[str, Any]:
+  return json.loads(packed)

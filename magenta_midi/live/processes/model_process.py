@@ -1,0 +1,324 @@
+"""The process that holds the model: hears, plans, sends plans to the ports."""
+
+import contextlib
+import dataclasses
+import gc
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from magenta_midi.live.engine.engine import EngineSettings
+from magenta_midi.live.engine.horizon import Horizon
+from magenta_midi.live.processes.shm_ring import Ring
+from magenta_midi.live.processes.wire_format import (
+  pack_end,
+  pack_panic,
+  pack_plan,
+  pack_release,
+  unpack_message,
+  unpack_sounded,
+)
+from magenta_midi.live.protocol.commands import (
+  Command,
+  End,
+  Panic,
+  Release,
+  Replan,
+)
+from magenta_midi.live.protocol.controls import (
+  Action,
+  Change,
+  Controls,
+  changed,
+  decode,
+  to_json,
+)
+from magenta_midi.live.protocol.events import PlannedNote
+from magenta_midi.live.timing.bars import Bars
+
+__all__ = ["ModelConfig", "run_model"]
+
+# The application is told how things stand so often.
+SNAPSHOT_NS = 80_000_000
+IDLE_S = 0.0007
+# Jobs whose plan must arrive before it is due.
+ANSWERS = ("react", "reply", "deeper")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+  """What the model's process is started with.
+
+  Attributes:
+    checkpoint: A folder; None: the embedded one.
+    settings: Of the engine.
+    controls: At the start.
+    journal: File to which calls and decisions of the engine are appended, a
+      JSON line each; None: nowhere.
+    t0_ns: `perf_counter_ns` at the session's time 0.
+    parent: Process that this one must not outlive.
+  """
+
+  checkpoint: str | None = None
+  settings: EngineSettings = dataclasses.field(default_factory=EngineSettings)
+  controls: Controls = dataclasses.field(default_factory=Controls)
+  journal: str | None = None
+  t0_ns: int = 0
+  parent: int = 0
+
+
+class _Model:
+  """The loop's state."""
+
+  def __init__(self, config: ModelConfig, rings: dict[str, str]):
+    self.config = config
+    self.rings = {name: Ring.attach(value) for name, value in rings.items()}
+    self.running = True
+    self.horizon = Horizon(config.settings.horizon_ns)
+    self._journal: IO[str] | None = None
+    self._lines: list[str] = []
+    self._snapshot_ns = 0
+    self._busy_ns = 0
+    # When another adapter was asked for that does not play yet.
+    self._asked_ns: int | None = None
+    self._switch_ms: list[float] = []
+
+  def now_ns(self) -> int:
+    return time.perf_counter_ns() - self.config.t0_ns
+
+  def tell(self, **news: Any) -> None:
+    """News for the application; what is too long for a record is left out."""
+    with contextlib.suppress(ValueError):
+      self.rings["status"].put(json.dumps(news).encode())
+
+  def load(self) -> None:
+    """Loads and compiles everything."""
+    self.tell(state="loading")
+    from magenta_midi.api import MagentaMidi
+    from magenta_midi.live.engine.compile_counter import CompilationCounter
+    from magenta_midi.live.engine.style_control import Steering
+    from magenta_midi.live.recording.engine_trace import TracedEngine
+    from magenta_midi.live.recording.serialization import make_engine
+
+    config = self.config
+    folder = None if config.checkpoint is None else Path(config.checkpoint)
+    self.mm = MagentaMidi.load(folder)
+    engine = make_engine(self.mm, config.controls, settings=config.settings)
+    done = 0
+
+    def progress() -> None:
+      nonlocal done
+      done += 1
+      self.tell(
+        state="compiling", done=done, total=engine.planner.warm_up_steps
+      )
+
+    engine.warm_up(progress)
+    self.steering = Steering(self.mm)
+    self._tell_problem(self.steering.warm_up())
+    self.plain = engine
+    self.engine = TracedEngine(engine, self._write)
+    if config.journal:
+      self._open_journal(Path(config.journal))
+    self.counter = CompilationCounter()
+
+  def _open_journal(self, path: Path) -> None:
+    """Goes on after what a model that died has written."""
+    whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
+    self._journal = path.open("a", encoding="utf-8")
+    if not whole:
+      self._journal.write("\n")
+    first_id = self.config.settings.first_id
+    if first_id:
+      self._write(["r", first_id, to_json(self.config.controls)])
+
+  def _write(self, entry: list[Any]) -> None:
+    if self._journal is not None:
+      self._lines.append(json.dumps(entry, separators=(",", ":")))
+
+  def run(self) -> None:
+    """Until asked to end."""
+    # What was played before "ready" is heard too: it is the context.
+    self.tell(
+      state="ready",
+      sha256=self.mm.config.get("sha256"),
+      checkpoint=self.mm.checkpoint,
+    )
+    self._steer(self.config.controls, self.now_ns())
+    with self.counter:
+      while self.running:
+        self._hear()
+        started_ns = self.now_ns()
+        job = self.engine.next_job(started_ns)
+        if job is not None:
+          for command in job.run(started_ns):
+            self._say(command)
+          self._see_switch()
+          took_ns = self.now_ns() - started_ns
+          self._busy_ns += took_ns
+          if job.name in ANSWERS:
+            self.horizon.took(took_ns)
+        # However busy: the session's record and its end depend on it.
+        if started_ns - self._snapshot_ns >= SNAPSHOT_NS:
+          self._look_up(started_ns)
+        elif job is None:
+          time.sleep(IDLE_S)
+
+  def _hear(self) -> None:
+    engine = self.engine
+    for packed in self.rings["to_model"].drain():
+      engine.receive(unpack_message(packed))
+    for packed in self.rings["feedback"].drain():
+      engine.feedback(unpack_sounded(packed))
+    for packed in self.rings["changes"].drain():
+      self._change(decode(packed))
+
+  def _change(self, event: Change | Action) -> None:
+    now_ns = self.now_ns()
+    if isinstance(event, Action):
+      if event is Action.QUIT:
+        self.running = False
+      else:
+        self.engine.act(event.value, now_ns)
+      return
+    if event.name == "bars":
+      self.engine.set_bars(Bars(*event.value))
+      return
+    if event.name == "adapters":
+      self.tell(problem="which adapters are at hand is said at the start.")
+      return
+    try:
+      controls = changed(self.plain.controls, event.name, event.value)
+    except ValueError as error:
+      self.tell(problem=str(error))
+      return
+    if controls.adapter != self.plain.controls.adapter:
+      self._asked_ns = now_ns
+    self.engine.set_controls(controls, now_ns)
+    self._see_switch()
+    self._steer(controls, now_ns)
+
+  def _see_switch(self) -> None:
+    """Notes how long it took until another adapter's plan was sent."""
+    if self._asked_ns is not None and not self.plain.planner.outdated:
+      took_ns = self.now_ns() - self._asked_ns
+      self._switch_ms.append(round(took_ns / 1e6, 3))
+      self._asked_ns = None
+
+  def _steer(self, controls: Controls, now_ns: int) -> None:
+    self._tell_problem(self.steering.set_controls(controls, now_ns))
+    self._set_style(now_ns)
+
+  def _set_style(self, now_ns: int) -> None:
+    """What is asked of the model moves on."""
+    player = self.plain.planner.partner
+    changed, rows = self.steering.changed_rows(player, now_ns)
+    if changed:
+      self.engine.set_style(rows)
+
+  def _tell_problem(self, problem: str | None) -> None:
+    if problem is not None:
+      self.tell(problem=problem)
+
+  def _say(self, command: Command) -> None:
+    commands = self.rings["commands"]
+    match command:
+      case Replan(from_ns, events, reacts_to, why):
+        packed = pack_plan(from_ns, events, reacts_to, why)
+      case Release(within_ns, keys):
+        packed = pack_release(within_ns, keys)
+      case End():
+        packed = pack_end()
+      case Panic():
+        packed = pack_panic()
+    commands.put(packed)
+
+  def _look_up(self, now_ns: int) -> None:
+    """A few times a second: what others want to know."""
+    share = self._busy_ns / max(1, now_ns - self._snapshot_ns)
+    self._snapshot_ns, self._busy_ns = now_ns, 0
+    self._set_style(now_ns)
+    self._tell_snapshot(now_ns, share)
+    self._flush()
+    if self.horizon.changed():
+      self.engine.set_horizon(self.horizon.ns)
+    if self.config.parent and os.getppid() != self.config.parent:
+      self.running = False
+
+  def _tell_snapshot(self, now_ns: int, share: float) -> None:
+    engine = self.plain
+    chord = engine.harmony.chord(now_ns)
+    plan = [
+      (event.key, event.time_ns, event.duration_ns)
+      for event in engine.planner.planned
+      if isinstance(event, PlannedNote)
+    ]
+    self.tell(
+      now_ns=now_ns,
+      mode=engine.controls.mode,
+      replying=engine.replying,
+      busy=round(share, 3),
+      horizon_ms=engine.settings.horizon_ns / 1e6,
+      plan_age_ms=(
+        round((now_ns - engine.planned_at_ns) / 1e6, 1)
+        if engine.planned_at_ns
+        else None
+      ),
+      chord=chord.name if chord is not None else "",
+      key=str(engine.harmony.key(now_ns) or ""),
+      plan=plan[:24],
+      compiles=self.counter.count,
+      switches=len(self._switch_ms),
+      slowest_switch_ms=max(self._switch_ms, default=None),
+      controls=engine.controls._asdict(),
+    )
+
+  def _flush(self) -> None:
+    for entry in self.plain.drain_log():
+      self._write(["d", entry])
+    if self._journal is None or not self._lines:
+      return
+    lines, self._lines = self._lines, []
+    try:
+      self._journal.write("\n".join(lines) + "\n")
+      self._journal.flush()
+    except OSError as error:
+      self._journal = None
+      self.tell(problem=f"the session is no longer recorded: {error}")
+
+  def close(self) -> None:
+    """Ends; what was decided last is still written."""
+    if hasattr(self, "plain"):
+      with contextlib.suppress(Exception):
+        self._flush()
+    if self._journal is not None:
+      with contextlib.suppress(OSError):
+        self._journal.close()
+    for ring in self.rings.values():
+      ring.close()
+
+
+def run_model(config: ModelConfig, rings: dict[str, str]) -> None:
+  """The process's main function."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  model = _Model(config, rings)
+
+  def stop(number: int, frame: object) -> None:
+    model.running = False
+
+  signal.signal(signal.SIGTERM, stop)
+  try:
+    try:
+      model.load()
+    except (ValueError, OSError) as error:
+      model.tell(state="failed", problem=str(error))
+      return
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    model.run()
+  finally:
+    model.close()

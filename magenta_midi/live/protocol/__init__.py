@@ -1,0 +1,1 @@
+"""Events, commands and controls of a session."""

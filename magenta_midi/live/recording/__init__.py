@@ -1,0 +1,1 @@
+"""Sessions on disk, and their replay on a virtual clock."""

@@ -1,0 +1,75 @@
+"""How long each job of the engine takes, for replays on a virtual clock."""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Cost", "CostTable"]
+
+
+class Cost(NamedTuple):
+  """Milliseconds of a job: `base + each * units`."""
+
+  base: float
+  each: float
+
+
+class CostTable:
+  """Costs by the name of the job; see `engine.Job`.
+
+  Args:
+    costs: One for each of `NAMES`.
+    source: What to call the table in reports.
+  """
+
+  NAMES = ("none", "react", "refresh", "deeper", "encode", "reply")
+
+  def __init__(self, costs: Mapping[str, Cost], source: str):
+    self.costs = dict(costs)
+    self.source = source
+
+  @classmethod
+  def load(cls, path: str | PathLike[str] | None = None) -> "CostTable":
+    """Reads a table; None: the one that comes with the package.
+
+    The file is JSON: `{"react": {"base": 2.0, "each": 0.1}, ...}`, ms.
+
+    Raises:
+      ValueError: It is no such table.
+    """
+    if path is None:
+      file = resources.files("magenta_midi.live.recording") / "costs.json"
+      text, source = file.read_text(), "default"
+    else:
+      try:
+        text, source = Path(path).read_text(), str(path)
+      except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a JSON file.") from None
+    try:
+      found = json.loads(text)
+      costs = {
+        name: Cost(float(found[name]["base"]), float(found[name]["each"]))
+        for name in cls.NAMES
+      }
+    except (ValueError, TypeError, KeyError) as error:
+      raise ValueError(
+        f"{source}: a cost table must give base and each, in ms, for"
+        f" {', '.join(cls.NAMES)}; {type(error).__name__}: {error}."
+      ) from None
+    if any(
+      not 0 <= value < 10_000 for cost in costs.values() for value in cost
+    ):
+      raise ValueError(f"{source}: costs must be from 0 to 10,000 ms.")
+    return cls(costs, source)
+
+  def ns(self, name: str, units: int) -> int:
+    """Nanoseconds of a job."""
+    cost = self.costs[name]
+    return round((cost.base + cost.each * units) * 1e6)
+
+  def to_json(self) -> dict[str, dict[str, float]]:
+    """As read by `load`."""
+    return {name: cost._asdict() for name, cost in self.costs.items()}

@@ -1,0 +1,97 @@
+"""From messages to a score, and from a score to messages."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from magenta_midi.live.engine.note_history import PlayerRecord
+from magenta_midi.live.protocol.events import SECOND, Message
+from magenta_midi.midi.score import Score
+from magenta_midi.midi.tempo import TempoMap
+
+__all__ = ["PART_NAMES", "duet_score", "messages_of", "part_messages"]
+
+PART_NAMES = ("player", "ai")
+
+_ALL_OFF = (120, 123)  # controllers: all sound off, all notes off
+_RESET = 121  # controller: all controllers as at the start
+
+
+def duet_score(
+  heard: Sequence[Message],
+  sent: Sequence[Message],
+  *,
+  end_ns: int = 0,
+  tempo: TempoMap | None = None,
+) -> Score:
+  """Both players' music, the parts named `player` and `ai`.
+
+  Args:
+    heard: What the player did, in order of time.
+    sent: What the model played, likewise.
+    end_ns: When it ended; keys still down come up then, or after the last
+      message.
+    tempo: By default 120 beats a minute.
+  """
+  last_ns = max([m[-1].time_ns for m in (heard, sent) if m], default=0)
+  end_ns = max(end_ns, last_ns + 1)
+  parts = []
+  for messages in (heard, sent):
+    record = PlayerRecord()
+    for message in messages:
+      _hear(record, message)
+    record.lift_all(end_ns)
+    parts.append(record.score(end_ns + 1, 0))
+  return dataclasses.replace(
+    parts[0].joined(parts[1]),
+    part_names=PART_NAMES,
+    tempo=tempo or TempoMap.constant(),
+  )
+
+
+def _hear(record: PlayerRecord, message: Message) -> None:
+  time_ns, data = message
+  if time_ns < 0:
+    message = Message(0, data)
+  if len(data) == 3 and data[0] >> 4 == 11 and data[1] in _ALL_OFF:
+    for key in record.held_keys:
+      record.lift(time_ns, key)
+  elif len(data) == 3 and data[0] >> 4 == 11 and data[1] == _RESET:
+    record.pedal(time_ns, False)
+  else:
+    record.hear(message)
+
+
+def part_messages(score: Score, part: int, *, channel: int) -> list[Message]:
+  """One part as a keyboard would send it, in order of time.
+
+  Args:
+    score: Its notes of a key must not overlap, as in every score.
+    part: Which.
+    channel: 1 to 16.
+  """
+  status = channel - 1
+  # At one time: pedal up, note-offs, pedal down, note-ons.
+  rows: list[tuple[int, int, bytes]] = []
+  for note in score.notes[score.notes["part"] == part]:
+    onset = round(float(note["onset_s"]) * SECOND)
+    end = onset + max(1, round(float(note["duration_s"]) * SECOND))
+    key, velocity = int(note["key"]), int(note["velocity"])
+    rows.append((onset, 3, bytes((0x90 | status, key, velocity))))
+    rows.append((end, 1, bytes((0x80 | status, key, 64))))
+  for change in score.pedals[score.pedals["part"] == part]:
+    down = bool(change["down"])
+    data = bytes((0xB0 | status, 64, 127 if down else 0))
+    rows.append((round(float(change["time_s"]) * SECOND), 2 * down, data))
+  rows.sort()
+  return [Message(time_ns, data) for time_ns, _, data in rows]
+
+
+def messages_of(score: Score, *, channel: int = 1) -> list[Message]:
+  """A recording as a keyboard would send it; its parts become one."""
+  merged = score.merged()
+  messages = part_messages(merged, 0, channel=channel)
+  if len(merged.pedals) and merged.pedals[-1]["down"]:
+    # Nobody stays on the pedal for ever.
+    up = bytes((0xB0 | (channel - 1), 64, 0))
+    messages.append(Message(messages[-1].time_ns, up))
+  return messages

@@ -1,0 +1,281 @@
+"""A session: made, written down, and played again."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magenta_midi.live.engine.adapter_choices import check_choices, parts_of
+from magenta_midi.live.engine.engine import Engine, EngineSettings
+from magenta_midi.live.engine.turns import TurnSettings
+from magenta_midi.live.performer.limits import Limits
+from magenta_midi.live.performer.performer import Performer
+from magenta_midi.live.protocol.commands import Replan
+from magenta_midi.live.protocol.controls import (
+  Controls,
+  changed,
+  from_json,
+  to_json,
+)
+from magenta_midi.live.protocol.events import (
+  Message,
+  PlannedNote,
+  PlannedPedal,
+  is_note_on,
+)
+from magenta_midi.live.recording.engine_trace import run_trace
+from magenta_midi.live.recording.score_messages import duet_score
+from magenta_midi.midi.score import Score
+from magenta_midi.style.players import PLAYER_GUIDANCE, name_players_alone
+
+if TYPE_CHECKING:
+  from magenta_midi.api import MagentaMidi
+
+__all__ = [
+  "OWN_CHANNEL",
+  "load_session",
+  "make_engine",
+  "make_performer",
+  "parse_controls",
+  "play_session_again",
+  "session_json",
+]
+
+FORMAT = 1
+OWN_CHANNEL = 2
+
+
+def make_engine(
+  mm: "MagentaMidi",
+  controls: Controls,
+  *,
+  seed: int = 0,
+  settings: EngineSettings | None = None,
+) -> Engine:
+  """An engine with the checkpoint's sampling and controls.
+
+  The adapters that the controls have at hand are merged, a copy each; where
+  there are none, what `mm` uses plays.
+
+  Raises:
+    AdapterError: One is absent, damaged or of another checkpoint.
+  """
+  return Engine(
+    mm.generator,
+    settings=settings or EngineSettings(seed=seed),
+    controls=controls,
+    sampling=mm.default_sampling,
+    steered=mm.hears_controls,
+    weights=[mm.network_with(parts_of(choice)) for choice in controls.adapters],
+  )
+
+
+def make_performer(
+  *, channel: int = OWN_CHANNEL, shared: bool = False
+) -> Performer:
+  """A performer with the usual limits."""
+  return Performer(limits=Limits(), channel=channel, shared=shared)
+
+
+def parse_controls(
+  settings: Sequence[str], prompts: Sequence[str] = (), **given: Any
+) -> Controls:
+  """Controls from `NAME=VALUE`, and prompts from `TEXT[:WEIGHT]`.
+
+  A register is `48-72`. Where the prompts name players alone, and no guidance
+  is set, it is theirs.
+
+  Raises:
+    ValueError: One line says which name or value is wrong.
+  """
+  controls = Controls()
+  for prompt in prompts:
+    text, colon, weight = prompt.rpartition(":")
+    try:
+      pair = (text, float(weight)) if colon else (prompt, 1.0)
+    except ValueError:
+      pair = (prompt, 1.0)
+    controls = changed(controls, "prompt", pair)
+  if name_players_alone([text for text, _ in controls.prompts]):
+    controls = changed(controls, "guidance", PLAYER_GUIDANCE)
+  for name, value in given.items():
+    controls = changed(controls, name, value)
+  for setting in settings:
+    name, equals, text = setting.partition("=")
+    if not equals:
+      raise ValueError(
+        f"a control must be NAME=VALUE, as density=0.5; got {setting!r}."
+      )
+    controls = changed(controls, name.strip(), _value(name.strip(), text))
+  return controls
+
+
+def _value(name: str, text: str) -> Any:
+  if name == "register":
+    low, _, high = text.partition("-")
+    try:
+      return int(low), int(high)
+    except ValueError:
+      raise ValueError(
+        f"register must be two keys, as 48-72; got {text!r}."
+      ) from None
+  if text in ("on", "off"):
+    return text == "on"
+  try:
+    return int(text)
+  except ValueError:
+    pass
+  try:
+    return float(text)
+  except ValueError:
+    return text
+
+
+def session_json(
+  *,
+  checkpoint: str,
+  sha256: str | None,
+  settings: EngineSettings,
+  controls: Controls,
+  adapters: Mapping[str, str],
+  trace: list[list[Any]],
+  decisions: list[dict[str, Any]],
+  report: dict[str, Any],
+) -> dict[str, Any]:
+  """All that it takes to play a session again, and why it went as it did."""
+  return {
+    "format": FORMAT,
+    "checkpoint": {"path": checkpoint, "sha256": sha256},
+    "settings": {"engine": dataclasses.asdict(settings)},
+    "controls": to_json(controls),
+    "adapters": dict(adapters),
+    "report": report,
+    "decisions": decisions,
+    "trace": trace,
+  }
+
+
+def load_session(path: Path) -> dict[str, Any]:
+  """Reads what `session_json` made.
+
+  Raises:
+    ValueError: It is no session.
+  """
+  try:
+    stored = json.loads(path.read_text())
+    if stored["format"] != FORMAT or not isinstance(stored["trace"], list):
+      raise ValueError("another format")
+    needed = (stored["checkpoint"]["path"], stored["checkpoint"]["sha256"])
+    needed += (stored["settings"]["engine"], stored["controls"])
+  except (ValueError, KeyError, TypeError):
+    raise ValueError(
+      f"{path}: not a session. Give the .json that jam or replay wrote."
+    ) from None
+  return stored
+
+
+def play_session_again(
+  mm: "MagentaMidi", stored: dict[str, Any]
+) -> tuple[Score, dict[str, Any]]:
+  """Makes a session's notes again, from its calls.
+
+  Returns:
+    Its music, and what `replay --json` prints.
+
+  Raises:
+    ValueError: The checkpoint or an adapter is another, or the notes would
+      be.
+  """
+  if mm.config.get("sha256") != stored["checkpoint"]["sha256"]:
+    raise ValueError(
+      f"the session was played with another checkpoint"
+      f" ({stored['checkpoint']['path']}). Install that one again."
+    )
+  _check_adapters(stored)
+  settings = dict(stored["settings"]["engine"])
+  turns = TurnSettings(**settings.pop("turns"))
+  planned: dict[int, PlannedNote | PlannedPedal] = {}
+  heard, sent = [], []
+  for first_id, values, calls in _lives(stored):
+    engine = make_engine(
+      mm,
+      from_json(values),
+      settings=EngineSettings(
+        **{**settings, "first_id": first_id}, turns=turns
+      ),
+    )
+    for _, command in run_trace(engine, calls):
+      if isinstance(command, Replan):
+        planned.update((event.id, event) for event in command.events)
+    for entry in calls:
+      if entry[0] == "m":
+        heard.append(Message(entry[1], bytes.fromhex(entry[2])))
+      elif entry[0] == "f":
+        message = _sent_again(entry[1:], planned, first_id)
+        if message is not None:
+          sent.append(message)
+  facts = {
+    "notes_in": sum(is_note_on(m.data) for m in heard),
+    "notes_out": sum(is_note_on(m.data) for m in sent),
+    "checkpoint": mm.checkpoint,
+    "session": stored["report"],
+  }
+  return duet_score(heard, sent), facts
+
+
+def _check_adapters(stored: dict[str, Any]) -> None:
+  """Refuses adapters that are not those of the session."""
+  known = stored.get("adapters") or {}
+  path = stored["checkpoint"]["path"]
+  found = check_choices(
+    from_json(stored["controls"]).adapters,
+    None if path == "embedded" else Path(path),
+  )
+  for name, digest in known.items():
+    if found.get(name) != digest:
+      raise ValueError(
+        f"the session was played with another adapter {name}: the one of that"
+        " name has changed since. Install that one again."
+      )
+
+
+def _lives(
+  stored: dict[str, Any],
+) -> list[tuple[int, dict[str, Any], list[list[Any]]]]:
+  """A session's calls, parted where the model died and was started again.
+
+  Returns:
+    Of each: the number of its first event, its controls, its calls.
+  """
+  first_id = stored["settings"]["engine"].get("first_id", 0)
+  lives = [(first_id, stored["controls"], [])]
+  for entry in stored["trace"]:
+    if entry[0] == "r":
+      lives.append((entry[1], entry[2], []))
+    else:
+      lives[-1][2].append(entry)
+  return lives
+
+
+def _sent_again(
+  fields: list[Any],
+  planned: dict[int, PlannedNote | PlannedPedal],
+  first_id: int,
+) -> Message | None:
+  id, time_ns, kind, key, velocity, _ = fields
+  if kind == "dropped":
+    return None
+  channel = OWN_CHANNEL - 1
+  if kind == "pedal":
+    return Message(time_ns, bytes((0xB0 | channel, 64, velocity)))
+  event = planned.get(id)
+  # The last plans of a model that was killed are not on record.
+  lost = event is None and 0 <= id < first_id
+  if not lost and not (isinstance(event, PlannedNote) and event.key == key):
+    raise ValueError(
+      f"at {time_ns / 1e9:.3f} s the session went another way: it was made"
+      " with another checkpoint or version."
+    )
+  status = 0x90 if kind == "on" else 0x80
+  return Message(time_ns, bytes((status | channel, key, velocity)))

@@ -1,0 +1,1 @@
+"""Bars, MIDI clock, trading of bars."""

@@ -1,0 +1,1 @@
+"""Magenta RealTime's own model: weights, checkpoints, decoding, seqio."""

@@ -1,0 +1,1 @@
+"""What is heard in a score: key, chords, rhythm, texture."""

@@ -1,0 +1,1 @@
+"""Low-rank adapters: weights, files, the library of installed ones."""

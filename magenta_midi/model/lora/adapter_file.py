@@ -1,0 +1,341 @@
+"""Adapters on disk: one `.safetensors` file each, which says what it is.
+
+Arrays `NAME.a` and `NAME.b` for each adapted array NAME, and `style`, the
+player's style vector, where there is one. The header's metadata hold the
+rest, each entry as JSON; of a style, which style model's it is.
+"""
+
+import dataclasses
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors.numpy import save
+
+from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.model.lora.lora import Factors, LoraConfig, LowRank
+from magenta_midi.model.weights_file import CheckpointError, WeightsFile
+
+__all__ = [
+  "LICENCE",
+  "SUFFIX",
+  "Adapter",
+  "AdapterError",
+  "PlayerStyle",
+  "check_base",
+  "check_name",
+  "read_adapter",
+  "write_adapter",
+]
+
+FORMAT = 1
+SUFFIX = ".safetensors"
+# Where nothing else is said.
+LICENCE = "Made from its player's own takes: theirs to pass on."
+LONGEST_NAME = 64
+STYLE = "style"
+# What the entry `style` says, where there is one.
+_STYLE_ENTRIES = ("model", "digest", "figures")
+STYLE_DIM = 768
+# Entries of the metadata, and the JSON types that they may have.
+_ENTRIES: dict[str, tuple[type, ...]] = {
+  "format": (int,),
+  "kind": (str,),
+  "name": (str,),
+  "base": (str,),
+  "base_sha256": (str,),
+  "codec": (dict,),
+  "rank": (int,),
+  "alpha": (int, float),
+  "targets": (list,),
+  "dropout": (int, float),
+  "licence": (str,),
+  "figures": (dict,),
+  "date": (str,),
+  "digest": (str,),
+}
+
+
+class AdapterError(ValueError):
+  """An adapter is absent, damaged or of another base; one line."""
+
+
+class PlayerStyle(NamedTuple):
+  """What a player sounds like, as an embedding of one style model."""
+
+  # [768], float32.
+  vector: np.ndarray
+  # Name of the style model, and digest of its weights; empty: it has none.
+  model: str
+  digest: str
+  # What it is worth, as JSON.
+  figures: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Adapter:
+  """What a player's takes have changed, and where it belongs."""
+
+  # What `--adapter` calls it.
+  name: str
+  # float32, by the dotted names of the base's arrays.
+  factors: Factors
+  config: LoraConfig
+  # Name and SHA-256 of the weights that it was trained on.
+  base: str
+  base_sha256: str
+  # Name and settings of the base's codec.
+  codec: dict[str, Any]
+  # The player's style; None: not known.
+  style: PlayerStyle | None = None
+  # Who may do what with it.
+  licence: str = LICENCE
+  # Held-out nats before and after, and what else is worth knowing, as JSON.
+  figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+  # When it was made, ISO 8601.
+  date: str = dataclasses.field(
+    default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(
+      timespec="seconds"
+    )
+  )
+
+  @property
+  def scale(self) -> float:
+    """What its products are multiplied by at full strength."""
+    return self.config.scale
+
+
+def check_name(name: str) -> str:
+  """Refuses what cannot be a file's name everywhere, or `NAME:SCALE`'s.
+
+  Returns:
+    The name.
+
+  Raises:
+    AdapterError: Says what a name may hold.
+  """
+  fine = (
+    0 < len(name) <= LONGEST_NAME
+    and len(name.encode("utf-8", "replace")) <= 4 * LONGEST_NAME - 16
+    and name[0].isalnum()
+    and all(c.isalnum() or c in "-_. " for c in name)
+    and name == name.rstrip(". ")
+  )
+  if not fine:
+    raise AdapterError(
+      f"an adapter's name must be 1 to {LONGEST_NAME} letters, digits, '-',"
+      " '_', '.' or spaces, a letter or digit first, got"
+      f" {name[:LONGEST_NAME]!r}. Give --name another."
+    )
+  return name
+
+
+def write_adapter(path: Path, adapter: Adapter) -> int:
+  """Writes an adapter, whole or not at all.
+
+  Args:
+    path: An older file there stays until the new one is whole.
+    adapter: The adapter.
+
+  Returns:
+    The file's size, bytes.
+
+  Raises:
+    AdapterError: It holds something other than finite numbers.
+    OSError: It cannot be written there; names `path`.
+  """
+  arrays: dict[str, np.ndarray] = {}
+  for name, pair in sorted(adapter.factors.items()):
+    arrays[f"{name}.a"] = np.ascontiguousarray(pair.a, np.float32)
+    arrays[f"{name}.b"] = np.ascontiguousarray(pair.b, np.float32)
+  if adapter.style is not None:
+    arrays[STYLE] = np.ascontiguousarray(adapter.style.vector, np.float32)
+  _check_finite(adapter.name, arrays)
+  entries = dict(
+    format=FORMAT,
+    kind="lora",
+    name=check_name(adapter.name),
+    base=adapter.base,
+    base_sha256=adapter.base_sha256,
+    codec=adapter.codec,
+    rank=adapter.config.rank,
+    alpha=adapter.config.alpha,
+    targets=list(adapter.config.targets),
+    dropout=adapter.config.dropout,
+    licence=adapter.licence,
+    figures=adapter.figures,
+    date=adapter.date,
+    digest=_digest(arrays),
+  )
+  if adapter.style is not None:
+    _, *said = adapter.style
+    entries[STYLE] = dict(zip(_STYLE_ENTRIES, said, strict=True))
+  metadata = {name: json.dumps(value) for name, value in entries.items()}
+  data = save(arrays, metadata)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  write_atomically(path, data)
+  return len(data)
+
+
+def read_adapter(path: Path) -> Adapter:
+  """Reads an adapter and checks every number in it.
+
+  Raises:
+    AdapterError: It is absent, damaged, no adapter, or of another version.
+  """
+  try:
+    file = WeightsFile(path)
+    entries = _entries(path, file.metadata)
+    arrays = {name: file.read(name) for name in file.infos}
+  except CheckpointError as error:
+    raise AdapterError(str(error)) from None
+  except OSError as error:
+    raise AdapterError(f"{path}: cannot be read: {error.strerror}.") from None
+  if _digest(arrays) != entries["digest"]:
+    raise AdapterError(
+      f"{path}: damaged: its numbers are not those it was written with. Copy"
+      " it again."
+    )
+  _check_finite(str(path), arrays)
+  style = _style(path, arrays.pop(STYLE, None), file.metadata)
+  try:
+    config = LoraConfig(
+      rank=entries["rank"],
+      alpha=float(entries["alpha"]),
+      targets=tuple(map(str, entries["targets"])),
+      dropout=float(entries["dropout"]),
+    )
+    return Adapter(
+      name=check_name(entries["name"]),
+      factors=_factors(arrays, config.rank),
+      config=config,
+      style=style,
+      **{
+        field: entries[field]
+        for field in (
+          "base",
+          "base_sha256",
+          "codec",
+          "licence",
+          "figures",
+          "date",
+        )
+      },
+    )
+  except ValueError as error:
+    raise AdapterError(f"{path}: {error}") from None
+
+
+def _style(
+  path: Path, vector: np.ndarray | None, metadata: Mapping[str, str]
+) -> PlayerStyle | None:
+  """The style of an adapter that has one, checked."""
+  if vector is None:
+    return None
+  if vector.shape != (STYLE_DIM,):
+    raise AdapterError(
+      f"{path}: its style must be of shape ({STYLE_DIM},), got {vector.shape}."
+    )
+  try:
+    said = json.loads(metadata[STYLE])
+    found = [said[name] for name in _STYLE_ENTRIES]
+  except (KeyError, TypeError, ValueError):
+    found = []
+  if list(map(type, found)) != [str, str, dict]:
+    raise AdapterError(
+      f"{path}: damaged: its metadata do not say of which style model its"
+      " style is."
+    )
+  return PlayerStyle(vector.astype(np.float32), *found)
+
+
+def check_base(adapter: Adapter, sha256: str, base: str) -> None:
+  """Refuses an adapter of another base.
+
+  Args:
+    adapter: The adapter.
+    sha256: Of the base's weights, as its config.json has it.
+    base: How the user knows it.
+
+  Raises:
+    AdapterError: Names both.
+  """
+  if adapter.base_sha256 != sha256:
+    raise AdapterError(
+      f"adapter {adapter.name} was trained on {adapter.base}"
+      f" ({_short(adapter.base_sha256)}), but this checkpoint is {base}"
+      f" ({_short(sha256)}). Give --checkpoint the one it was trained on, or"
+      " finetune again."
+    )
+
+
+def _short(sha256: str) -> str:
+  return f"weights {sha256[:12]}" if sha256 else "weights of no known digest"
+
+
+def _entries(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+  """The metadata, each of its type."""
+  if "format" not in metadata or "base_sha256" not in metadata:
+    raise AdapterError(
+      f"{path}: not an adapter: a safetensors file that names no base. Give"
+      " one that `magenta-midi finetune` wrote."
+    )
+  found: dict[str, Any] = {}
+  for name, types in _ENTRIES.items():
+    try:
+      value = json.loads(metadata[name])
+    except (KeyError, ValueError):
+      value = None
+    if name == "format" and isinstance(value, int) and value != FORMAT:
+      raise AdapterError(
+        f"{path}: an adapter of format {value}, this version reads {FORMAT}."
+      )
+    if not isinstance(value, types) or isinstance(value, bool):
+      raise AdapterError(f"{path}: damaged: its metadata say no {name}.")
+    found[name] = value
+  if found["kind"] != "lora":
+    raise AdapterError(
+      f"{path}: an adapter of the kind {found['kind']!r}, this version knows"
+      " lora."
+    )
+  return found
+
+
+def _factors(arrays: Mapping[str, np.ndarray], rank: int) -> Factors:
+  """Pairs of arrays by the name of what they adapt."""
+  factors: Factors = {}
+  names = {name.rpartition(".")[0] for name in arrays}
+  for name in sorted(names):
+    a, b = arrays.get(f"{name}.a"), arrays.get(f"{name}.b")
+    if a is None or b is None or a.ndim != 2 or b.ndim != 2:
+      raise ValueError(f"{name} is no pair of matrices a and b.")
+    if (a.shape[1], b.shape[0]) != (rank, rank):
+      raise ValueError(
+        f"{name} has factors of {a.shape} and {b.shape}, expected rank {rank}."
+      )
+    factors[name] = LowRank(a.astype(np.float32), b.astype(np.float32))
+  if not factors or len(arrays) != 2 * len(factors):
+    raise ValueError("it holds no factors, or more than these.")
+  return factors
+
+
+def _check_finite(what: str, arrays: Mapping[str, np.ndarray]) -> None:
+  for name, array in arrays.items():
+    if not np.isfinite(np.asarray(array, np.float32)).all():
+      raise AdapterError(
+        f"{what}: {name} holds NaN or infinity. Finetune again, with a lower"
+        " learning rate."
+      )
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+  """SHA-256 of names, shapes and numbers."""
+  digest = hashlib.sha256()
+  for name, array in sorted(arrays.items()):
+    digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()

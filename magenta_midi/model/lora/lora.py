@@ -1,0 +1,380 @@
+"""Low-rank adaptation in the form of a parameter tree: W + scale A B.
+
+The network knows nothing of it: kernels are changed before they are used,
+inside the compiled step, so that what was merged is exactly what was trained.
+Where a base is quantised, the sum is formed as the network reads it. In
+training, gradients go from a product straight to A and B: the kernel's own,
+which is as much work as the forward pass, is never formed.
+
+Dropout of the input of A, which LoRA draws anew for every position, is drawn
+here once a step, for all positions: a kernel cannot know them apart.
+
+Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685
+"""
+
+import dataclasses
+import functools
+import math
+import re
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from magenta_midi.model.lora.kernel_proxy import StandIn
+
+__all__ = [
+  "DEFAULT_TARGETS",
+  "Factors",
+  "LoraConfig",
+  "LowRank",
+  "STACKS",
+  "TARGETS",
+  "adapt",
+  "array_names",
+  "begin_factors",
+  "drop_inputs",
+  "low_rank_delta",
+  "merge_factors",
+  "merge_on_host",
+  "parameter_count",
+  "target_names",
+]
+
+STACKS = ("encoder", "temporal", "depth")
+# What can be adapted, and the names of its arrays; {} is the stack.
+TARGETS = {
+  **{
+    part + name: rf"{{}}_layers\.\d+\.{kind}attention\.{name}\.kernel"
+    for part, kind in (
+      ("", r"(\w+_)?"),
+      ("self_", r"(self_)?"),
+      ("cross_", r"encoder_decoder_"),
+    )
+    for name in ("query", "key", "value", "out")
+  },
+  "mlp": r"{}_layers\.\d+\.mlp\.\w+\.kernel",
+  "embeddings": r"token_embedder\.embedding",
+  "head": r"logits_dense\.kernel",
+}
+# What `Dense` multiplies by.
+_LAYER = re.compile(r"\w+_layers\.\d+\..*\.kernel")
+# Every projection of every stack, and what goes in and comes out.
+DEFAULT_TARGETS = (
+  *("query", "key", "value", "out", "mlp"),
+  *("embeddings", "head"),
+)
+
+
+class LowRank(NamedTuple):
+  """What is added to one array: scale times `a @ b`, both float32."""
+
+  a: Any  # [in, r]
+  b: Any  # [r, out]
+
+
+# By the dotted name of the array.
+Factors = dict[str, LowRank]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+  """Which arrays are adapted, and how far."""
+
+  # Columns of A, rows of B.
+  rank: int = 16
+  # The scale is alpha / rank.
+  alpha: float = 32.0
+  # Of `TARGETS`, in every stack or in one, as `temporal.query`, which stands
+  # for self and cross attention; `self_query` and `cross_query` for one.
+  targets: tuple[str, ...] = DEFAULT_TARGETS
+  # Share of the inputs of A that a step leaves out.
+  dropout: float = 0.0
+
+  def __post_init__(self) -> None:
+    """Refuses what cannot be trained."""
+    if self.rank < 1:
+      raise ValueError(f"rank must be at least 1, got {self.rank}.")
+    if not (self.alpha > 0 and math.isfinite(self.alpha)):
+      raise ValueError(f"alpha must be positive, got {self.alpha}.")
+    if not 0 <= self.dropout < 1:
+      raise ValueError(f"dropout must be in [0, 1), got {self.dropout}.")
+
+  @property
+  def scale(self) -> float:
+    """What `a @ b` is multiplied by."""
+    return self.alpha / self.rank
+
+
+def target_names(
+  names: Iterable[str], targets: Sequence[str]
+) -> tuple[str, ...]:
+  """The arrays that targets stand for, in the order of `names`.
+
+  Args:
+    names: Dotted names of all of a model's arrays.
+    targets: As in `LoraConfig`.
+
+  Raises:
+    ValueError: A target is unknown, or the model has no such array.
+  """
+  names = list(names)
+  found: set[str] = set()
+  for target in targets:
+    stack, dot, what = target.rpartition(".")
+    if what not in TARGETS or (dot and stack not in STACKS):
+      raise ValueError(
+        f"unknown target {target!r}. Known: {', '.join(TARGETS)}; in one stack"
+        f" with {', '.join(f'{name}.' for name in STACKS)} before it."
+      )
+    pattern = re.compile(TARGETS[what].format(stack or r"\w+"))
+    matching = [name for name in names if pattern.fullmatch(name)]
+    if not matching or (dot and "{}" not in TARGETS[what]):
+      raise ValueError(f"target {target!r}: the model has no such array.")
+    found.update(matching)
+  if not found:
+    raise ValueError("targets: none given, so there is nothing to train.")
+  return tuple(name for name in names if name in found)
+
+
+def array_names(params: nnx.State) -> dict[str, tuple[int, ...]]:
+  """Dotted name and shape of every array, as in checkpoints."""
+  return {
+    ".".join(map(str, path)): tuple(variable.get_value().shape)
+    for path, variable in nnx.to_flat_state(params)
+  }
+
+
+def begin_factors(
+  params: nnx.State, config: LoraConfig, key: jax.Array
+) -> Factors:
+  """Factors that change nothing yet: A is drawn, B is 0.
+
+  A's spread is that of the array it belongs to. Query kernels here are some
+  times smaller than the others, in place of 1 / sqrt(head size); so is what
+  is added to them.
+
+  Args:
+    params: Of the model, by `nnx.split`.
+    config: Says which arrays.
+    key: Each array draws from its own, whichever others are adapted.
+
+  Raises:
+    ValueError: A target is unknown, or an array is no matrix or too small.
+  """
+  chosen = set(target_names(array_names(params), config.targets))
+  factors = {}
+  for path, variable in nnx.to_flat_state(params):
+    name = ".".join(map(str, path))
+    if name not in chosen:
+      continue
+    array = jnp.asarray(variable.get_value(), jnp.float32)
+    if array.ndim != 2 or config.rank > min(array.shape):
+      raise ValueError(
+        f"rank must be at most {min(array.shape)}, the smaller side of {name},"
+        f" got {config.rank}."
+      )
+    inputs, outputs = array.shape
+    spread = jnp.sqrt(jnp.mean(jnp.square(array)))
+    own = jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+    factors[name] = LowRank(
+      spread * jax.random.normal(own, (inputs, config.rank), jnp.float32),
+      jnp.zeros((config.rank, outputs), jnp.float32),
+    )
+  return factors
+
+
+def drop_inputs(factors: Factors, key: jax.Array, rate: float) -> Factors:
+  """Leaves rows of each A out; the others grow so that the mean stays."""
+  if not rate:
+    return factors
+  dropped = {}
+  for index, (name, pair) in enumerate(sorted(factors.items())):
+    own = jax.random.fold_in(key, index)
+    kept = jax.random.bernoulli(own, 1 - rate, (pair.a.shape[0], 1))
+    dropped[name] = LowRank(pair.a * kept / (1 - rate), pair.b)
+  return dropped
+
+
+def low_rank_delta(pair: LowRank, scale: float | jax.Array) -> jax.Array:
+  """What is added to an array, in float32 on every device."""
+  product = jnp.matmul(
+    jnp.asarray(pair.a, jnp.float32),
+    jnp.asarray(pair.b, jnp.float32),
+    precision=jax.lax.Precision.HIGHEST,
+  )
+  return scale * product
+
+
+def merge_factors(
+  params: nnx.State,
+  adapters: Sequence[tuple[Mapping[str, LowRank], float | jax.Array]],
+) -> nnx.State:
+  """Parameters with every adapter's changes added to them.
+
+  Args:
+    params: Of the base, untouched; may be traced, and quantised.
+    adapters: Factors and the scale of each; several are summed.
+
+  Raises:
+    ValueError: An adapter has an array that the model lacks, or of other
+      sides.
+  """
+  return _added(params, adapters, low_rank_delta)
+
+
+@jax.custom_vjp
+def _adapted_product(
+  x: jax.Array, kernel: jax.Array, a: jax.Array, b: jax.Array
+) -> jax.Array:
+  """`x @ kernel`, where `kernel` is a base and `a @ b`."""
+  return jnp.dot(x, kernel.astype(x.dtype))
+
+
+def _product_forward(
+  x: jax.Array, kernel: jax.Array, a: jax.Array, b: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+  return _adapted_product(x, kernel, a, b), (x, kernel, a, b)
+
+
+def _product_backward(
+  kept: tuple[jax.Array, ...], slope: jax.Array
+) -> tuple[jax.Array | None, ...]:
+  x, kernel, a, b = kept
+  to_x = jnp.dot(slope, kernel.astype(x.dtype).T)
+  rows, slopes = (
+    y.reshape(-1, y.shape[-1]).astype(jnp.float32) for y in (x, slope)
+  )
+  # What is narrow first: the slope at the kernel would be `rows.T @ slopes`.
+  to_a = rows.T @ (slopes @ b.T)
+  to_b = (rows @ a).T @ slopes
+  return to_x, None, to_a, to_b
+
+
+_adapted_product.defvjp(_product_forward, _product_backward)
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=["base", "adapters"],
+  meta_fields=[],
+)
+@dataclasses.dataclass(frozen=True)
+class _Adapted(StandIn):
+  """A matrix to which factors are added as it is read."""
+
+  base: Any  # an array, or StandIn
+  adapters: Any  # pairs of factors and scale
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Of the matrix."""
+    return self.base.shape
+
+  def widened(self) -> jax.Array:
+    """The sum, in float32."""
+    wide = self.base[...].astype(jnp.float32)
+    return wide + sum(low_rank_delta(*adapter) for adapter in self.adapters)
+
+  def product(self, x: jax.Array) -> jax.Array:
+    """Multiplies by the sum; slopes are of the factors alone."""
+    a = jnp.concatenate([scale * pair.a for pair, scale in self.adapters], 1)
+    b = jnp.concatenate([pair.b for pair, _ in self.adapters])
+    # As `merge_factors` forms it, to the bit.
+    kernel = jax.lax.stop_gradient(self.widened())
+    if not isinstance(self.base, StandIn):
+      kernel = kernel.astype(self.base.dtype)
+    return _adapted_product(x, kernel, a, b)
+
+
+def adapt(
+  params: nnx.State, factors: Mapping[str, LowRank], scale: float | jax.Array
+) -> nnx.State:
+  """As `merge_factors`, for a training step: gradients are of the factors.
+
+  Layers' kernels are replaced by what multiplies as the sum does, to the bit.
+
+  Args:
+    params: Of the base; may be traced, and quantised.
+    factors: What is trained.
+    scale: Of these.
+
+  Raises:
+    ValueError: See `merge_factors`.
+  """
+  in_layers = {name for name in factors if _LAYER.fullmatch(name)}
+  others = {name: factors[name] for name in factors.keys() - in_layers}
+  merged = merge_factors(params, [(others, scale)])
+  own = {name: factors[name] for name in in_layers}
+  _check_sides(merged, own)
+  adapted = []
+  for path, variable in nnx.to_flat_state(merged):
+    name = ".".join(map(str, path))
+    if name in own:
+      stand_in = _Adapted(variable.get_value(), [(own[name], scale)])
+      variable = variable.replace(stand_in)
+    adapted.append((path, variable))
+  return nnx.from_flat_state(adapted)
+
+
+def merge_on_host(
+  params: nnx.State, adapters: Sequence[tuple[Mapping[str, LowRank], float]]
+) -> nnx.State:
+  """`merge_factors` by NumPy: nothing is compiled, whatever the shapes.
+
+  For a change of adapters while music plays.
+  """
+
+  def delta(pair: LowRank, scale: float) -> np.ndarray:
+    a, b = (np.asarray(x, np.float32) for x in pair)
+    return np.float32(scale) * (a @ b)
+
+  return _added(params, adapters, delta)
+
+
+def _added(
+  params: nnx.State,
+  adapters: Sequence[tuple[Mapping[str, LowRank], Any]],
+  delta: Callable[[LowRank, Any], Any],
+) -> nnx.State:
+  for factors, _ in adapters:
+    _check_sides(params, factors)
+  merged = []
+  for path, variable in nnx.to_flat_state(params):
+    name = ".".join(map(str, path))
+    own = [(f[name], scale) for f, scale in adapters if name in f]
+    if own:
+      value = variable.get_value()
+      if isinstance(value, StandIn):
+        merged.append((path, variable.replace(_Adapted(value, own))))
+        continue
+      total = sum(delta(pair, scale) for pair, scale in own)
+      if isinstance(total, np.ndarray):
+        wide = np.asarray(value).astype(np.float32) + total
+        value = jax.device_put(wide.astype(value.dtype))
+      else:
+        value = (value.astype(jnp.float32) + total).astype(value.dtype)
+      variable = variable.replace(value)
+    merged.append((path, variable))
+  return nnx.from_flat_state(merged)
+
+
+def _check_sides(params: nnx.State, factors: Mapping[str, LowRank]) -> None:
+  """Refuses factors of arrays that the model lacks, or of other sides."""
+  shapes = array_names(params)
+  for name, (a, b) in factors.items():
+    sides = (a.shape[0], b.shape[1])
+    if shapes.get(name) != sides or a.shape[1] != b.shape[0]:
+      raise ValueError(
+        f"the adapter changes {name} of {sides}, the model has"
+        f" {shapes.get(name, 'none')}."
+      )
+
+
+def parameter_count(factors: Mapping[str, LowRank]) -> int:
+  """Numbers in all factors."""
+  return sum(int(np.prod(x.shape)) for pair in factors.values() for x in pair)

@@ -1,0 +1,238 @@
+"""A base that is held in few bits and widened array by array where it is used.
+
+A quantised matrix stands in a parameter's place and is float32 where it is
+read, so the network knows nothing of it. Where its layers run as a loop
+(`Depthformer.loop`), one layer is wide at a time, forwards and backwards.
+
+`int8`: a byte a number and a float32 scale a column, as checkpoints store it:
+one that came from an int8 checkpoint loses nothing. `nf4`: 4 bits a number, two
+to a byte, in blocks of 64; their scales are quantised once more, to a byte each
+in blocks of 256.
+
+Source: Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; the
+second quantisation is to int8 here, in place of 8-bit floats.
+"""
+
+import dataclasses
+import functools
+import math
+import re
+import statistics
+import typing
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from magenta_midi.model.lora.kernel_proxy import StandIn
+from magenta_midi.typing import Float
+
+__all__ = [
+  "BLOCK",
+  "NF4",
+  "SCALE_BLOCK",
+  "HeldBase",
+  "Int8Matrix",
+  "Nf4Matrix",
+  "Quantize",
+  "check_quantize",
+  "hold_base",
+  "held_bytes",
+  "quantise",
+]
+
+# How a base is held.
+Quantize = Literal["none", "int8", "nf4"]
+# Numbers of one scale, and scales of one second scale, of `nf4`.
+BLOCK, SCALE_BLOCK = 64, 256
+# The matrices of the stacks' layers. Embeddings and head, a few of 100 numbers,
+# stay as they are, as in QLoRA: what is looked up in them is not summed over.
+_LAYERS = re.compile(r"(\w+_layers)\.(\d+)\.(.*\.kernel)")
+
+
+def _normal_quantiles() -> np.ndarray:
+  """NF4's 16 numbers: normal quantiles of even steps, 0 one of them.
+
+  Eight from 0 down and nine from 0 up, in -1..1.
+  """
+  # The tails: half a step of 15 and of 16, on the average.
+  outermost = 1 - (1 / 30 + 1 / 32) / 2
+  quantile = statistics.NormalDist().inv_cdf
+  down = [-quantile(p) for p in np.linspace(outermost, 0.5, 8)[:-1]]
+  up = [quantile(p) for p in np.linspace(outermost, 0.5, 9)[:-1]]
+  found = np.sort([*down, 0.0, *up])
+  return (found / found[-1]).astype(np.float32)
+
+
+# In ascending order.
+NF4 = _normal_quantiles()
+
+
+# Fields are Any: trees of shapes, of shardings and of other things are built
+# of these too.
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=["codes", "scale"],
+  meta_fields=["shape"],
+)
+@dataclasses.dataclass(frozen=True)
+class Int8Matrix(StandIn):
+  """Codes times the scale of their column."""
+
+  codes: Any  # int8 [i, o]
+  scale: Any  # float32 [o]
+  shape: tuple[int, ...]
+
+  def widened(self) -> Float[jax.Array, "i o"]:
+    """The matrix that it stands for, in float32."""
+    return self.codes.astype(jnp.float32) * self.scale[None]
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=["codes", "scale_codes", "scale_steps", "scale_mean"],
+  meta_fields=["shape"],
+)
+@dataclasses.dataclass(frozen=True)
+class Nf4Matrix(StandIn):
+  """Numbers of `NF4` times the scale of their block.
+
+  A block is 64 numbers of the matrix in the order of its rows; what the last
+  one lacks is 0. A block's scale is a mean and a step of its own block.
+  """
+
+  codes: Any  # uint8 [n, 32] the block's first half in the low four bits
+  scale_codes: Any  # int8 [n]
+  scale_steps: Any  # float32 [ceil(n / 256)]
+  scale_mean: Any  # float32 ()
+  shape: tuple[int, ...]
+
+  def scales(self) -> Float[jax.Array, " n"]:
+    """The largest size in each block."""
+    count = self.scale_codes.shape[0]
+    steps = jnp.repeat(self.scale_steps, SCALE_BLOCK)[:count]
+    return self.scale_codes.astype(jnp.float32) * steps + self.scale_mean
+
+  def widened(self) -> Float[jax.Array, "i o"]:
+    """The matrix that it stands for, in float32."""
+    halves = [self.codes & 15, self.codes >> 4]
+    numbers = jnp.asarray(NF4)[jnp.concatenate(halves, axis=1)]
+    flat = (numbers * self.scales()[:, None]).reshape(-1)
+    return flat[: math.prod(self.shape)].reshape(self.shape)
+
+
+def quantise(matrix: Float[Any, "i o"], how: Literal["int8", "nf4"]) -> StandIn:
+  """Quantises one matrix, to the nearest.
+
+  Args:
+    matrix: Of any float dtype.
+    how: In which way.
+  """
+  return _QUANTISERS[how](jnp.asarray(matrix, jnp.float32))
+
+
+@jax.jit
+def _to_int8(matrix: jax.Array) -> Int8Matrix:
+  scale = jnp.max(jnp.abs(matrix), axis=0) / 127
+  # A column of zeros.
+  scale = jnp.where(scale == 0, 1.0, scale)
+  codes = jnp.round(matrix / scale[None]).astype(jnp.int8)
+  return Int8Matrix(codes, scale, matrix.shape)
+
+
+@jax.jit
+def _to_nf4(matrix: jax.Array) -> Nf4Matrix:
+  blocks = _rows_of(matrix.reshape(-1), BLOCK)
+  largest = jnp.max(jnp.abs(blocks), axis=1)
+  mean = jnp.mean(largest)
+  groups = _rows_of(largest - mean, SCALE_BLOCK)
+  steps = jnp.max(jnp.abs(groups), axis=1) / 127
+  steps = jnp.where(steps == 0, 1.0, steps)
+  scale_codes = jnp.round(groups / steps[:, None]).astype(jnp.int8)
+  scale_codes = scale_codes.reshape(-1)[: len(blocks)]
+  halves = jnp.zeros((len(blocks), BLOCK // 2), jnp.uint8)
+  held = Nf4Matrix(halves, scale_codes, steps, mean, matrix.shape)
+  # By the scale that it will be multiplied by. One that was rounded to 0, or
+  # below, is of a block that is next to nothing.
+  scales = held.scales()[:, None]
+  share = jnp.where(scales > 0, blocks / scales, 0.0)
+  codes = jnp.zeros(blocks.shape, jnp.uint8)
+  for between in (NF4[1:] + NF4[:-1]) / 2:
+    codes = codes + (share > between).astype(jnp.uint8)
+  low, high = jnp.split(codes, 2, axis=1)
+  return dataclasses.replace(held, codes=low | (high << 4))
+
+
+def _rows_of(flat: jax.Array, length: int) -> jax.Array:
+  """Rows of a length, the last filled up with zeros."""
+  return jnp.pad(flat, (0, -len(flat) % length)).reshape(-1, length)
+
+
+_QUANTISERS = {"int8": _to_int8, "nf4": _to_nf4}
+
+
+class HeldBase(NamedTuple):
+  """A base's parameters as a run holds them: the argument of its step."""
+
+  # What is held as it is.
+  params: Any  # nnx.State
+  # The layers' matrices, by name with * for the layer's number: all layers of
+  # a stack in one, so that a loop over them needs no copy.
+  stacks: dict[str, Any]  # StandIn, with an axis of layers before the others
+
+  def state(self) -> nnx.State:
+    """The parameters for the network; to be called inside the step."""
+    found = list(nnx.to_flat_state(self.params))
+    for name, stack in self.stacks.items():
+      for layer in range(jax.tree.leaves(stack)[0].shape[0]):
+        path = tuple(layer if part == "*" else part for part in name.split("."))
+        own = jax.tree.map(lambda x, layer=layer: x[layer], stack)
+        found.append((path, nnx.Param(own)))
+    return nnx.from_flat_state(found)
+
+
+def check_quantize(how: Any) -> None:
+  """Refuses an unknown way to hold a base with a ValueError."""
+  if how not in (known := typing.get_args(Quantize)):
+    raise ValueError(
+      f"quantize must be one of {', '.join(known)}, got {how!r}."
+    )
+
+
+def hold_base(params: nnx.State, how: Quantize) -> HeldBase:
+  """Quantises the layers' matrices, one after the other.
+
+  Args:
+    params: Of a model, by `nnx.split`, in memory of the device or the host.
+    how: `none`: all are held as they are, and none is copied.
+
+  Raises:
+    ValueError: It is unknown how.
+  """
+  check_quantize(how)
+  if how == "none":
+    return HeldBase(params, {})
+  kept, layers = [], {}
+  for path, variable in nnx.to_flat_state(params):
+    value = variable.get_value()
+    if match := _LAYERS.fullmatch(".".join(map(str, path))):
+      name = f"{match[1]}.*.{match[3]}"
+      layers.setdefault(name, {})[int(match[2])] = quantise(value, how)
+    else:
+      kept.append((path, variable.replace(jnp.asarray(value))))
+  stacks = {}
+  for name in list(layers):
+    own = layers.pop(name)
+    matrices = [own[layer] for layer in range(len(own))]
+    stacks[name] = jax.tree.map(lambda *x: jnp.stack(x), *matrices)
+  return HeldBase(nnx.from_flat_state(kept), stacks)
+
+
+def held_bytes(tree: Any) -> int:
+  """Bytes of all arrays of a tree, or of what `jax.eval_shape` says of it."""
+  return sum(
+    math.prod(leaf.shape) * leaf.dtype.itemsize
+    for leaf in jax.tree.leaves(tree)
+  )

@@ -1,0 +1,1 @@
+"""The event codec: one token a frame."""

@@ -1,0 +1,553 @@
+"""The `event` codec: one frame a token, one level, as Magenta's older models.
+
+Tokens are time shifts, note-ons, note-offs, velocities, pedal down and up,
+BOS (a file begins) and EOS (no more own tokens in this chunk). A frame's
+`step` is when it happens; that of a time shift is the time after it.
+
+Every music has one stream. Inside a step come note-offs by key, pedal changes
+as they came, note-ons by key; a velocity stands before a note-on where it
+differs from the running one. Time and velocity begin anew in every chunk of a
+file, at the start of a context's window, and at now.
+
+Source: Oore et al. 2018, https://arxiv.org/abs/1808.03715
+"""
+
+import dataclasses
+import functools
+from typing import Any, ClassVar
+
+import numpy as np
+
+from magenta_midi.midi.score import Score
+from magenta_midi.tokens import ordering
+from magenta_midi.tokens.event import grammar
+from magenta_midi.tokens.event.config import KEYS, EventCodecConfig
+from magenta_midi.tokens.event.grammar import EventRules
+from magenta_midi.tokens.event.layout import (
+  Changes,
+  Spans,
+  settle,
+  shifts_of,
+  tokens_between,
+)
+from magenta_midi.tokens.events import (
+  Notes,
+  Pedals,
+  all_events,
+  events_around,
+  pedals_down,
+)
+from magenta_midi.tokens.frames import PARTNER, SELF, Encoded, Frames
+from magenta_midi.tokens.grid import LONGEST_S
+from magenta_midi.tokens.vocabulary import Vocabulary
+from magenta_midi.typing import Int
+
+__all__ = ["EventCodec", "EventCodecConfig", "EventRules"]
+
+_ROLES = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EventCodec:
+  """Music as note-ons, note-offs and waits; hashable, so static under `jit`."""
+
+  name: ClassVar[str] = "event"
+  # Tokens the model hears and plays at most: about four times as many as
+  # `note` has frames (`docs/decisions.md`).
+  context_frames: ClassVar[int] = 1024
+  chunk_frames: ClassVar[int] = 512
+
+  config: EventCodecConfig = dataclasses.field(default_factory=EventCodecConfig)
+
+  @property
+  def levels(self) -> int:
+    """One."""
+    return 1
+
+  @property
+  def vocabulary(self) -> Vocabulary:
+    """One level, `event`: see `EventCodecConfig`."""
+    return _vocabulary(self.config)
+
+  def encode(self, score: Score) -> Encoded:
+    """Encodes a whole score, chunk by chunk on the absolute grid.
+
+    BOS comes first and EOS ends every chunk. A note whose key is still down
+    at the end of its chunk has its note-off in a later one. Of exact
+    duplicates the longest note stays, of those the loudest; durations of any
+    length are kept to the step.
+
+    Args:
+      score: Any score; its origin is time 0.
+
+    Raises:
+      ValueError: An event lies before 0 s or beyond 245 days.
+    """
+    config = self.config
+    notes, pedals = all_events(score, config)
+    earliest = min(notes.step.min(initial=0), pedals.step.min(initial=0))
+    if earliest < 0:
+      raise ValueError(
+        f"a whole score must start at 0 s or later, got an event at "
+        f"{earliest / config.steps_per_s} s. Shift it first."
+      )
+    spans, merged = self._settled(notes)
+    tokens = tokens_between(
+      spans,
+      Changes(pedals.part, pedals.step, pedals.down),
+      np.zeros(score.parts, np.int32),
+      2**31 - 1,
+      config,
+      chunk_steps=config.chunk_steps,
+    )
+    step, code, part = tokens.step, tokens.code, tokens.group
+    if score.parts > 1:
+      order = np.lexsort((part, step))
+      step, code, part = step[order], code[order], part[order]
+    end = int(config.time_to_step(np.array([score.end_s], np.float64))[0])
+    chunks = -(-end // config.chunk_steps)
+    if len(step):
+      chunks = max(chunks, int(step[-1]) // config.chunk_steps + 1)
+    upto = np.searchsorted(step, np.arange(1, chunks + 1) * config.chunk_steps)
+    # BOS, then each chunk's tokens and its EOS.
+    count = len(step) + chunks + (chunks > 0)
+    ends = upto + np.arange(1, chunks + 1)
+    codes = np.full(count, config.end, np.int32)
+    steps = np.zeros(count, np.int32)
+    parts = np.zeros(count, np.int32)
+    codes[:1] = config.begin
+    steps[ends] = np.arange(1, chunks + 1) * config.chunk_steps - 1
+    own = np.ones(count, bool)
+    own[:1] = False
+    own[ends] = False
+    codes[own], steps[own], parts[own] = code, step, part
+    return Encoded(
+      frames=Frames(codes[:, None], steps, parts),
+      chunk_offsets=np.append(0, ends + 1),
+      part_names=score.part_names,
+      merged=merged,
+      saturated=0,
+    )
+
+  def decode(self, encoded: Encoded) -> Score:
+    """Rebuilds the score from codes, parts and chunk offsets alone.
+
+    Raises:
+      ValueError: A code is out of range.
+    """
+    config = self.config
+    codes, _, part = encoded.frames
+    start = np.repeat(
+      np.arange(encoded.chunks) * config.chunk_steps,
+      np.diff(encoded.chunk_offsets),
+    )
+    code = codes[:, 0]
+    wait = np.where(code < config.note_on, code + 1, 0)
+    step = ordering.onsets_to_steps(wait, part, start)
+    return self.decode_frames(
+      Frames(codes, step.astype(np.int32), part),
+      until_step=encoded.chunks * config.chunk_steps,
+      part_names=encoded.part_names,
+    )
+
+  def decode_frames(
+    self,
+    frames: Frames,
+    *,
+    origin_s: float = 0.0,
+    pedal_down: bool = False,
+    until_step: int | None = None,
+    part_names: tuple[str, ...] | None = None,
+  ) -> Score:
+    """Decodes frames by their `step` (time shifts are not read).
+
+    Note-offs of keys that are not down and pedal changes that change nothing
+    are left out. A note ends at its note-off, at the latest at the next
+    note-on of its key and part. Before the first velocity of a part its notes
+    are of middle velocity: a context that was cut may begin so.
+
+    Args:
+      frames: Of a file, a context or a generated stream.
+      origin_s: Time of step 0, in seconds.
+      pedal_down: Whether the pedal of part 0 is down before the first frame;
+        it is then stated at `origin_s`.
+      until_step: Notes without a note-off last until then; None: until the
+        last frame.
+      part_names: One a part; by default the score's own default.
+
+    Raises:
+      ValueError: A code is out of range, unused, or an event lies before 0 s.
+    """
+    config = self.config
+    self.vocabulary.to_ids(frames.codes)
+    code, step, part = frames.codes[:, 0], frames.step, frames.part
+    if np.any(code < 0):
+      raise ValueError("frames must use their level, got an unused one.")
+    ordering.check_places(step, part, origin_s, config.steps_per_s, part_names)
+    if until_step is None:
+      until_step = int(step.max(initial=0))
+    time_s = origin_s + config.step_to_time_s(step)
+    on, end = self._paired(code, step, part, until_step)
+    notes = ordering.decoded_notes(
+      step[on],
+      code[on] - config.note_on,
+      part[on],
+      onset_s=time_s[on],
+      velocity=config.code_to_velocity(self._running_velocity(code, part)[on]),
+      duration_s=config.step_to_time_s(np.maximum(end - step[on], 1)),
+    )
+    is_pedal = (code == config.pedal_down) | (code == config.pedal_up)
+    pedals = ordering.pedal_rows(
+      time_s[is_pedal],
+      code[is_pedal] == config.pedal_down,
+      part[is_pedal],
+      down_from_s=origin_s if pedal_down else None,
+    )
+    return Score.from_rows(
+      notes,
+      pedal=ordering.decoded_pedals(pedals),
+      part_names=part_names,
+    )
+
+  def encode_context(
+    self,
+    score: Score,
+    now_s: float,
+    *,
+    context_s: float = 10.0,
+    max_frames: int = 1024,
+    own_part: int = 0,
+  ) -> Frames:
+    """What the model hears at `now`: the events of the last seconds.
+
+    As of `note`: steps count from now, notes as no longer than 10 s, and
+    nothing at step 0 or later has any influence (a note that sounds at now
+    has no note-off here). First, at the window's start, stand the pedals that
+    are down and the notes that sound beyond it. Each player's time shifts and
+    velocities are their own; of one step the own tokens come first.
+
+    Args:
+      score: The own part and, as any other part, the partner's. Parts beside
+        the own one share PARTNER: merge them first if they share keys.
+      now_s: The origin, in seconds; `step` is relative to it, so negative.
+      context_s: Length of the window, in seconds.
+      max_frames: Most frames to return: the last, as they are.
+      own_part: The part that is SELF.
+
+    Raises:
+      ValueError: `context_s` or `max_frames` is negative, or a time is not
+        finite.
+    """
+    config = self.config
+    start = -config.seconds_to_steps(context_s, name="context_s")
+    if max_frames < 0:
+      raise ValueError(f"max_frames must be 0 or more, got {max_frames}.")
+    notes, pedals = self._around(
+      score, now_s, start=start, stop=0, own_part=own_part
+    )
+    held = np.zeros(_ROLES, bool)
+    for part in pedals_down(score, now_s, config, before=start):
+      held[SELF if part == own_part else PARTNER] = True
+    tokens = tokens_between(
+      self._settled(notes, longest_s=LONGEST_S)[0],
+      Changes(pedals.part, pedals.step, pedals.down),
+      np.full(_ROLES, start, np.int32),
+      0,
+      config,
+      pedal_held=held,
+    )
+    step, code, part = tokens.step, tokens.code, tokens.group
+    order = np.lexsort((part, step))[max(0, len(step) - max_frames) :]
+    return Frames(code[order][:, None], step[order], part[order])
+
+  def encode_targets(
+    self, score: Score, now_s: float, *, seconds: float, own_part: int = 0
+  ) -> Frames:
+    """The own tokens with a step in [0, steps of `seconds`) from now.
+
+    The note-offs of notes that sound at now are among them; notes count as no
+    longer than 10 s. There is no EOS inside.
+
+    Args:
+      score: As for `encode_context`.
+      now_s: The origin, in seconds.
+      seconds: At most the horizon.
+      own_part: The part to predict.
+
+    Raises:
+      ValueError: `seconds` is negative or beyond the horizon.
+    """
+    config = self.config
+    length = config.seconds_to_steps(seconds, name="seconds")
+    if length > config.horizon_steps:
+      raise ValueError(
+        f"seconds must be at most the codec's horizon of {config.horizon_s} "
+        f"s, got {seconds}."
+      )
+    notes, pedals = self._around(
+      score, now_s, start=0, stop=length, own_part=own_part
+    )
+    notes = notes.take(notes.part == SELF)
+    pedals = pedals.take(pedals.part == SELF)
+    tokens = tokens_between(
+      self._settled(notes, longest_s=LONGEST_S)[0],
+      Changes(pedals.part, pedals.step, pedals.down),
+      np.zeros(1, np.int32),
+      length,
+      config,
+    )
+    return Frames(tokens.code[:, None], tokens.step, tokens.group)
+
+  def end_frame(self) -> Int[np.ndarray, " l"]:
+    """The codes of an EOS frame, int32 `[1]`."""
+    return np.array([self.config.end], np.int32)
+
+  # Generation, chunk by chunk.
+
+  def complete(
+    self, history: Score, frames: Frames, now_s: float, end_step: int
+  ) -> Frames:
+    """Ends what a model never would: keys down for longer than 10 s.
+
+    Args:
+      history: What was played before, one part.
+      frames: A chunk's.
+      now_s: Its start, in the history's time.
+      end_step: Its length.
+
+    Returns:
+      The frames, and at the chunk's last step a note-off of each such key,
+      after as many time shifts as lead there.
+    """
+    config = self.config
+    since = self._sounding(history, now_s)
+    for code, step in zip(frames.codes[:, 0], frames.step, strict=True):
+      if config.note_on <= code < config.note_off:
+        since[code - config.note_on] = step
+      elif config.note_off <= code < config.velocity:
+        since[code - config.note_off] = _SILENT
+    keys = np.flatnonzero(
+      (since != _SILENT) & (end_step - since > config.longest_steps)
+    )
+    if not len(keys):
+      return frames
+    last = end_step - 1
+    wait = max(0, last - int(frames.step.max(initial=0)))
+    waits = shifts_of(wait, config)
+    codes = np.append(frames.codes[:, 0], waits - 1)
+    steps = np.append(frames.step, last - wait + np.cumsum(waits))
+    # In a step note-offs come first, by key: those that are there as well.
+    is_off = (codes >= config.note_off) & (codes < config.velocity)
+    others = np.flatnonzero(
+      (steps == last) & (codes >= config.note_on) & ~is_off
+    )
+    stop = int(others[0]) if len(others) else len(codes)
+    start = stop
+    while start and steps[start - 1] == last and is_off[start - 1]:
+      start -= 1
+    lifted = np.sort(np.append(codes[start:stop], config.note_off + keys))
+    codes = np.concatenate([codes[:start], lifted, codes[stop:]])
+    steps = np.concatenate(
+      [steps[:start], np.full(len(lifted), last), steps[stop:]]
+    )
+    return Frames(
+      codes[:, None].astype(np.int32),
+      steps.astype(np.int32),
+      np.zeros(len(codes), np.int32),
+    )
+
+  def append(
+    self,
+    history: Score,
+    frames: Frames,
+    now_s: float,
+    *,
+    end_step: int,
+    pedal_down: bool = False,
+  ) -> Score:
+    """The history (one part) with the frames of a chunk from `now_s`.
+
+    Notes of the history that sound at now end at their note-off in the
+    chunk. What sounds at its end counts as lasting until then.
+
+    Args:
+      history: What was played before.
+      frames: A chunk's, from `complete`.
+      now_s: Its start, in the history's time.
+      end_step: Its length.
+      pedal_down: Whether the pedal is down at its start.
+    """
+    config = self.config
+    ends = np.full(KEYS, end_step)
+    code = frames.codes[:, 0]
+    offs = np.flatnonzero((code >= config.note_off) & (code < config.velocity))
+    # Backwards, so that the first note-off of a key is the one that stays.
+    ends[code[offs[::-1]] - config.note_off] = frames.step[offs[::-1]]
+    notes = history.notes.copy()
+    index = self._sounding_notes(history, now_s)
+    end_s = now_s + ends[notes["key"][index]] / config.steps_per_s
+    notes["duration_s"][index] = end_s - notes["onset_s"][index]
+    new = self.decode_frames(frames, pedal_down=pedal_down, until_step=end_step)
+    before = dataclasses.replace(history, notes=notes)
+    return ordering.appended(before, new, now_s, stated=pedal_down)
+
+  # What may come next: see `event_rules`.
+
+  def rules_at(
+    self, score: Score, now_s: float, *, own_part: int = 0
+  ) -> EventRules:
+    """The rules at `now`: pedal and sounding keys, before the first token.
+
+    A note that ends at now still sounds: its note-off is yet to come.
+    """
+    down = pedals_down(score, _finite(now_s), self.config, before=0)
+    since = self._sounding(score, now_s, own_part=own_part)
+    return self.init_rules(own_part in down, since != _SILENT)
+
+  def init_rules(
+    self, pedal_down: Any = False, sounding: Any = None, *, xp=np
+  ) -> EventRules:
+    """At the origin, before the first own token."""
+    if sounding is None:
+      sounding = xp.zeros((*np.shape(pedal_down), KEYS), bool)
+    return grammar.init_rules(pedal_down, sounding, xp=xp)
+
+  def applies(self, level: int, codes: Any, *, xp=np) -> Any:
+    """Every frame uses its one level."""
+    del level
+    return xp.ones(codes.shape[:-1], bool)
+
+  def legal(
+    self,
+    level: int,
+    codes: Any,
+    rules: EventRules,
+    *,
+    earliest_step: Any = 0,
+    end_step: Any,
+    keys: Any = None,
+    xp=np,
+  ) -> Any:
+    """Which codes may follow, bool `[size]`; see `event_rules`."""
+    del level, codes
+    return grammar.legal(
+      rules,
+      self.config,
+      earliest_step=earliest_step,
+      end_step=end_step,
+      keys=keys,
+      xp=xp,
+    )
+
+  def advance(self, rules: EventRules, codes: Any, *, xp=np) -> EventRules:
+    """The state of the rules after one own token; see `event_rules`."""
+    return grammar.advance(rules, codes, self.config, xp=xp)
+
+  # Parts of the above.
+
+  def _settled(
+    self, notes: Notes, *, longest_s: float = np.inf
+  ) -> tuple[Spans, int]:
+    """Notes on the grid without duplicates, and how many were left out."""
+    config = self.config
+    duration_s = np.minimum(notes.duration_s, longest_s)
+    spans = Spans(
+      notes.part,
+      notes.key,
+      notes.step,
+      config.time_to_step(notes.onset_s + duration_s),
+      config.velocity_to_code(notes.velocity),
+    )
+    return settle(spans, duration_s)
+
+  def _around(
+    self,
+    score: Score,
+    now_s: float,
+    *,
+    start: int,
+    stop: int,
+    own_part: int,
+  ) -> tuple[Notes, Pedals]:
+    """Events up to `stop`, notes from as early as may sound at `start`."""
+    return events_around(
+      score,
+      _finite(now_s),
+      self.config,
+      first_note=start - self.config.longest_steps,
+      first_pedal=start,
+      stop=stop,
+      own_part=own_part,
+    )
+
+  def _sounding(
+    self, score: Score, now_s: float, *, own_part: int = 0
+  ) -> Int[np.ndarray, " k"]:
+    """Since which step each own key is down at `now`; _SILENT: it is not."""
+    notes, _ = self._around(score, now_s, start=0, stop=0, own_part=own_part)
+    spans, _ = self._settled(
+      notes.take(notes.part == SELF), longest_s=LONGEST_S
+    )
+    sounds = spans.end >= 0
+    since = np.full(KEYS, _SILENT, np.int64)
+    since[spans.key[sounds]] = spans.step[sounds]
+    return since
+
+  def _sounding_notes(
+    self, history: Score, now_s: float
+  ) -> Int[np.ndarray, " n"]:
+    """The notes of a history of one part that sound at `now`, as indices."""
+    config = self.config
+    onset_s = history.notes["onset_s"] - now_s
+    duration_s = np.minimum(history.notes["duration_s"], LONGEST_S)
+    end = config.time_to_step(onset_s + duration_s)
+    return np.flatnonzero((config.time_to_step(onset_s) < 0) & (end >= 0))
+
+  def _paired(
+    self,
+    code: Int[np.ndarray, " n"],
+    step: Int[np.ndarray, " n"],
+    part: Int[np.ndarray, " n"],
+    until_step: int,
+  ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+    """The note-ons, as indices by voice, and the step at which each ends."""
+    config = self.config
+    acts = np.flatnonzero((code >= config.note_on) & (code < config.velocity))
+    voice = part[acts] * np.int64(KEYS) + (code[acts] - config.note_on) % KEYS
+    order = np.argsort(voice, kind="stable")
+    acts, voice = acts[order], voice[order]
+    end = np.full(len(acts), until_step, np.int64)
+    ended = np.flatnonzero(voice[1:] == voice[:-1])
+    end[ended] = step[acts[ended + 1]]
+    is_on = code[acts] < config.note_off
+    return acts[is_on], end[is_on]
+
+  def _running_velocity(
+    self, code: Int[np.ndarray, " n"], part: Int[np.ndarray, " n"]
+  ) -> Int[np.ndarray, " n"]:
+    """The velocity's bin at each frame."""
+    config = self.config
+    order = np.argsort(part, kind="stable")
+    code, part = code[order], part[order]
+    speaks = (code >= config.velocity) & (code < config.pedal_down)
+    # The part's first frame starts it at the middle.
+    opens = np.append(True, part[1:] != part[:-1])[: len(part)]
+    known = np.where(speaks, code - config.velocity, config.velocity_bins // 2)
+    latest = np.where(speaks | opens, np.arange(len(code)), 0)
+    running = np.empty(len(code), np.int64)
+    running[order] = known[np.maximum.accumulate(latest)]
+    return running
+
+
+_SILENT = -(2**31)
+
+
+def _finite(now_s: float) -> float:
+  if not np.isfinite(now_s):
+    raise ValueError(f"now_s must be a time in seconds, got {now_s}.")
+  return now_s
+
+
+@functools.lru_cache
+def _vocabulary(config: EventCodecConfig) -> Vocabulary:
+  return Vocabulary(level_names=("event",), level_sizes=(config.size,))

@@ -1,0 +1,1 @@
+"""The note codec: one note a frame."""

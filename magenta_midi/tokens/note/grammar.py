@@ -1,0 +1,152 @@
+"""What may come next in a stream of `note` frames.
+
+Pure functions of arrays, written on an array module `xp` (`numpy` or
+`jax.numpy`), so that a sampler can run them inside one compiled loop while
+this room needs NumPy only. `level` and the configuration are static; nothing
+branches on a value. Every array may carry leading batch axes.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from magenta_midi.tokens.note.config import (
+  KEYS,
+  PEDAL_DOWN,
+  PEDAL_UP,
+  NoteCodecConfig,
+)
+
+__all__ = ["Rules", "advance", "applies", "init_rules", "legal"]
+
+ONSET, KEY, VELOCITY, DURATION = range(4)
+
+
+class Rules(NamedTuple):
+  """The state of the rules after the last own frame.
+
+  Attributes:
+    step: int32, its absolute step since the origin; 0 at the origin.
+    last_key: int32, its key level (0..127, PEDAL_DOWN, PEDAL_UP); -1 while
+      there is no own frame yet.
+    pedal_down: bool, whether the own pedal is down after it.
+  """
+
+  step: Any
+  last_key: Any
+  pedal_down: Any
+
+
+def init_rules(pedal_down: Any, *, xp=np) -> Rules:
+  """At the origin, before the first own frame."""
+  down = xp.asarray(pedal_down, dtype=bool)
+  zero = xp.zeros(down.shape, xp.int32)
+  return Rules(zero, zero - 1, down)
+
+
+def applies(level: int, codes: Any, config: NoteCodecConfig, *, xp=np) -> Any:
+  """Whether a frame uses this level, given its codes at the levels below.
+
+  Args:
+    level: 0 onset, 1 key, 2 velocity, 3 duration.
+    codes: `[..., l]` level-local; entries at `level` and above are not read.
+    config: The codec's settings.
+    xp: Array module.
+
+  Returns:
+    bool `[...]`. END uses level 0 only, a pedal change 0 and 1.
+  """
+  onset = codes[..., ONSET]
+  if level == ONSET:
+    return xp.ones(onset.shape, bool)
+  used = onset != config.end
+  if level == KEY:
+    return used
+  return used & (codes[..., KEY] < KEYS)
+
+
+def legal(
+  level: int,
+  codes: Any,
+  rules: Rules,
+  config: NoteCodecConfig,
+  *,
+  earliest_step: Any = 0,
+  end_step: Any,
+  keys: Any = None,
+  xp=np,
+) -> Any:
+  """Which codes of a level may follow.
+
+  Args:
+    level: 0 onset, 1 key, 2 velocity, 3 duration.
+    codes: `[..., l]` level-local; entries at `level` and above are not read.
+    rules: The state after the previous own frame.
+    config: The codec's settings.
+    earliest_step: Nothing may be placed before it (what is committed or past).
+    end_step: Nor at it or after it (the end of the chunk).
+    keys: bool `[128]`, keys that may be struck, at least one; None: all.
+    xp: Array module.
+
+  Returns:
+    bool `[..., level_size]`, never all False. END is always legal: an onset is
+    taken from `earliest_step <= rules.step + s < end_step`. Within a step the
+    pedal changes come first, then keys ascending; a pedal change is legal
+    only in the direction left. HELD and RELEASED are
+    never legal.
+  """
+  if level == ONSET:
+    onset = _codes(config.horizon_steps + 1, rules, xp)
+    at = rules.step[..., None] + onset
+    fits = (at >= _column(earliest_step, xp)) & (at < _column(end_step, xp))
+    # After the highest key nothing is left for this step.
+    last = rules.last_key[..., None]
+    if keys is None:
+      fits &= (onset > 0) | (last != KEYS - 1)
+    else:
+      left = keys & (_codes(KEYS, rules, xp) > last)
+      left = xp.any(left, axis=-1, keepdims=True)
+      fits &= (onset > 0) | (last >= KEYS) | left
+    return fits | (onset == config.end)
+  if level == KEY:
+    key = _codes(KEYS + 2, rules, xp)
+    last = rules.last_key[..., None]
+    is_key = key < KEYS
+    if keys is not None:
+      is_key &= xp.append(keys, xp.zeros(2, bool))
+    # -1 (nothing yet) and pedals (above all keys) bound nothing.
+    after_key = (
+      (codes[..., ONSET] == 0)[..., None] & (last >= 0) & (last < KEYS)
+    )
+    change = xp.where(rules.pedal_down, PEDAL_UP, PEDAL_DOWN)[..., None]
+    return xp.where(after_key, is_key & (key > last), is_key | (key == change))
+  batch = rules.step.shape
+  if level == VELOCITY:
+    return xp.ones((*batch, config.velocity_bins), bool)
+  sounding = xp.arange(config.duration_codes) < config.held
+  return xp.broadcast_to(sounding, (*batch, config.duration_codes))
+
+
+def advance(
+  rules: Rules, codes: Any, config: NoteCodecConfig, *, xp=np
+) -> Rules:
+  """The state after one own frame; END changes nothing."""
+  onset, key = codes[..., ONSET], codes[..., KEY]
+  plays = onset != config.end
+  down = xp.where(key == PEDAL_UP, False, rules.pedal_down)
+  down = xp.where(key == PEDAL_DOWN, True, down)
+  return Rules(
+    xp.where(plays, rules.step + onset, rules.step).astype(xp.int32),
+    xp.where(plays, key, rules.last_key).astype(xp.int32),
+    xp.where(plays, down, rules.pedal_down),
+  )
+
+
+def _codes(size: int, rules: Rules, xp) -> Any:
+  """The codes of a level along the last axis, after the batch axes."""
+  return xp.arange(size).reshape((1,) * rules.step.ndim + (size,))
+
+
+def _column(value: Any, xp) -> Any:
+  value = xp.asarray(value)
+  return value[..., None] if value.ndim else value

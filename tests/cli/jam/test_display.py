@@ -1,0 +1,294 @@
+import io
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from magenta_midi.cli.jam.display import FRAMES_PER_S, LiveDisplay, Snapshot
+from magenta_midi.cli.jam.roll import (
+  AHEAD_S,
+  OWN_COLOUR,
+  PAST_S,
+  PLAYER_COLOUR,
+  draw_roll,
+)
+from magenta_midi.live.protocol.controls import Controls
+
+
+class Screen:
+  """A display on a terminal that is a text, with a clock set by hand."""
+
+  def __init__(self, width=100, height=30, terminal=True, colours="truecolor"):
+    self.file = io.StringIO()
+    self.now_s = 0.0
+    self.console = Console(
+      file=self.file,
+      width=width,
+      height=height,
+      force_terminal=terminal,
+      color_system=colours if terminal else None,
+      highlight=False,
+      legacy_windows=False,
+    )
+    self.display = LiveDisplay(self.console, clock=lambda: self.now_s)
+
+  def written(self):
+    """What was written since it was last asked."""
+    text = self.file.getvalue()
+    self.file.seek(0)
+    self.file.truncate()
+    return text
+
+  def rows(self):
+    """The screen as lines, from cursor movements and texts alone."""
+    cells = [[" "] * self.console.width for _ in range(self.console.height)]
+    for part in self.written().split("\x1b[")[1:]:
+      at = next(i for i, c in enumerate(part) if c.isalpha())
+      if part[at] == "H":
+        row, column = [int(n) - 1 for n in (part[:at] or "1;1").split(";")]
+      for character in part[at + 1 :]:
+        cells[row][column] = character
+        column += 1
+    return ["".join(row) for row in cells]
+
+
+CONTROLS = Controls(
+  mode="simultaneous",
+  prompts=(("slow ballad", 1.0), ("bebop", 0.5)),
+  register=(36, 96),
+  loudness=-6,
+  solo=True,
+)
+SNAPSHOT = Snapshot(
+  now_s=10.0,
+  notes_player=[(60, 9.0, 10.5)],
+  notes_own=[(72, 8.0, 9.5)],
+  plan=[(76, 10.5, 11.0)],
+  controls=CONTROLS,
+  turn="you",
+  chord="Am7",
+  key="C major",
+  tempo=96.0,
+  compute_ms_p50=6.4,
+  compute_ms_p99=14.2,
+  reaction_ms=22.0,
+  staleness_s=0.25,
+  sounding=5,
+  clips=3,
+  port_in="Digital Piano",
+  port_out="magenta-midi out",
+  sound="built-in piano",
+  message="learned: channel 1, controller 20",
+)
+SHOWN = [
+  "simultaneous",
+  "you",
+  "Am7",
+  "C major",
+  "96 BPM",
+  "temperature 1.00",
+  "register C2-C7",
+  "loudness -6",
+  "solo",
+  "1 slow ballad (1)",
+  "2 bebop (0.5)",
+  "compute 6/14 ms",
+  "reaction 22 ms",
+  "plan 0.2 s",
+  "sounding  5",
+  "clips 3",
+  "in Digital Piano",
+  "out magenta-midi out",
+  "sound built-in piano",
+  "learned: channel 1, controller 20",
+]
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+@pytest.mark.parametrize("colours", [None, "standard", "truecolor"])
+def test_all_that_is_known_is_on_the_screen(width, colours):
+  screen = Screen(width, colours=colours)
+  with screen.display as display:
+    screen.written()
+    assert display.update(SNAPSHOT)
+    rows = screen.rows()
+  text = "\n".join(rows)
+  assert [word for word in SHOWN if word not in text] == []
+  assert rows[0].startswith(" simultaneous")
+  assert rows[-1].startswith("  learned")
+
+
+def test_the_adapter_that_plays_is_shown_where_there_are_some():
+  screen = Screen(80)
+  at_hand = CONTROLS._replace(adapters=("me:0.6 + her", "me", ""), adapter=1)
+  with screen.display as display:
+    for number, shown in enumerate(("me:0.6 + her 1/3", "me 2/3"), 1):
+      screen.now_s += 1
+      controls = at_hand._replace(adapter=number)
+      display.update(replace(SNAPSHOT, controls=controls))
+      assert f"adapter {shown}" in "\n".join(screen.rows())
+    screen.now_s += 1
+    display.update(SNAPSHOT)
+    assert "adapter" not in "\n".join(screen.rows())
+
+
+def test_the_screen_is_given_back_even_after_an_exception():
+  screen = Screen()
+  with pytest.raises(KeyboardInterrupt), screen.display:
+    assert "\x1b[?1049h" in screen.written()  # the other screen
+    raise KeyboardInterrupt
+  ended = screen.written()
+  assert "\x1b[?1049l" in ended
+  assert "\x1b[?25h" in ended  # the cursor
+
+
+def test_frames_are_drawn_no_oftener_than_they_may():
+  screen = Screen()
+  drawn = 0
+  with screen.display as display:
+    for tick in range(1000):
+      screen.now_s = tick / 1000
+      assert (
+        display.due
+        == display.update(Snapshot(now_s=screen.now_s, message=str(tick)))
+        or not display.due
+      )
+      drawn += bool(screen.written())
+  assert FRAMES_PER_S - 1 <= drawn <= FRAMES_PER_S + 1
+  assert FRAMES_PER_S <= 15
+
+
+def test_only_what_has_changed_is_written():
+  screen = Screen()
+  with screen.display as display:
+    display.update(SNAPSHOT)
+    whole = len(screen.written())
+    screen.now_s = 1.0
+    assert display.update(SNAPSHOT)
+    assert screen.written() == ""
+    screen.now_s = 2.0
+    display.update(Snapshot(**{**vars(SNAPSHOT), "message": "stop"}))
+    assert 0 < len(screen.written()) < whole / 10
+
+
+def test_a_terminal_of_another_size_is_drawn_anew():
+  screen = Screen(100, 30)
+  with screen.display as display:
+    display.update(SNAPSHOT)
+    screen.written()
+    screen.now_s = 1.0
+    screen.console.size = (60, 8)
+    display.update(SNAPSHOT)
+    rows = screen.rows()
+  assert "Digital Piano" in "".join(rows)
+  assert not any("▀" in row or "▄" in row for row in rows)
+
+
+def test_where_there_is_no_terminal_messages_are_lines():
+  screen = Screen(terminal=False)
+  with screen.display as display:
+    for message in ("ready", "ready", "", "keyboard lost", "[bold]"):
+      display.update(Snapshot(message=message))
+  assert screen.written() == "ready\nkeyboard lost\n[bold]\n"
+
+
+def test_help_stands_in_place_of_the_roll():
+  screen = Screen(110)
+  with screen.display as display:
+    screen.written()
+    display.update(Snapshot(**{**vars(SNAPSHOT), "help_shown": True}))
+    rows = screen.rows()
+  text = "\n".join(rows)
+  for says in ("hand the turn over", "panic: silence", "this help"):
+    assert says in text
+  assert rows[0].startswith(" simultaneous")
+
+
+def test_names_of_any_letters_keep_the_lines_whole():
+  screen = Screen(80)
+  with screen.display as display:
+    screen.written()
+    display.update(Snapshot(port_in="ピアノ 🎹\n\x1b[2J", port_out="Flügel"))
+    row = screen.rows()[-2]
+  assert row.startswith("  in ??? ???[2J  out Flügel")
+
+
+def roll(
+  now_s=10.0, player=(), own=(), plan=(), width=88, rows=25, colour=False
+):
+  lines = draw_roll(
+    player, own, plan, now_s=now_s, width=width, rows=rows, coloured=colour
+  )
+  return lines if colour else ["".join(s.text for s in line) for line in lines]
+
+
+def keyboard_row(rows):
+  return next(i for i, row in enumerate(rows) if "-" in row)
+
+
+def test_what_is_played_sinks_and_what_is_planned_falls():
+  played = {"player": [(60, 9.9, 9.9)], "plan": [(64, 12.0, 12.0)]}
+  seen = []
+  for now_s in (10.2, 11.0, 11.8):
+    rows = roll(now_s, **played)
+    keyboard = keyboard_row(rows)
+    (past,) = [i for i, row in enumerate(rows) if row[60 - 21] == "#"]
+    (ahead,) = [i for i, row in enumerate(rows) if row[64 - 21] == "."]
+    assert ahead < keyboard < past
+    seen.append((ahead, past))
+  assert sorted(seen) == seen
+  assert len(set(seen)) == 3
+
+
+def test_a_held_key_is_lit_in_its_players_ink():
+  rows = roll(player=[(60, 9.0, 11.0)], own=[(72, 9.0, 11.0), (50, 8.0, 9.0)])
+  keyboard = rows[keyboard_row(rows)]
+  assert (keyboard[60 - 21], keyboard[72 - 21]) == ("#", "o")
+  assert keyboard.count("#") + keyboard.count("o") == 2
+  colours = {
+    cell.style.color.name
+    for line in roll(
+      player=[(60, 9.0, 11.0)], own=[(72, 9.0, 11.0)], colour=True
+    )
+    for cell in line
+    if cell.style.color and cell.text.strip(" ▀▄'") == "" and cell.text.strip()
+  }
+  assert {PLAYER_COLOUR, OWN_COLOUR} <= colours
+
+
+notes = st.lists(
+  st.tuples(st.integers(0, 127), st.floats(0, 30), st.floats(0, 30)).map(
+    lambda n: (n[0], min(n[1:]), max(n[1:]))
+  ),
+  max_size=40,
+)
+
+
+@given(
+  st.floats(0, 30),
+  notes,
+  notes,
+  notes,
+  st.integers(1, 200),
+  st.integers(3, 60),
+  st.booleans(),
+)
+def test_whatever_is_played_the_picture_has_its_size(
+  now_s, player, own, plan, width, rows, colour
+):
+  lines = draw_roll(
+    player, own, plan, now_s=now_s, width=width, rows=rows, coloured=colour
+  )
+  assert [sum(len(s.text) for s in line) for line in lines] == [width] * rows
+
+
+def test_the_picture_shows_some_seconds_each_way():
+  for start_s, shown in (
+    (10 + AHEAD_S * 0.9, True),
+    (10 + AHEAD_S * 1.2, False),
+  ):
+    assert ("." in "".join(roll(plan=[(60, start_s, start_s)]))) == shown
+  for end_s, shown in ((10 - PAST_S * 0.9, True), (10 - PAST_S * 1.2, False)):
+    assert ("#" in "".join(roll(player=[(60, end_s, end_s)]))) == shown

@@ -1,0 +1,173 @@
+import os
+import stat
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from magenta_midi.midi import (
+  MidiFileError,
+  Score,
+  TempoMap,
+  read_folder,
+  read_score,
+  write_score,
+)
+from magenta_midi.midi.io.assembly import score_from_bytes
+from magenta_midi.midi.io.files import score_to_bytes
+
+NOTE = "00 90 3c 50 60 80 3c 00"
+
+
+def by_voice(score):
+  n = score.notes
+  return n[np.lexsort((n["onset_s"], n["key"], n["part"]))]
+
+
+def assert_close(score, back, *, tolerance_s=0.0006):
+  assert len(back) == len(score)
+  a, b = by_voice(score), by_voice(back)
+  for name in ("key", "velocity", "part"):
+    np.testing.assert_array_equal(a[name], b[name])
+  np.testing.assert_allclose(a["onset_s"], b["onset_s"], 0, tolerance_s)
+  np.testing.assert_allclose(
+    a["duration_s"], b["duration_s"], 0, 2 * tolerance_s
+  )
+  np.testing.assert_array_equal(score.pedals["down"], back.pedals["down"])
+  np.testing.assert_allclose(
+    score.pedals["time_s"], back.pedals["time_s"], 0, tolerance_s
+  )
+
+
+def only_parts_with_notes(score):
+  used = np.unique(score.notes["part"])
+  return score.select([int(part) for part in used])
+
+
+def test_round_trip(scores):
+  @given(scores(gap_s=0.05))
+  def run(arguments):
+    score = only_parts_with_notes(Score.from_arrays(**arguments))
+    if len(score):
+      back = score_from_bytes(score_to_bytes(score))
+      assert back.part_names == score.part_names
+      # A part that never uses the pedal shares no channel with one that does.
+      assert_close(score, back)
+      assert back.repairs.messages() == []
+
+  run()
+
+
+@pytest.mark.parametrize(
+  "bpm", [[120.0], [33.3, 180.1, 96.7], [5.0, 1999.0], [0.01, 1e6, 60.0]]
+)
+def test_round_trip_at_any_tempo(bpm):
+  rng = np.random.default_rng(0)
+  tempo = TempoMap(np.arange(len(bpm)) * 7.77, np.array(bpm))
+  onset_s = np.sort(rng.uniform(0, 600, 2000))
+  score = Score.from_arrays(
+    onset_s=onset_s,
+    duration_s=rng.uniform(0.02, 0.05, 2000),
+    key=np.arange(2000) % 128,
+    velocity=rng.integers(1, 128, 2000),
+    tempo=tempo,
+  )
+  back = score_from_bytes(score_to_bytes(score))
+  assert_close(score, back)
+  if min(bpm) > 4:
+    np.testing.assert_allclose(back.tempo.bpm, tempo.bpm, rtol=1e-4)
+    np.testing.assert_allclose(back.tempo.time_s, tempo.time_s, atol=2e-3)
+
+
+def test_a_whole_day_fits():
+  score = Score.from_arrays(
+    onset_s=[0, 86000], duration_s=[1, 1], key=[60, 60], velocity=[64, 64]
+  )
+  for bpm in (120.0, 1999.0):
+    tempo = TempoMap(np.array([0.0, 1.0]), np.array([4.1, bpm]))
+    fast = score.joined(Score.empty()).select(0)
+    fast = Score(notes=fast.notes, tempo=tempo)
+    assert_close(fast, score_from_bytes(score_to_bytes(fast)))
+  with pytest.raises(ValueError, match="at most 24 hours"):
+    score_to_bytes(score.shifted(86400))
+
+
+def test_an_empty_score_is_a_file(tmp_path):
+  write_score(Score.empty(), tmp_path / "a.mid")
+  assert len(read_score(tmp_path / "a.mid")) == 0
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+  path = tmp_path / "a.mid"
+  score = Score.from_arrays(
+    onset_s=[0], duration_s=[1], key=[60], velocity=[64]
+  )
+  score.to_file(path)
+  before = path.read_bytes()
+  mask = os.umask(0)
+  os.umask(mask)
+  assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+  def full(*_):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(os, "replace", full)
+  with pytest.raises(OSError, match=r"No space left.*a\.mid"):
+    Score.empty().to_file(path)
+  assert path.read_bytes() == before
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"nowhere/a\.mid"):
+    Score.empty().to_file(tmp_path / "nowhere" / "a.mid")
+
+
+def test_errors_name_the_file_and_the_reason(tmp_path):
+  path = tmp_path / "a.mid"
+  with pytest.raises(MidiFileError, match=r"a\.mid: no such file"):
+    read_score(path)
+  with pytest.raises(MidiFileError, match="is a directory"):
+    Score.from_file(tmp_path)
+  path.write_bytes(b"")
+  with pytest.raises(MidiFileError, match=r"a\.mid: the file is empty$"):
+    read_score(path)
+  with open(path, "wb") as file:
+    file.truncate(17 * 2**20)
+  with pytest.raises(MidiFileError, match="has 17 MiB, at most 16"):
+    read_score(path)
+
+
+def test_a_folder_is_read_and_its_bad_files_are_listed(tmp_path, midi):
+  (tmp_path / "deep").mkdir()
+  (tmp_path / "b.MID").write_bytes(midi(NOTE))
+  (tmp_path / "deep" / "a.midi").write_bytes(midi(NOTE, NOTE))
+  (tmp_path / "c.mid").write_bytes(b"no music")
+  (tmp_path / "d.txt").write_bytes(b"not even called so")
+  (tmp_path / "e.mid").mkdir()
+  scores, refused = read_folder(tmp_path)
+  assert [(path.name, score.parts) for path, score in scores] == [
+    ("b.MID", 1),
+    ("a.midi", 2),
+  ]
+  assert [path.name for path, _ in refused] == ["c.mid"]
+  assert refused[0][1].startswith("not a MIDI file")
+  with pytest.raises(MidiFileError, match="no such folder"):
+    read_folder(tmp_path / "nowhere")
+
+
+def test_pedal_changes_of_one_tick_all_come_back(tmp_path):
+  """A player's half pedal flutters within a millisecond."""
+  times = [1.0, 1.0000001, 1.0000002, 1.0005, 2.0, 2.0000001]
+  score = Score.from_arrays(
+    onset_s=[0.0],
+    duration_s=[3.0],
+    key=[60],
+    velocity=[64],
+    pedal=[(t, i % 2 == 0) for i, t in enumerate(times)],
+  )
+  path = tmp_path / "flutter.mid"
+  score.to_file(path)
+  back = Score.from_file(path).pedals
+  assert back["down"].tolist() == [i % 2 == 0 for i in range(6)]
+  assert np.abs(back["time_s"] - np.array(times)).max() <= 0.005

@@ -1,0 +1,151 @@
+"""Whom do adapters play like: every adapter on every player's held-out music.
+
+    python -m tools.adapters.matrix PLAYER_DIR... --adapter NAME... \
+      --control PLAYER=NAME --json out.json
+
+A row is a player, the files in `PLAYER_DIR/held` (see
+`tools/adapters/player_folders.py`); a column is an adapter, the base first.
+Figures are nats a note, the same windows for all, and the change from the base
+in percent.
+An adapter named as a folder, or NAME of `--own PLAYER=NAME`, is the player's
+own; it is compared with each of the others, and with the `--control`s, adapters
+of other players of the same source: differences with 95 % intervals, paired
+over pieces.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from magenta_midi.api import MagentaMidi
+from magenta_midi.cli.terminal.errors import one_line_errors
+from magenta_midi.cli.terminal.output import progress_bar
+from magenta_midi.data.corpus import Corpus
+from magenta_midi.data.takes import read_takes, takes_corpus
+from magenta_midi.evaluation.comparison import Comparison
+from magenta_midi.evaluation.evaluate import Evaluation, evaluate
+
+BASE = "base"
+
+
+def held_out(folder: Path) -> Corpus:
+  """A player's held-out music.
+
+  Raises:
+    ValueError: There is none.
+  """
+  takes, _ = read_takes([folder / "held"])
+  if not takes:
+    raise ValueError(f"{folder / 'held'}: no take can be used.")
+  return takes_corpus(takes)
+
+
+def pairs(options: tuple[str, ...], flag: str) -> list[tuple[str, str]]:
+  """Splits `PLAYER=NAME` options.
+
+  Raises:
+    ValueError: One is not written so.
+  """
+  found = []
+  for text in options:
+    player, equals, name = text.partition("=")
+    if not (player and equals and name):
+      raise ValueError(f"{flag} {text}: expected PLAYER=NAME.")
+    found.append((player, name))
+  return found
+
+
+def compared(
+  scores: Mapping[str, Evaluation], own: str | None
+) -> dict[str, dict[str, Any]]:
+  """A row: each adapter against the base, and the own one against each."""
+  base = scores[BASE]
+  row = {}
+  for name, score in scores.items():
+    change = Comparison(score, base)
+    row[name] = dict(
+      nats_per_note=score.nats_per_note,
+      percent=100 * change.nats_per_note / base.nats_per_note,
+      ci95_percent=[100 * x / base.nats_per_note for x in change.interval],
+    )
+    if own is not None and name != own:
+      less = Comparison(scores[own], score)
+      row[name]["own_less_this"] = dict(
+        nats_per_note=less.nats_per_note, ci95=list(less.interval)
+      )
+  return row
+
+
+def table(rows: Mapping[str, Mapping[str, Any]], own: Mapping[str, str]) -> str:
+  """Markdown: nats of the base, changes in percent of the others."""
+  columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+  columns.remove(BASE)
+  lines = [
+    " | ".join(("| held-out music of", BASE, *columns)) + " |",
+    "|---" * (len(columns) + 2) + "|",
+  ]
+  for player, row in rows.items():
+    cells = [player, f"{row[BASE]['nats_per_note']:.3f}"]
+    for name in columns:
+      cell = f"{row[name]['percent']:+.1f} %" if name in row else ""
+      cells.append(f"**{cell}**" if own.get(player) == name else cell)
+    lines.append("| " + " | ".join(cells) + " |")
+  return "\n".join(lines)
+
+
+@click.command()
+@click.argument(
+  "folders",
+  nargs=-1,
+  required=True,
+  type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@click.option("--adapter", "names", multiple=True, metavar="NAME")
+@click.option("--own", "owners", multiple=True, metavar="PLAYER=NAME")
+@click.option("--control", "controls", multiple=True, metavar="PLAYER=NAME")
+@click.option("--windows", type=int, help="Of each player [default: all].")
+@click.option("--checkpoint", type=click.Path(path_type=Path))
+@click.option("--json", "file", type=click.Path(path_type=Path))
+def command(
+  folders: tuple[Path, ...],
+  names: tuple[str, ...],
+  owners: tuple[str, ...],
+  controls: tuple[str, ...],
+  windows: int | None,
+  checkpoint: Path | None,
+  file: Path | None,
+) -> None:
+  """Scores all, prints a table and, as the last line, JSON."""
+  with one_line_errors():
+    own = {folder.name: folder.name for folder in folders}
+    own |= dict(pairs(owners, "--own"))
+    own = {player: name for player, name in own.items() if name in names}
+    wanted = pairs(controls, "--control")
+    mm = MagentaMidi.load(checkpoint)
+    music = {folder.name: held_out(folder) for folder in folders}
+    rows = {}
+    with progress_bar() as bar:
+      task = bar.add_task("scoring", total=len(folders), note="")
+      for player, corpus in music.items():
+        scores = {}
+        mine = [name for of, name in wanted if of == player]
+        for name in (BASE, *names, *mine):
+          bar.update(task, note=f"{player} by {name}")
+          mm.use_adapters([] if name == BASE else [name])
+          scores[name] = evaluate(
+            mm.generator.model, mm.codec, corpus, windows=windows
+          )
+        rows[player] = compared(scores, own.get(player))
+        bar.advance(task)
+    click.echo(table(rows, own))
+    report = dict(checkpoint=mm.checkpoint, own=own, players=rows)
+    if file is not None:
+      file.write_text(json.dumps(report, indent=1) + "\n")
+    click.echo(json.dumps(report))
+
+
+if __name__ == "__main__":
+  command()

@@ -1,0 +1,415 @@
+"""What befalls a live duet, again and again: measured over JACK.
+
+    python -m tools.live.faults --times 20 --json faults.json
+
+Each fault happens to the same duet, in simultaneous mode with the player
+playing, and says what it cost. Needs jackd; no sound card.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from magenta_midi.live.engine.engine import EngineSettings
+from magenta_midi.live.performer.limits import Limits
+from magenta_midi.live.processes.host import Host
+from magenta_midi.live.processes.model_process import ModelConfig
+from magenta_midi.live.processes.port_process import PortConfig
+from magenta_midi.live.protocol.controls import Controls
+from magenta_midi.live.protocol.events import Message, is_note_off, is_note_on
+from magenta_midi.midi.io.messages import note_off, note_on
+from magenta_midi.testing.jack import JackServer
+from magenta_midi.testing.partner import Partner, wait_until
+
+# The player plays a note so often, s.
+GAP_S = 0.12
+Figures = dict[str, float | int | bool | None]
+
+
+class Bench:
+  """A duet, its partner, and what was seen of both."""
+
+  def __init__(self, host: Host, partner: Partner, server: JackServer):
+    self.host, self.partner, self.server = host, partner, server
+    self.heard: list[Message] = []
+    self.status: list[tuple[float, dict[str, Any]]] = []
+    self.compute_ms: list[float] = []
+    self.port_news: list[dict[str, Any]] = []
+    self.played: list[int] = []
+    self._playing = False
+    self._thread: threading.Thread | None = None
+
+  def look(self) -> None:
+    news = self.host.poll()
+    self.heard += news.heard
+    self.status += [(time.monotonic(), status) for status in news.status]
+    self.port_news += news.ports
+    for report in news.ports:
+      if "compute_ns" in report:
+        self.compute_ms.append(report["compute_ns"] / 1e6)
+    self.partner.listen()
+
+  def watch(self, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+      self.look()
+      time.sleep(0.005)
+
+  def until(self, condition: Callable[[], object], limit_s: float) -> float:
+    """Seconds until it holds; infinite where it never does."""
+    started = time.monotonic()
+    while not condition():
+      self.look()
+      if time.monotonic() - started > limit_s:
+        return float("inf")
+      time.sleep(0.002)
+    return time.monotonic() - started
+
+  @contextmanager
+  def playing(self) -> Iterator[None]:
+    """The player plays meanwhile."""
+    self._playing = True
+    self._thread = threading.Thread(target=self._play, daemon=True)
+    self._thread.start()
+    try:
+      yield
+    finally:
+      self._playing = False
+      self._thread.join()
+
+  def _play(self) -> None:
+    draw = random.Random(1)
+    while self._playing:
+      key = draw.choice((48, 52, 55, 60, 62, 64, 67))
+      self.played.append(time.perf_counter_ns())
+      self.partner.send(note_on(1, key, 70))
+      time.sleep(GAP_S * 0.7)
+      self.partner.send(note_off(1, key))
+      time.sleep(GAP_S * 0.3)
+
+  def clear(self) -> None:
+    """Forgets what was seen, but for what still sounds."""
+    self.look()
+    self.heard.clear()
+    self.status.clear()
+    self.compute_ms.clear()
+    self.port_news.clear()
+    self.played.clear()
+
+  @property
+  def heard_all(self) -> bool:
+    return sum(is_note_on(m.data) for m in self.heard) >= len(self.played)
+
+  def longest_gap_ms(self) -> float:
+    """Between two of the player's notes, as the ports saw them."""
+    times = [m.time_ns for m in self.heard if is_note_on(m.data)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    return max(gaps, default=0) / 1e6
+
+  def ready_after(self, limit_s: float) -> float:
+    return self.until(
+      lambda: any(s.get("state") == "ready" for _, s in self.status), limit_s
+    )
+
+  def densest(self, since_ns: int, window_ms: float = 30.0) -> int:
+    """Most onsets that came out within a window."""
+    times = [m.time_ns for m in self.partner.onsets if m.time_ns >= since_ns]
+    width = window_ms * 1e6
+    return max(
+      (sum(0 <= t - a < width for t in times) for a in times), default=0
+    )
+
+
+def model_killed(bench: Bench) -> Figures:
+  """SIGKILL to the model's process."""
+  pid = bench.host.model_pid
+  assert pid is not None
+  with bench.playing():
+    bench.watch(1.0)
+    open_then = bench.partner.sounding
+    os.kill(pid, signal.SIGKILL)
+    killed_ns = time.perf_counter_ns()
+    back_s = bench.ready_after(60.0)
+    bench.watch(1.0)
+  bench.until(lambda: bench.heard_all, 2.0)
+  limit_s = Limits().longest_s
+  ended_s = bench.until(
+    lambda: all(_off_since(bench, key, killed_ns) for _, key in open_then),
+    limit_s,
+  )
+  return {
+    "back_s": back_s,
+    "player_gap_ms": bench.longest_gap_ms(),
+    "player_lost": len(bench.played) - _ons(bench.heard),
+    "stuck": ended_s == float("inf"),
+  }
+
+
+def _off_since(bench: Bench, key: int, since_ns: int) -> bool:
+  return any(
+    is_note_off(m.data) and m.data[1] == key and m.time_ns >= since_ns
+    for m in bench.partner.heard
+  )
+
+
+def _ons(messages: list[Message]) -> int:
+  return sum(is_note_on(m.data) for m in messages)
+
+
+def _stopped(bench: Bench, pid: int | None) -> int:
+  """Stops a process for 3 s; when it goes on, `perf_counter_ns`."""
+  assert pid is not None
+  os.kill(pid, signal.SIGSTOP)
+  try:
+    bench.watch(3.0)
+  finally:
+    goes_on_ns = time.perf_counter_ns()
+    os.kill(pid, signal.SIGCONT)
+  return goes_on_ns
+
+
+def model_stopped(bench: Bench) -> Figures:
+  """SIGSTOP to the model's process for 3 s."""
+  with bench.playing():
+    bench.watch(1.0)
+    since_ns = _stopped(bench, bench.host.model_pid)
+    bench.compute_ms.clear()
+    seen = len(bench.status)
+    fresh_s = bench.until(
+      lambda: any(
+        "mode" in s and s["plan_age_ms"] < 300 for _, s in bench.status[seen:]
+      ),
+      10.0,
+    )
+    bench.watch(1.0)
+  bench.until(lambda: bench.heard_all, 2.0)
+  return {
+    "fresh_plan_s": fresh_s,
+    "player_gap_ms": bench.longest_gap_ms(),
+    "player_lost": len(bench.played) - _ons(bench.heard),
+    "most_onsets_in_30_ms": bench.densest(since_ns),
+  }
+
+
+def ports_stopped(bench: Bench) -> Figures:
+  """SIGSTOP to the ports' process for 3 s."""
+  with bench.playing():
+    bench.watch(1.0)
+  since_ns = _stopped(bench, bench.host.ports_pid)
+  bench.watch(0.5)
+  after = [m for m in bench.partner.heard if m.time_ns >= since_ns][:12]
+  kinds = [is_note_on(m.data) for m in after]
+  first_on = kinds.index(True) if True in kinds else len(kinds)
+  # Those whose end is overdue come before anything begins.
+  with bench.playing():
+    bench.watch(1.0)
+  heard = bench.until(lambda: bench.heard_all, 3.0)
+  return {
+    "most_onsets_in_30_ms": bench.densest(since_ns),
+    "offs_before_first_on": first_on,
+    "player_lost": len(bench.played) - _ons(bench.heard),
+    "heard_again": heard < 3.0,
+  }
+
+
+def output_blocked(bench: Bench) -> Figures:
+  """JACK stands still for 3 s: nothing can be sent."""
+  with bench.playing():
+    bench.watch(1.0)
+  bench.server.freeze(10)
+  time.sleep(3.0)
+  bench.server.thaw()
+  since_ns = time.perf_counter_ns()
+  alive = bench.host.ports_pid is not None
+  bench.watch(1.0)
+  burst = bench.densest(since_ns)
+  bench.clear()
+  with bench.playing():
+    bench.watch(1.5)
+  bench.until(lambda: bench.heard_all, 3.0)
+  return {
+    "alive": alive,
+    "most_onsets_in_30_ms": burst,
+    "player_lost_after": len(bench.played) - _ons(bench.heard),
+  }
+
+
+def flood(bench: Bench) -> Figures:
+  """1,000 notes in a second; lag until the plan is new again."""
+  seen = len(bench.status)
+  for index in range(1000):
+    bench.partner.send(note_on(1, 40 + index % 40, 64))
+    bench.partner.send(note_off(1, 40 + index % 40))
+    bench.played.append(time.perf_counter_ns())
+    if index % 10 == 9:
+      bench.look()
+      wait = bench.played[0] / 1e9 + index / 1000 - time.perf_counter()
+      time.sleep(max(0.0, wait))
+  bench.until(lambda: bench.heard_all, 3.0)
+  during = max(bench.compute_ms, default=0.0)
+  ages = [s["plan_age_ms"] for _, s in bench.status[seen:] if "mode" in s]
+  bench.watch(0.5)
+  bench.compute_ms.clear()
+  with bench.playing():
+    bench.watch(1.5)
+  after = sorted(bench.compute_ms)
+  return {
+    "lag_ms": during,
+    "stalest_plan_ms": max(ages, default=0.0),
+    "player_lost": 1000 + 0 - min(1000, _ons(bench.heard)),
+    "compute_after_p50_ms": after[len(after) // 2] if after else None,
+  }
+
+
+def stuck_keys(bench: Bench) -> Figures:
+  """Ten keys go down and never come up; the duet goes on."""
+  for key in range(50, 60):
+    bench.partner.send(note_on(1, key, 64))
+    bench.played.append(time.perf_counter_ns())
+  bench.watch(2.0)
+  before = len(bench.compute_ms)
+  with bench.playing():
+    bench.watch(1.5)
+  bench.until(lambda: bench.heard_all, 2.0)
+  answered = len(bench.compute_ms) - before
+  for key in range(50, 60):
+    bench.partner.send(note_off(1, key))
+  return {
+    "answers": answered,
+    "player_lost": len(bench.played) - _ons(bench.heard),
+  }
+
+
+def garbage(bench: Bench) -> Figures:
+  """Random bytes that are no messages, then notes."""
+  draw = random.Random(len(bench.partner.heard))
+  for _ in range(300):
+    # Whatever the driver lets through.
+    size = draw.choice((1, 2, 3))
+    bench.partner.send(bytes(draw.randrange(256) for _ in range(size)))
+    time.sleep(0.001)
+  # An exclusive message that nobody ended swallows, in RtMidi, all that
+  # follows it: no program behind it can mend that.
+  bench.partner.send(b"\xf0\xf7")
+  bench.watch(0.3)
+  for key in range(128):
+    for channel in range(1, 17):
+      bench.partner.send(note_off(channel, key))
+    time.sleep(0.002)
+  bench.watch(0.5)
+  restarts = bench.host.restarts
+  bench.clear()
+  with bench.playing():
+    bench.watch(1.5)
+  bench.until(lambda: bench.heard_all, 2.0)
+  return {
+    "restarts": restarts,
+    "answers": len(bench.compute_ms),
+    "player_lost_after": len(bench.played) - _ons(bench.heard),
+  }
+
+
+def unplugged(bench: Bench) -> Figures:
+  """The keyboard vanishes with keys down, and comes back."""
+  bench.partner.send(note_on(1, 60, 64))
+  bench.watch(0.2)
+  bench.partner.unplug()
+
+  def said(kind: str) -> bool:
+    return any(report.get("state") == kind for report in bench.port_news)
+
+  lost_s = bench.until(lambda: said("lost"), 10.0)
+  lifted_s = bench.until(
+    lambda: any(m.data == note_off(1, 60) for m in bench.heard), 5.0
+  )
+  bench.partner.make_keyboard()
+  back_s = bench.until(lambda: said("back"), 10.0)
+  bench.clear()
+  with bench.playing():
+    bench.watch(1.0)
+  bench.until(lambda: bench.heard_all, 2.0)
+  return {
+    "noticed_s": lost_s,
+    "lifted_after_s": lifted_s,
+    "back_s": back_s,
+    "player_lost_after": len(bench.played) - _ons(bench.heard),
+  }
+
+
+FAULTS = {
+  fault.__name__: fault
+  for fault in (
+    model_killed,
+    model_stopped,
+    ports_stopped,
+    output_blocked,
+    flood,
+    stuck_keys,
+    garbage,
+    unplugged,
+  )
+}
+
+
+def run_fault(name: str, times: int, checkpoint: str | None) -> list[Figures]:
+  """One duet, and a fault that befalls it so often."""
+  rows = []
+  with JackServer() as server:
+    os.environ.update(server.environment)
+    partner = Partner()
+    wanted = None
+    if name == "unplugged":
+      partner.make_keyboard()
+      wanted = "keys"
+    model = ModelConfig(
+      checkpoint=checkpoint,
+      settings=EngineSettings(seed=1),
+      controls=Controls(mode="simultaneous"),
+    )
+    with Host(PortConfig(api="jack", input=wanted), model) as host:
+      host.wait_until_ready()
+      partner.connect(keys=wanted is None)
+      bench = Bench(host, partner, server)
+      for _ in range(times):
+        bench.clear()
+        rows.append(FAULTS[name](bench))
+        print(f"  {name}: {rows[-1]}", file=sys.stderr, flush=True)
+        bench.watch(0.5)
+      host.close()
+      wait_until(lambda: not partner.sounding, 5)
+      rows[-1]["stuck_at_the_end"] = len(partner.sounding)
+    partner.close()
+  return rows
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--times", type=int, default=20)
+  parser.add_argument("--only", choices=sorted(FAULTS), action="append")
+  parser.add_argument("--checkpoint")
+  parser.add_argument("--json", metavar="FILE")
+  args = parser.parse_args()
+  results = {}
+  for name in args.only or FAULTS:
+    rows = run_fault(name, args.times, args.checkpoint)
+    results[name] = rows
+    for figure in {key: None for row in rows for key in row}:
+      values = sorted(float(row[figure] or 0) for row in rows if figure in row)
+      middle = values[len(values) // 2]
+      print(f"{name:16} {figure:24} {middle:9.3f}  worst {values[-1]:9.3f}")
+  if args.json:
+    with open(args.json, "w") as file:
+      json.dump({"times": args.times, "faults": results}, file, indent=1)
+
+
+if __name__ == "__main__":
+  main()

@@ -356,7 +356,7 @@ class MagentaMidi:
 
     Raises:
       ValueError: Nothing in it can be understood, the weights cannot be
-        normalised, or an adapter that is named has no style for this model.
+        normalized, or an adapter that is named has no style for this model.
     """
     model = self.style_model
     return model.embed(with_players(style, model, on_remark=on_remark))

@@ -1,6 +1,6 @@
 """A small piano: decaying partials, hammer noise, dampers and pedal.
 
-No samples and no state: every (key, brightness) is synthesised once per call
+No samples and no state: every (key, brightness) is synthesized once per call
 as a sum of damped sinusoids and then mixed in wherever it is struck. A damped
 sinusoid is a power of one complex number, z^(kB + j) = z^(kB) z^j, so a whole
 tone is one small matrix product; that is what makes it fast.
@@ -38,7 +38,7 @@ _ONE_CORE_PRODUCT = 200_000  # multiplications
 _TAIL_FADE_S = 1.0
 
 
-def synthesise(
+def synthesize(
   score: Score, sample_rate: int = SAMPLE_RATE
 ) -> Float[np.ndarray, "n 2"]:
   """Plays a score on the built-in piano; the same score sounds the same.

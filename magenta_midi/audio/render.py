@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from magenta_midi.audio.limiter import limit
-from magenta_midi.audio.piano import MAX_S, SAMPLE_RATE, TAIL_S, synthesise
+from magenta_midi.audio.piano import MAX_S, SAMPLE_RATE, TAIL_S, synthesize
 from magenta_midi.audio.wav import write_wav
 from magenta_midi.midi.score import PEDAL_DTYPE, Score
 from magenta_midi.typing import Float
@@ -57,7 +57,7 @@ def render(
 
   Raises:
     RenderError: The engine, program or soundfont is not there, or failed.
-    ValueError: The score is too long (see `synthesise`).
+    ValueError: The score is too long (see `synthesize`).
     OSError: The file cannot be written.
   """
   if engine not in ENGINES:
@@ -87,7 +87,7 @@ def render(
   if engine != "numpy" and program and font:
     samples, used = _fluidsynth(score, program, Path(font)), "fluidsynth"
   else:
-    samples, used = synthesise(score, SAMPLE_RATE), "numpy"
+    samples, used = synthesize(score, SAMPLE_RATE), "numpy"
   write_wav(out_wav, samples, SAMPLE_RATE)
   return used
 

@@ -77,8 +77,8 @@ def _impulse(sample_rate: int) -> np.ndarray:
   noise = np.random.default_rng(1).standard_normal((2, samples))
   hertz = np.fft.rfftfreq(samples, 1 / sample_rate)
   # Below 100 Hz a room only booms.
-  colour = np.exp(-hertz / _DULL_HZ) * hertz**2 / (hertz**2 + 100.0**2)
-  noise = np.fft.irfft(np.fft.rfft(noise) * colour, samples)
+  color = np.exp(-hertz / _DULL_HZ) * hertz**2 / (hertz**2 + 100.0**2)
+  noise = np.fft.irfft(np.fft.rfft(noise) * color, samples)
   t = np.arange(samples) / sample_rate
   noise *= 10 ** (-3 * t / _DECAY_S) * (1 - t / _DECAY_S)
   noise[:, : int(_PREDELAY_S * sample_rate)] = 0

@@ -36,7 +36,7 @@ from magenta_midi.cli.terminal.output import (
 __all__ = ["command"]
 
 # Longer than any session; a mistyped length is no reason to fill a disk.
-LONGEST_S = 24 * 3600
+MAX_DURATION_S = 24 * 3600
 
 
 @click.command("generate", cls=GinDefaultsCommand)
@@ -111,9 +111,10 @@ def command(
   as_json: bool,
 ) -> None:
   """Continue a performance, or play from nothing."""
-  if not 0 < seconds <= LONGEST_S:
+  if not 0 < seconds <= MAX_DURATION_S:
     raise UserError(
-      f"--seconds must be above 0 and at most {LONGEST_S}, got {seconds:g}."
+      f"--seconds must be above 0 and at most {MAX_DURATION_S}, got"
+      f" {seconds:g}."
     )
   if not 0 <= seed < 2**31:
     raise UserError(f"--seed must be in 0..2147483647, got {seed}.")

@@ -20,7 +20,7 @@ from magenta_midi.cli.terminal.output import (
 __all__ = ["command"]
 
 # Bad files that are told; the manifest lists all.
-_MOST_TOLD = 5
+_MAX_TOLD = 5
 
 
 def _cores() -> int:
@@ -118,14 +118,14 @@ def _prepare(
 
 
 def _tell(log: Any, folder: Path, out: Path, manifest: dict[str, Any]) -> None:
-  for one in manifest["bad"][:_MOST_TOLD]:
+  for one in manifest["bad"][:_MAX_TOLD]:
     line = f"left out: {one['path']}: {one['reason']}"
     # Names of files may be no text.
     line = line.encode("utf-8", "backslashreplace").decode()
     log.print(" ".join(line.split()), soft_wrap=True, markup=False)
-  if len(manifest["bad"]) > _MOST_TOLD:
+  if len(manifest["bad"]) > _MAX_TOLD:
     log.print(
-      f"left out: {len(manifest['bad']) - _MOST_TOLD} more, listed in"
+      f"left out: {len(manifest['bad']) - _MAX_TOLD} more, listed in"
       f" {out / 'manifest.json'}",
       soft_wrap=True,
       markup=False,

@@ -19,7 +19,7 @@ __all__ = ["command"]
 @click.option(
   "--plot",
   type=click.Path(path_type=Path),
-  help="Piano roll to write (PNG): each part in a colour of its own.",
+  help="Piano roll to write (PNG): each part in a color of its own.",
 )
 @click.option(
   "--engine",

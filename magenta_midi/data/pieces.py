@@ -38,7 +38,7 @@ EVENT_DTYPE = np.dtype(
 )
 
 # A listener waits no longer than this: longer silences teach only waiting.
-LONGEST_SILENCE_MS = 3000
+MAX_SILENCE_MS = 3000
 
 # Notes around each that the split between the hands follows.
 _HANDS_NOTES = 25
@@ -116,7 +116,7 @@ def pack_piece(score: Score) -> Shaped[np.ndarray, " n"]:
     time = events["time_ms"].astype(np.int64)
     sounding_until = np.maximum.accumulate(time + events["duration_ms"])
     silence = time[1:] - sounding_until[:-1]
-    cut = np.cumsum(np.maximum(0, silence - LONGEST_SILENCE_MS))
+    cut = np.cumsum(np.maximum(0, silence - MAX_SILENCE_MS))
     time[1:] -= cut
     events["time_ms"] = time - time[0]
   return events

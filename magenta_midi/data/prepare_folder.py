@@ -66,7 +66,7 @@ class Source:
     folder: Of MIDI files.
     files: In the order in which they are listed in the end.
     rows: What the list beside the folder says of them, by path.
-    plan: What the folder is recognised by when it is prepared again.
+    plan: What the folder is recognized by when it is prepared again.
   """
 
   folder: Path

@@ -41,9 +41,9 @@ __all__ = [
 # `pack_piece` keeps 3 s of them.
 SILENCE_S = 8.0
 # Less of a take is not used: its context is most of it. Seconds and notes.
-LEAST_S, LEAST_NOTES = 10.0, 20
+MIN_S, MIN_NOTES = 10.0, 20
 # Less than this in all teaches nothing of a player, s.
-LEAST_TOTAL_S = 30.0
+MIN_TOTAL_S = 30.0
 # Of the titles, held out; and of the time where there are fewer than three.
 HELD_OUT_SHARE = 0.2
 # What the parts are called that a model has played, in recorded duets and in
@@ -155,7 +155,7 @@ def _takes(
     pieces = tuple(
       piece
       for part in cut_at_silences(own)
-      if len(piece := pack_piece(part)) >= LEAST_NOTES
+      if len(piece := pack_piece(part)) >= MIN_NOTES
     )
     damage = "; ".join(score.repairs.damage())
     take = Take(name, title_of(name), pieces, damage=damage)
@@ -193,10 +193,10 @@ def _reason(score: Score, own: Score, take: Take) -> str | None:
   if not len(own):
     repairs = "; ".join(score.repairs.messages())
     return "holds no notes" + (f" ({repairs})" if repairs else "")
-  if not take.pieces or take.seconds < LEAST_S:
+  if not take.pieces or take.seconds < MIN_S:
     return (
       f"{own.notes['onset_s'][-1] - own.notes['onset_s'][0]:.1f} s and"
-      f" {len(own)} notes of music, at least {LEAST_S:g} s and {LEAST_NOTES}"
+      f" {len(own)} notes of music, at least {MIN_S:g} s and {MIN_NOTES}"
       " notes are needed"
     )
   return None
@@ -232,7 +232,7 @@ def split_takes(
     ValueError: There is too little music.
   """
   seconds = sum(take.seconds for take in takes)
-  if not takes or seconds < LEAST_TOTAL_S:
+  if not takes or seconds < MIN_TOTAL_S:
     raise ValueError(_too_little(takes))
   if not 0 < share < 1:
     raise ValueError(
@@ -265,7 +265,7 @@ def join_split(train: Sequence[Take], held_out: Sequence[Take]) -> Split:
   if not held_out:
     raise ValueError("no usable takes to judge by. Give --held-out others.")
   seconds = sum(take.seconds for take in train)
-  if not train or seconds < LEAST_TOTAL_S:
+  if not train or seconds < MIN_TOTAL_S:
     raise ValueError(_too_little(train))
   heard = {_music(take): take.name for take in train}
   for take in held_out:
@@ -293,7 +293,7 @@ def _too_little(takes: Sequence[Take]) -> str:
   seconds = sum(take.seconds for take in takes)
   return (
     f"no usable takes: {seconds:.0f} s of music in {len(takes)}, at least"
-    f" {LEAST_TOTAL_S:g} s are needed. Give more, or longer, MIDI files."
+    f" {MIN_TOTAL_S:g} s are needed. Give more, or longer, MIDI files."
   )
 
 

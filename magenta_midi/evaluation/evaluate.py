@@ -25,7 +25,7 @@ from magenta_midi.data.examples.examples import (
   cut_examples,
   frame_counts,
 )
-from magenta_midi.data.examples.partners import LONGEST_DELAY_MS, MODES
+from magenta_midi.data.examples.partners import MAX_DELAY_MS, MODES
 from magenta_midi.evaluation.nats import CHUNK_STEPS, window_nats
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.codec import Codec
@@ -164,9 +164,9 @@ class Players:
       raise ValueError(
         f"mode must be one of {', '.join(MODES)}, got {self.mode!r}."
       )
-    if not 0 <= self.delay_ms <= LONGEST_DELAY_MS:
+    if not 0 <= self.delay_ms <= MAX_DELAY_MS:
       raise ValueError(
-        f"delay_ms must be in 0..{LONGEST_DELAY_MS}, got {self.delay_ms}."
+        f"delay_ms must be in 0..{MAX_DELAY_MS}, got {self.delay_ms}."
       )
     if self.mode == "tracks":
       examples = examples[corpus.has_melody[examples["piece"]]]

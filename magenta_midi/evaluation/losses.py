@@ -75,7 +75,7 @@ def training_loss(
   Args:
     model: In training mode.
     batch: As `cut_examples` makes it.
-    z_loss: Weight of each level's squared log normaliser.
+    z_loss: Weight of each level's squared log normalizer.
     label_smoothing: Share of a target spread evenly over its level's codes.
     level_weights: Factors on all that a level adds; (): 1 each.
     teacher: Another model's logits of each level.

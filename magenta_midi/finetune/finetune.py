@@ -153,9 +153,9 @@ def finetune(
     rehearsed = without_pieces(rehearsal, split.held_out)
   elif rehearsal == ITSELF:
     rehearsed = read_own(out / CONTINUATIONS, numbers.learned)
-  quantised = config.quantize != "none"
+  quantized = config.quantize != "none"
   with (
-    on_host(base.model, wanted=quantised),
+    on_host(base.model, wanted=quantized),
     RunStore(out / STATE, keep_best=False) as store,
   ):
     trainer = AdapterTrainer(
@@ -188,7 +188,7 @@ def finetune(
       run.train(should_stop)
       if not run.marks.ended:
         return None
-      with on_device(base.model, wanted=quantised):
+      with on_device(base.model, wanted=quantized):
         style = learn_style(
           None if start is None else start.style, on_fraction=run.show_style
         )

@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 
 from magenta_midi.data.corpus import Corpus
-from magenta_midi.data.examples.conditioning import LEAST_NOTES
+from magenta_midi.data.examples.conditioning import MIN_NOTES
 from magenta_midi.data.examples.examples import Batch, cut_examples
 from magenta_midi.data.examples.style_windows import (
   STYLE_WINDOW_S,
@@ -152,8 +152,8 @@ def window_embeddings(
   examples = protocol_windows(takes, 0)
   begins = examples["now_ms"] % round(1000 * STYLE_WINDOW_S) == 0
   windows = style_windows(NoteCodec(), [takes], examples[begins])
-  found, reason = [], f"no 10 s of the takes have {LEAST_NOTES} notes"
-  for row in np.flatnonzero(windows.notes() >= LEAST_NOTES).tolist():
+  found, reason = [], f"no 10 s of the takes have {MIN_NOTES} notes"
+  for row in np.flatnonzero(windows.notes() >= MIN_NOTES).tolist():
     try:
       found.append(model.embed(windows.score(row)))
     except (OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 The base's parameters are one copy, an argument of the compiled step, which
 adds the factors' product to them as it goes; gradients and the optimizer's
-moments are of the factors alone. A quantised base is another copy, of which one
+moments are of the factors alone. A quantized base is another copy, of which one
 layer at a time is widened; the base itself, by which factors are scored, is in
 the host's memory meanwhile.
 """

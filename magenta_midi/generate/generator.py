@@ -14,7 +14,7 @@ from magenta_midi.generate.decoder import (
   make_decoder,
 )
 from magenta_midi.generate.duet.functions import DuetFunctions
-from magenta_midi.generate.pauses import LEAST_S, SILENT_S, waits
+from magenta_midi.generate.pauses import MIN_S, SILENT_S, waits
 from magenta_midi.generate.repetition import repeats_exactly
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.midi.score import Score
@@ -311,7 +311,7 @@ class Generator:
           score,
           now,
           codec.config.chunk_s,
-          least_s=LEAST_S if style is None or not style.any() else SILENT_S,
+          min_s=MIN_S if style is None or not style.any() else SILENT_S,
         )
       if not again:
         break

@@ -9,13 +9,13 @@ import numpy as np
 
 from magenta_midi.midi.score import Score
 
-__all__ = ["LEAST_S", "SILENT_S", "waits"]
+__all__ = ["MIN_S", "SILENT_S", "waits"]
 
 # A pause is longer than this, s, and than so many times the longest of the last
 # `LOOK_BACK_S`.
-LEAST_S, TIMES = 1.0, 1.5
+MIN_S, TIMES = 1.0, 1.5
 LOOK_BACK_S = 10.0
-# Where something is asked, which may be to leave room: in place of `LEAST_S`.
+# Where something is asked, which may be to leave room: in place of `MIN_S`.
 SILENT_S = 2.0
 
 
@@ -25,7 +25,7 @@ def waits(
   now_s: float,
   seconds: float,
   *,
-  least_s: float = LEAST_S,
+  min_s: float = MIN_S,
 ) -> bool:
   """Whether new music pauses for longer than the music before it did.
 
@@ -44,4 +44,4 @@ def waits(
   usual = float(np.diff(before).max()) if len(before) > 1 else 0.0
   played = new.notes["onset_s"] + now_s
   gaps = np.diff(np.concatenate([before[-1:], played, [now_s + seconds]]))
-  return float(gaps.max()) > max(least_s, TIMES * usual)
+  return float(gaps.max()) > max(min_s, TIMES * usual)

@@ -28,7 +28,7 @@ __all__ = [
   "parse_settings",
   "published_codec",
   "published_tag",
-  "recognised_tag",
+  "recognized_tag",
   "widths_of",
 ]
 
@@ -314,7 +314,7 @@ _TELLING = (
 )
 
 
-def recognised_tag(shapes: Shapes) -> str | None:
+def recognized_tag(shapes: Shapes) -> str | None:
   """The published checkpoint with these widths, if there is one."""
   widths = widths_of(shapes)
   for tag in MAGENTA_RT:

@@ -36,7 +36,7 @@ class TokenNats(NamedTuple):
 def _nats(
   logits: Float[jax.Array, "b n v"], targets: Int[jax.Array, "b n"]
 ) -> tuple[Float[jax.Array, "b n"], Float[jax.Array, "b n"]]:
-  """Cross entropy and log normaliser of each token."""
+  """Cross entropy and log normalizer of each token."""
   log_z = jax.nn.logsumexp(logits, axis=-1)
   picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
   return log_z - picked, log_z

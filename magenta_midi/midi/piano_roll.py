@@ -17,12 +17,12 @@ if TYPE_CHECKING:
   from matplotlib.figure import Figure
 
 # Blue and vermilion of Okabe and Ito's palette, told apart by every kind of
-# colour-blind eye; the others follow where there are more parts.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+# color-blind eye; the others follow where there are more parts.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 _INK = "#333333"
 _FAINT = "#E4E4E4"
-_PALEST = 0.28  # strength of colour of the softest note
+_PALEST = 0.28  # strength of color of the softest note
 
 _MAX_CHUNK_LINES = 120  # more of them would be a grey wash
 
@@ -34,7 +34,7 @@ def plot_piano_roll(
   given_until_s: float | int | None = None,
   title: str = "",
   names: Sequence[str] | None = None,
-  part_colours: Sequence[str] = COLOURS,
+  part_colors: Sequence[str] = COLORS,
   chunk_s: float | int | None = 2.0,
 ) -> None:
   """Draws a score and writes it as a PNG, whole or not at all.
@@ -43,8 +43,8 @@ def plot_piano_roll(
     score: All of it is drawn.
     path: Where the picture goes.
     given_until_s: What begins before is the given part and drawn in the
-      first colour, what begins later is the continuation, in the second.
-      Without it every part of the score has its own colour.
+      first color, what begins later is the continuation, in the second.
+      Without it every part of the score has its own color.
     title: Above the picture.
     names: For the legend; by default "given" and "continuation", or the
       names of the parts.
@@ -64,14 +64,12 @@ def plot_piano_roll(
     pedal_from_s = given_until_s
     labels = ["given", "continuation"]
   labels = list(names or labels)
-  colours = _rgb(
-    [part_colours[i % len(part_colours)] for i in range(len(labels))]
-  )
+  colors = _rgb([part_colors[i % len(part_colors)] for i in range(len(labels))])
 
   end_s = float(max(score.end_s, given_until_s or 0.0, 1.0))
   figure, roll, pedal = _figure(end_s)
-  _draw_notes(roll, score, note_group, colours)
-  _draw_pedal(pedal, score, colours, pedal_from_s)
+  _draw_notes(roll, score, note_group, colors)
+  _draw_pedal(pedal, score, colors, pedal_from_s)
   _draw_keys(roll, score)
   for axes in (roll, pedal):
     _draw_borders(axes, end_s, given_until_s, chunk_s)
@@ -88,20 +86,20 @@ def plot_piano_roll(
       fontsize=8,
       color=_INK,
     )
-  _draw_legend(figure, roll, labels, colours, title)
+  _draw_legend(figure, roll, labels, colors, title)
   image = io.BytesIO()
   figure.savefig(image, format="png", dpi=110)
   write_atomically(path, image.getvalue())
 
 
-def _rgb(colours: Sequence[str]) -> np.ndarray:
+def _rgb(colors: Sequence[str]) -> np.ndarray:
   from matplotlib.colors import to_rgb
 
-  return np.array([to_rgb(colour) for colour in colours])
+  return np.array([to_rgb(color) for color in colors])
 
 
 def _shade(rgb: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-  """Loud notes in full colour, soft ones paler, on white."""
+  """Loud notes in full color, soft ones paler, on white."""
   # Few pianists leave 30..100: spread the shades there.
   loud = np.clip((np.asarray(velocity) - 20) / 85, 0, 1)
   strength = (_PALEST + (1 - _PALEST) * loud)[..., None]
@@ -142,7 +140,7 @@ def _figure(end_s: float) -> tuple[Figure, Axes, Axes]:
 
 
 def _draw_notes(
-  axes: Axes, score: Score, group: np.ndarray, colours: np.ndarray
+  axes: Axes, score: Score, group: np.ndarray, colors: np.ndarray
 ) -> None:
   from matplotlib.collections import PolyCollection
 
@@ -163,7 +161,7 @@ def _draw_notes(
   axes.add_collection(
     PolyCollection(
       list(corners),
-      facecolors=_shade(colours[group % len(colours)], notes["velocity"]),
+      facecolors=_shade(colors[group % len(colors)], notes["velocity"]),
       edgecolors="white",
       linewidths=0.25,
       zorder=3,
@@ -175,11 +173,11 @@ def _draw_notes(
 def _draw_pedal(
   axes: Axes,
   score: Score,
-  colours: np.ndarray,
+  colors: np.ndarray,
   given_until_s: float | int | None,
 ) -> None:
-  """Bars where the pedal is down; a row per part, or two colours in time."""
-  groups = len(colours) if given_until_s is None else 1
+  """Bars where the pedal is down; a row per part, or two colors in time."""
+  groups = len(colors) if given_until_s is None else 1
   for part in range(score.parts):
     events = score.pedals[score.pedals["part"] == part]
     start = events["time_s"][events["down"]]
@@ -189,20 +187,20 @@ def _draw_pedal(
     height = 1 / groups
     where = (1 - (row + 1) * height + 0.1 * height, 0.8 * height)
     if given_until_s is None:
-      spans = [(start, end, colours[row])]
+      spans = [(start, end, colors[row])]
     else:
       until = given_until_s
       spans = [
-        (start, np.minimum(end, until), colours[0]),
-        (np.maximum(start, until), end, colours[1]),
+        (start, np.minimum(end, until), colors[0]),
+        (np.maximum(start, until), end, colors[1]),
       ]
-    for begin, stop, colour in spans:
+    for begin, stop, color in spans:
       seen = stop > begin
       bars = np.stack([begin, stop - begin], -1)[seen]
       axes.broken_barh(
         list(bars),
         where,
-        facecolors=[tuple(_shade(colour, np.array(62)))],
+        facecolors=[tuple(_shade(color, np.array(62)))],
         linewidth=0,
         zorder=3,
       )
@@ -244,10 +242,10 @@ def _draw_legend(
   figure: Figure,
   roll: Axes,
   labels: Sequence[str],
-  colours: np.ndarray,
+  colors: np.ndarray,
   title: str,
 ) -> None:
-  """Title at the left; at the right a ramp from soft to loud per colour."""
+  """Title at the left; at the right a ramp from soft to loud per color."""
   box = roll.get_position()
   width, height = figure.get_size_inches()
   figure.text(
@@ -259,7 +257,7 @@ def _draw_legend(
     color=_INK,
     va="center",
   )
-  shown = min(len(labels), len(COLOURS))
+  shown = min(len(labels), len(COLORS))
   ramp_in, gap_in = 0.9, 0.1
   velocity = np.linspace(1, 127, 64)
   right_in = box.x1 * width
@@ -277,7 +275,7 @@ def _draw_legend(
         0.14 / height,
       )
     )
-    ramp.imshow(_shade(colours[i], velocity)[None], aspect="auto")
+    ramp.imshow(_shade(colors[i], velocity)[None], aspect="auto")
     ramp.set_axis_off()
     right_in -= label_in + ramp_in + 0.2
   figure.text(

@@ -83,7 +83,7 @@ class Norm(nnx.Module):
     self.scale = nnx.Param(jnp.ones((width,), jnp.float32))
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Normalises the last axis."""
+    """Normalizes the last axis."""
     x = x.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
     y = (x * jax.lax.rsqrt(mean_square + 1e-6)).astype(self.dtype)

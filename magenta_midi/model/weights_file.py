@@ -26,7 +26,7 @@ _DTYPES = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 # More than any model's list of arrays; a larger one is another file's bytes.
-_LONGEST_HEADER = 100_000_000
+_MAX_HEADER = 100_000_000
 
 
 class CheckpointError(ValueError):
@@ -110,7 +110,7 @@ class WeightsFile:
       size = path.stat().st_size
       with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+        if not 2 <= length <= min(_MAX_HEADER, size - 8):
           raise ValueError("its header is truncated or no safetensors header")
         header = json.loads(file.read(length))
       if not isinstance(header, dict):

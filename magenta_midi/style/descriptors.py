@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from magenta_midi.midi.analysis.analysis import Analysis, analyse
+from magenta_midi.midi.analysis.analysis import Analysis, analyze
 from magenta_midi.midi.score import Score
 from magenta_midi.style.lexicon import LEXICON, SOME_WORDS, find_words
 from magenta_midi.style.model import EMBEDDING_DIM
@@ -40,7 +40,7 @@ class Descriptor:
   high: float
   log: bool = False
 
-  def normalise(self, analysis: Analysis) -> float:
+  def normalize(self, analysis: Analysis) -> float:
     """The measure on this axis, at most 1.5 either way."""
     points = np.array(
       [getattr(analysis, self.measure), self.low, self.typical, self.high]
@@ -145,8 +145,8 @@ class DescriptorStyle:
 
   def _embed_one(self, item: str | Score) -> np.ndarray:
     if isinstance(item, Score):
-      analysis = analyse(item)
-      values = [descriptor.normalise(analysis) for descriptor in DESCRIPTORS]
+      analysis = analyze(item)
+      values = [descriptor.normalize(analysis) for descriptor in DESCRIPTORS]
     else:
       values = _text_values(item)
     return self._unit(np.array(values))

@@ -136,7 +136,7 @@ _STRENGTHS: dict[str, float] = {
 }
 # What "not" leaves of a word: not loud is less than soft.
 _NEGATED = -0.6
-_LONGEST_PHRASE = max(len(phrase.split()) for phrase in LEXICON)
+_MAX_PHRASE = max(len(phrase.split()) for phrase in LEXICON)
 # Words and the punctuation and conjunctions that end a negation's reach.
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|[,.;:!?]")
 _ENDS = frozenset([*",.;:!?", "but", "and"])
@@ -162,7 +162,7 @@ def find_words(text: str) -> list[tuple[str, float]]:
   found, sign, strength, i = [], 1.0, 1.0, 0
   while i < len(words):
     word = words[i]
-    for length in range(min(_LONGEST_PHRASE, len(words) - i), 0, -1):
+    for length in range(min(_MAX_PHRASE, len(words) - i), 0, -1):
       phrase = " ".join(words[i : i + length])
       if phrase in LEXICON:
         found.append((phrase, strength if sign > 0 else sign / strength))

@@ -1,7 +1,7 @@
 """MidiCoCa: text and MIDI in one space, small enough to come along.
 
 A text tower and a MIDI tower, trained together so that music lies near what
-is said of it, and a residual quantiser of their space. It does for MIDI what
+is said of it, and a residual quantizer of their space. It does for MIDI what
 MusicCoCa does for sound, with the same interface.
 """
 
@@ -29,7 +29,7 @@ from magenta_midi.model.weights_file import (
 )
 from magenta_midi.style.model import EMBEDDING_DIM
 from magenta_midi.style.prompt import Prompt, embed_prompt
-from magenta_midi.style.quantizer import Quantiser
+from magenta_midi.style.quantizer import Quantizer
 from magenta_midi.style.towers import MidiTower, TextTower, TowerConfig
 from magenta_midi.style.words import MAX_WORDS, TextInputs, Words
 from magenta_midi.tokens.codec import get_codec
@@ -50,10 +50,10 @@ CONFIG, WEIGHTS, WORDS = "config.json", "weights.safetensors", "words.txt"
 WINDOW_S = 10.0
 # Windows overlap by half; of a long piece so many, evenly spread.
 _HOP_S = 5.0
-_MOST_WINDOWS = 48
+_MAX_WINDOWS = 48
 # Frames of a window; of more, the newest.
 SIZES = (96, 256)
-_LEAST_ONSETS = 2
+_MIN_ONSETS = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,14 +98,14 @@ class MidiCoCa:
     config: MidiCoCaConfig,
     towers: Towers,
     words: Words,
-    quantiser: Quantiser,
+    quantizer: Quantizer,
     neutral: np.ndarray,
     facts: dict[str, Any] | None = None,
     digest: str = "",
   ):
     self.config = config
     self.words = words
-    self.quantiser = quantiser
+    self.quantizer = quantizer
     # What a text that says nothing about music comes to: a unit vector.
     self.neutral = neutral
     # Figures and settings of its training.
@@ -164,9 +164,9 @@ class MidiCoCa:
         if leaf.shape != array.shape:
           raise ValueError(f"an array is {array.shape}, expected {leaf.shape}")
       towers = nnx.merge(graph, jax.tree.unflatten(treedef, arrays), rest)
-      quantiser = Quantiser(
+      quantizer = Quantizer(
         *(
-          _stored_array(file, f"quantiser.{name}") for name in Quantiser._fields
+          _stored_array(file, f"quantiser.{name}") for name in Quantizer._fields
         )
       )
       words = Words.load(folder / WORDS, file.read("words"))
@@ -183,7 +183,7 @@ class MidiCoCa:
       config,
       towers,
       words,
-      quantiser,
+      quantizer,
       neutral,
       facts,
       digest=stored["sha256"][:DIGEST],
@@ -196,7 +196,7 @@ class MidiCoCa:
       name: np.asarray(leaf).astype(ml_dtypes.bfloat16)
       for name, leaf in zip(self._parameter_names, self._leaves, strict=True)
     }
-    for name, value in self.quantiser._asdict().items():
+    for name, value in self.quantizer._asdict().items():
       arrays[f"quantiser.{name}"] = value.astype(ml_dtypes.bfloat16)
     arrays["neutral"] = self.neutral.astype(np.float32)
     arrays["words"] = self.words.vectors
@@ -226,12 +226,12 @@ class MidiCoCa:
   @property
   def levels(self) -> int:
     """Tokens of an embedding."""
-    return self.quantiser.levels
+    return self.quantizer.levels
 
   @property
   def table_rows(self) -> int:
     """The mask's row and those of each level."""
-    return 1 + self.levels * self.quantiser.size
+    return 1 + self.levels * self.quantizer.size
 
   # Cosine with `neutral` above which a text is said to mean nothing.
   neutral_cosine: ClassVar[float] = 0.9
@@ -269,7 +269,7 @@ class MidiCoCa:
     """
     score = score.merged()
     onset_s = score.notes["onset_s"]
-    if len(np.unique(onset_s)) < _LEAST_ONSETS:
+    if len(np.unique(onset_s)) < _MIN_ONSETS:
       raise ValueError(
         "a style needs music with 2 onsets or more, got"
         f" {len(np.unique(onset_s))}. Give a longer piece."
@@ -277,8 +277,8 @@ class MidiCoCa:
     first, last = float(onset_s[0]), float(onset_s[-1])
     ends = np.arange(first + WINDOW_S, last + _HOP_S, _HOP_S)
     ends = ends if len(ends) else np.array([first + WINDOW_S])
-    if len(ends) > _MOST_WINDOWS:
-      spread = np.linspace(0, len(ends) - 1, _MOST_WINDOWS)
+    if len(ends) > _MAX_WINDOWS:
+      spread = np.linspace(0, len(ends) - 1, _MAX_WINDOWS)
       ends = ends[np.rint(spread).astype(int)]
     vectors = [
       self.embed_batch_frames(frames)[0]
@@ -325,14 +325,14 @@ class MidiCoCa:
     self, embeddings: Float[np.ndarray, "n 768"]
   ) -> Int[np.ndarray, "n l"]:
     """Embeddings as rows of the style table; level by level its own."""
-    first = 1 + self.quantiser.size * np.arange(self.levels, dtype=np.int32)
-    return first + self.quantiser.encode(embeddings)
+    first = 1 + self.quantizer.size * np.arange(self.levels, dtype=np.int32)
+    return first + self.quantizer.encode(embeddings)
 
   def reconstruct(
     self, tokens: Int[np.ndarray, " l"]
   ) -> Float[np.ndarray, " 768"]:
     """The unit vector that tokens stand for."""
-    return self.quantiser.decode((tokens[None] - 1) % self.quantiser.size)[0]
+    return self.quantizer.decode((tokens[None] - 1) % self.quantizer.size)[0]
 
   def warm_up(self) -> None:
     """Compiles what embedding a prompt needs, so that playing never does."""

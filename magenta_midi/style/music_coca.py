@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from magenta_midi.audio.piano import TAIL_S, synthesise
+from magenta_midi.audio.piano import TAIL_S, synthesize
 from magenta_midi.midi.score import Score
 from magenta_midi.style.model import EMBEDDING_DIM
 from magenta_midi.style.prompt import Prompt, embed_prompt
@@ -48,7 +48,7 @@ _WITHOUT = (
 # Below it (-80 dB of full scale) there is nothing to hear.
 _SILENT = 1e-4
 # A shorter sound would be nearly all padding.
-_SHORTEST_S = 0.1
+_MIN_DURATION_S = 0.1
 
 
 class _Published(NamedTuple):
@@ -63,7 +63,7 @@ class _Published(NamedTuple):
 class MusicCoCa:
   """A `StyleModel` of text and audio; MIDI is played to it on our own piano.
 
-  Its vectors are not of unit length: the quantiser was fitted to vectors as
+  Its vectors are not of unit length: the quantizer was fitted to vectors as
   the towers give them, so that a scaled vector may have other tokens.
   """
 
@@ -207,10 +207,10 @@ class MusicCoCa:
           f"MIDI must be at most {MAX_S - TAIL_S:.0f} s long to be listened "
           f"to, got {item.end_s:.0f} s. Cut out what has the style."
         )
-      item = Waveform(synthesise(item, _RATE_HZ), _RATE_HZ)
-    if item.seconds < _SHORTEST_S:
+      item = Waveform(synthesize(item, _RATE_HZ), _RATE_HZ)
+    if item.seconds < _MIN_DURATION_S:
       raise ValueError(
-        f"a sound must be at least {_SHORTEST_S} s long, got "
+        f"a sound must be at least {_MIN_DURATION_S} s long, got "
         f"{item.seconds:.3f} s. 10 s are best."
       )
     # The package listens to the mean of the channels.

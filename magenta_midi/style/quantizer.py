@@ -1,4 +1,4 @@
-"""Embeddings as a few tokens: a residual vector quantiser.
+"""Embeddings as a few tokens: a residual vector quantizer.
 
 Each level names the nearest of its codes to what the levels before have left
 over. It works in the directions in which embeddings vary most.
@@ -14,10 +14,10 @@ import numpy as np
 
 from magenta_midi.typing import Float, Int
 
-__all__ = ["Quantiser", "level_cosines"]
+__all__ = ["Quantizer", "level_cosines"]
 
 
-class Quantiser(NamedTuple):
+class Quantizer(NamedTuple):
   """Codes of each level, in a space of fewer dimensions."""
 
   mean: Float[np.ndarray, " d"]
@@ -66,7 +66,7 @@ class Quantiser(NamedTuple):
     dims: int = 64,
     rounds: int = 20,
     seed: int = 0,
-  ) -> Quantiser:
+  ) -> Quantizer:
     """Codes by k-means, level after level.
 
     Args:
@@ -80,10 +80,10 @@ class Quantiser(NamedTuple):
     from scipy.cluster.vq import kmeans2
 
     mean = embeddings.mean(axis=0)
-    centred = embeddings - mean
-    _, axes = np.linalg.eigh(centred.T @ centred)
+    centered = embeddings - mean
+    _, axes = np.linalg.eigh(centered.T @ centered)
     projection = np.ascontiguousarray(axes[:, ::-1][:, :dims])
-    rest = centred @ projection
+    rest = centered @ projection
     found = []
     for level in range(levels):
       codes, nearest = kmeans2(
@@ -99,11 +99,11 @@ class Quantiser(NamedTuple):
 
 
 def level_cosines(
-  quantiser: Quantiser, embeddings: Float[np.ndarray, "n d"]
+  quantizer: Quantizer, embeddings: Float[np.ndarray, "n d"]
 ) -> list[float]:
   """Mean cosine of embeddings and what 1, 2, ... levels keep of them."""
-  codes = quantiser.encode(embeddings)
+  codes = quantizer.encode(embeddings)
   return [
-    float(np.mean(np.sum(embeddings * quantiser.decode(codes[:, :n]), axis=1)))
-    for n in range(1, quantiser.levels + 1)
+    float(np.mean(np.sum(embeddings * quantizer.decode(codes[:, :n]), axis=1)))
+    for n in range(1, quantizer.levels + 1)
   ]

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from magenta_midi.midi.analysis.analysis import (
-  LONGEST_ACCENT_S,
+  MAX_ACCENT_S,
   key_correlations,
 )
 from magenta_midi.model.config import DepthformerConfig
@@ -121,16 +121,16 @@ def harmony(ids: Int[jax.Array, "b s l"]) -> Float[jax.Array, "b h"]:
   sizes = np.array(codec.vocabulary.level_sizes)
   first = RESERVED + np.cumsum(sizes) - sizes
   key = ids[..., KEY] - int(first[KEY])
-  table = np.minimum(codec.config.duration_table_s, LONGEST_ACCENT_S)
+  table = np.minimum(codec.config.duration_table_s, MAX_ACCENT_S)
   # HELD, the last code, is at least as long.
-  table = np.append(table, LONGEST_ACCENT_S).astype(np.float32)
+  table = np.append(table, MAX_ACCENT_S).astype(np.float32)
   code = jnp.clip(ids[..., DURATION] - int(first[DURATION]), 0, len(table) - 1)
   is_note = (key >= 0) & (key < 128)
   weight = jnp.where(is_note, jnp.asarray(table)[code], 0.0)
   classes = jax.nn.one_hot(key % 12, 12) * weight[..., None]
   total = jnp.sum(classes, axis=1)
-  centred = total - jnp.mean(total, axis=-1, keepdims=True)
-  fits = unit(centred) @ _key_profiles()
+  centered = total - jnp.mean(total, axis=-1, keepdims=True)
+  fits = unit(centered) @ _key_profiles()
   major, minor = (jnp.max(fits[:, i : i + 12], axis=1) for i in (0, 12))
   mode = jnp.stack([major, minor, 5.0 * (major - minor)], axis=1)
   return jnp.concatenate([fits, mode], axis=1)

@@ -26,7 +26,7 @@ MAX_WORDS = 48
 GRAM_ROWS = 4096
 _MAX_GRAMS = 16
 # A longer run of letters is cut: no word, or a script without spaces.
-_LONGEST_WORD = 20
+_MAX_WORD = 20
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?", re.UNICODE)
 
@@ -54,9 +54,9 @@ def split_words(text: str) -> list[str]:
   plain = unicodedata.normalize("NFKD", text).lower().replace("\u2019", "'")
   plain = "".join(c for c in plain if not unicodedata.combining(c))
   words = [
-    word[start : start + _LONGEST_WORD]
+    word[start : start + _MAX_WORD]
     for word in _WORD.findall(plain)
-    for start in range(0, len(word), _LONGEST_WORD)
+    for start in range(0, len(word), _MAX_WORD)
   ]
   if not words:
     shown = " ".join(text.split())[:60]

@@ -6,10 +6,10 @@ import numpy as np
 
 from magenta_midi.typing import Float, Int
 
-__all__ = ["LONGEST_S", "GridConfig"]
+__all__ = ["MAX_DURATION_S", "GridConfig"]
 
 # What a note counts for at most around a now, in every codec.
-LONGEST_S = 10.0
+MAX_DURATION_S = 10.0
 
 # A half that rounding of floats pushed below itself still counts as a half.
 _TIE_STEPS = 1e-8
@@ -80,7 +80,7 @@ class GridConfig:
   @property
   def longest_steps(self) -> int:
     """Steps that a note counts for at most around a now: 10 s."""
-    return round(LONGEST_S * self.steps_per_s)
+    return round(MAX_DURATION_S * self.steps_per_s)
 
   # Time.
 

@@ -17,7 +17,7 @@ from magenta_midi.train.run_settings import TrainConfig
 __all__ = ["learning_rate", "make_optimizer"]
 
 # Of the peak, where cosine and linear end.
-_LEAST = 0.02
+_MIN = 0.02
 
 
 def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
@@ -34,9 +34,9 @@ def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
   match config.schedule:
     case "cosine":
       shape = 0.5 * (1 + math.cos(math.pi * done))
-      factor = _LEAST + (1 - _LEAST) * shape
+      factor = _MIN + (1 - _MIN) * shape
     case "linear":
-      factor = _LEAST + (1 - _LEAST) * (1 - done)
+      factor = _MIN + (1 - _MIN) * (1 - done)
     case "rsqrt":
       factor = math.sqrt(warmup / max(warmup, step + 1))
     case "constant":
@@ -51,7 +51,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
   `adamw` is AdamW; `adafactor` is Magenta RealTime's, as T5X has it: factored
   from 128 columns and rows on, decay 0.8, updates clipped to 1, relative to
   the arrays' sizes, no momentum, no weight decay and no global clip; `muon`
-  orthogonalises the updates of the matrices between embeddings and head,
+  orthogonalizes the updates of the matrices between embeddings and head,
   scaled to AdamW's usual size, and leaves the rest to AdamW.
   """
   match config.optimizer:

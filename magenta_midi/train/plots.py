@@ -204,7 +204,7 @@ def _draw_parts(
   rows = list(dict.fromkeys(key for part in parts for key in part))
   paired = len(rows) < sum(map(len, parts))
   height = 0.38 if paired else 0.7
-  for place, (part, (facts, colour)) in enumerate(
+  for place, (part, (facts, color)) in enumerate(
     zip(parts, found, strict=True)
   ):
     shift = (place - 0.5) * height if paired else 0.0
@@ -212,7 +212,7 @@ def _draw_parts(
       [rows.index(key) + shift for key in part],
       list(part.values()),
       height=height,
-      color=colour,
+      color=color,
       label=_short(facts["checkpoint"], 32),
     )
   axes.set_yticks(range(len(rows)), [name for name, _ in rows])

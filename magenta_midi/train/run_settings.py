@@ -99,7 +99,7 @@ class TrainConfig:
   adam_b2: float = 0.98
   # Largest global norm of a gradient; not for adafactor, which clips updates.
   clip: float = 1.0
-  # Pulls each level's log normaliser to 0; the original's is 1e-4.
+  # Pulls each level's log normalizer to 0; the original's is 1e-4.
   z_loss: float = 0.0
   # Share of each target that is spread over its level's codes.
   label_smoothing: float = 0.0

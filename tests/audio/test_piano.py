@@ -6,7 +6,7 @@ from magenta_midi.audio.piano import (
   SAMPLE_RATE,
   TAIL_S,
   sounding_until,
-  synthesise,
+  synthesize,
 )
 from magenta_midi.midi.score import PEDAL_DTYPE, Score
 
@@ -40,13 +40,13 @@ def spectrum(samples):
 
 
 def test_an_empty_score_is_silence():
-  samples = synthesise(Score.empty())
+  samples = synthesize(Score.empty())
   assert samples.shape == (TAIL_S * SAMPLE_RATE, 2)
   assert not samples.any()
 
 
 def test_length_is_the_score_and_its_tail():
-  samples = synthesise(play([0.5], duration_s=1.25), 22_050)
+  samples = synthesize(play([0.5], duration_s=1.25), 22_050)
   assert samples.shape == (np.ceil((1.75 + TAIL_S) * 22_050), 2)
   assert samples.dtype == np.float32
   assert np.abs(samples[: 22_050 // 2]).max() < 1e-7
@@ -55,7 +55,7 @@ def test_length_is_the_score_and_its_tail():
 
 @pytest.mark.parametrize("key", [28, 40, 52, 60, 69, 81, 93, 105])
 def test_the_fundamental_is_in_tune(key):
-  samples = synthesise(play(duration_s=2.0, key=key))[: 2 * SAMPLE_RATE]
+  samples = synthesize(play(duration_s=2.0, key=key))[: 2 * SAMPLE_RATE]
   hertz, power = spectrum(samples)
   expected = 440 * 2 ** ((key - 69) / 12)
   near = (hertz > expected * 0.95) & (hertz < expected * 1.05)
@@ -68,7 +68,7 @@ def test_the_fundamental_is_in_tune(key):
 def test_a_harder_blow_is_louder_and_brighter(key):
   levels, centroids = [], []
   for velocity in (20, 50, 80, 110):
-    samples = synthesise(play(key=key, velocity=velocity))
+    samples = synthesize(play(key=key, velocity=velocity))
     hertz, power = spectrum(samples[:SAMPLE_RATE])
     levels.append(level(samples, 0, 1))
     centroids.append(np.sum(hertz * power) / np.sum(power))
@@ -78,7 +78,7 @@ def test_a_harder_blow_is_louder_and_brighter(key):
 
 
 def test_high_partials_die_first_and_bass_rings_longest():
-  samples = synthesise(play(duration_s=4.0, key=48, velocity=100))
+  samples = synthesize(play(duration_s=4.0, key=48, velocity=100))
   centroids = []
   for start_s in (0.05, 1.0, 2.5):
     start = int(start_s * SAMPLE_RATE)
@@ -88,13 +88,13 @@ def test_high_partials_die_first_and_bass_rings_longest():
 
   kept = []
   for key in (28, 52, 76, 100):
-    samples = synthesise(play(duration_s=2.0, key=key))
+    samples = synthesize(play(duration_s=2.0, key=key))
     kept.append(level(samples, 1.5, 2.0) / level(samples, 0.0, 0.5))
   assert (np.diff(kept) < 0).all()
 
 
 def test_the_damper_takes_a_tenth_of_a_second():
-  samples = synthesise(play(duration_s=1.0))
+  samples = synthesize(play(duration_s=1.0))
   sounding = level(samples, 0.9, 1.0)
   # What is left is the room.
   assert level(samples, 1.03, 1.05) > 0.1 * sounding
@@ -103,8 +103,8 @@ def test_the_damper_takes_a_tenth_of_a_second():
 
 
 def test_the_pedal_keeps_the_strings_sounding():
-  dry = synthesise(play(duration_s=0.3))
-  held = synthesise(
+  dry = synthesize(play(duration_s=0.3))
+  held = synthesize(
     play(duration_s=0.3, pedal=[(0.1, True, 0), (2.0, False, 0)])
   )
   assert level(held, 1.5, 1.9) > 20 * level(dry, 1.5, 1.9)
@@ -134,14 +134,14 @@ def test_the_pedal_of_one_part_leaves_the_other_alone():
 
 
 def test_the_highest_keys_have_no_dampers():
-  damped = synthesise(play(duration_s=0.1, key=FIRST_UNDAMPED_KEY - 1))
-  free = synthesise(play(duration_s=0.1, key=FIRST_UNDAMPED_KEY))
+  damped = synthesize(play(duration_s=0.1, key=FIRST_UNDAMPED_KEY - 1))
+  free = synthesize(play(duration_s=0.1, key=FIRST_UNDAMPED_KEY))
   assert level(free, 0.3, 0.6) > 3 * level(damped, 0.3, 0.6)
 
 
 def test_bass_is_left_and_treble_right():
-  low = synthesise(play(key=28))
-  high = synthesise(play(key=100))
+  low = synthesize(play(key=28))
+  high = synthesize(play(key=100))
   assert level(low[:, :1], 0, 1) > 1.2 * level(low[:, 1:], 0, 1)
   assert level(high[:, 1:], 0, 1) > 1.2 * level(high[:, :1], 0, 1)
 
@@ -163,10 +163,10 @@ def dense_score(seconds, notes_a_second):
 
 def test_dense_playing_is_finite_unclipped_and_repeatable():
   score = dense_score(seconds=40, notes_a_second=40)
-  samples = synthesise(score)
+  samples = synthesize(score)
   assert np.isfinite(samples).all()
   assert 0.3 < np.abs(samples).max() < 1
-  np.testing.assert_array_equal(samples, synthesise(score))
+  np.testing.assert_array_equal(samples, synthesize(score))
 
 
 def test_every_key_blown_at_once_does_not_clip():
@@ -177,16 +177,16 @@ def test_every_key_blown_at_once_does_not_clip():
     key=np.arange(count),
     velocity=np.full(count, 127),
   )
-  assert 0.8 < np.abs(synthesise(score)).max() < 1
+  assert 0.8 < np.abs(synthesize(score)).max() < 1
 
 
 def test_a_soft_note_is_not_turned_up():
-  soft = synthesise(play(velocity=10))
+  soft = synthesize(play(velocity=10))
   assert 0 < np.abs(soft).max() < 0.05
 
 
 def test_what_cannot_be_played_is_refused():
   with pytest.raises(ValueError, match="at least 8000 Hz, got 100"):
-    synthesise(play(), 100)
+    synthesize(play(), 100)
   with pytest.raises(ValueError, match=r"at most 14400 s .* got 20001 s"):
-    synthesise(play([20_000.0]))
+    synthesize(play([20_000.0]))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magenta_midi.audio.piano import SAMPLE_RATE, synthesise
+from magenta_midi.audio.piano import SAMPLE_RATE, synthesize
 from magenta_midi.audio.room import LiveRoom, add_room
 from magenta_midi.audio.voice import BLOCK, POLYPHONY, Voice
 from magenta_midi.midi.score import Score
@@ -53,7 +53,7 @@ def test_a_note_live_is_the_note(key, velocity):
   live = [voice.render() for _ in range(held)]
   voice.hear(off(key))
   live = np.concatenate(live + [voice.render() for _ in range(150)])
-  whole = synthesise(
+  whole = synthesize(
     Score.from_arrays(
       onset_s=np.array([0.0]),
       duration_s=np.array([held * BLOCK / SAMPLE_RATE]),

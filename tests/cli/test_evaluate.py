@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from support.command_line import refused, run, run_json
 
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.models import STYLE_ENTRY, tiny_styled_generator
 from magenta_midi.tokens.event.codec import EventCodec
+from tests.support.command_line import refused, run, run_json
 
 PIECES = ("a $1$", "b 曲", "c")
 

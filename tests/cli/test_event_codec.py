@@ -1,13 +1,13 @@
 """The `event` codec on the command line, and codecs that cannot be played."""
 
 import pytest
-from support.command_line import refused, run, run_json
 
 from magenta_midi.cli.phrases import phrase_path
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
 from magenta_midi.tokens.event.codec import EventCodec
+from tests.support.command_line import refused, run, run_json
 
 
 def test_tokenize(capsys, tmp_path):

@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-from support.command_line import refused, run, run_json
 
 from magenta_midi.cli.finetune_report import say_drift
 from magenta_midi.cli.phrases import PHRASES, phrase_path
@@ -18,6 +17,7 @@ from magenta_midi.model.checkpoint import (
 )
 from magenta_midi.model.lora.adapter_file import read_adapter
 from magenta_midi.testing import tiny_generator
+from tests.support.command_line import refused, run, run_json
 
 CODEC = {"name": "note", "settings": {}}
 

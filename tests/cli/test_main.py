@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.command_line import refused, run, run_json
 
 from magenta_midi.cli.main import COMMANDS
 from magenta_midi.cli.phrases import phrase_path
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
+from tests.support.command_line import refused, run, run_json
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-from support.command_line import refused, run, run_json
 
 from magenta_midi.api import DEFAULT_GUIDANCE, MagentaMidi
 from magenta_midi.cli.phrases import PHRASES, phrase_path
@@ -15,6 +14,7 @@ from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.model.lora.adapter_file import read_adapter
 from magenta_midi.style.players import PLAYER_GUIDANCE
 from magenta_midi.testing import STYLE_ENTRY, tiny_styled_generator
+from tests.support.command_line import refused, run, run_json
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 import time
 
 import pytest
-from support import command_line
 
 from magenta_midi.cli import ports
 from magenta_midi.live.io import port_scan
@@ -14,6 +13,7 @@ from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.midi.io.messages import control_change, note_on
 from magenta_midi.testing.jack import JackServer, jack_missing
 from magenta_midi.testing.ports import FakeBackend
+from tests.support import command_line
 
 pytestmark = pytest.mark.ports
 

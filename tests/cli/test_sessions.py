@@ -7,7 +7,6 @@ import wave
 import mido
 import numpy as np
 import pytest
-from support import command_line
 
 from magenta_midi.cli import sessions as sessions_module
 from magenta_midi.live.io import port_scan
@@ -19,6 +18,7 @@ from magenta_midi.live.recording.library import take_folders
 from magenta_midi.live.recording.recorder import TakeRecorder, new_take_folder
 from magenta_midi.live.timing.bars import Bars
 from magenta_midi.midi.score import Score
+from tests.support import command_line
 
 WALL_S = datetime.datetime(2026, 11, 21, 14, 3, 22).timestamp()
 

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from support.command_line import refused, run
 
 from magenta_midi.audio.wav import write_wav
 from magenta_midi.cli.phrases import phrase_path
@@ -16,6 +15,7 @@ from magenta_midi.testing import (
   tiny_generator,
   tiny_styled_generator,
 )
+from tests.support.command_line import refused, run
 
 
 @pytest.fixture(scope="module")

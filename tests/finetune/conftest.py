@@ -1,7 +1,8 @@
 """What tests of fine-tuning share."""
 
 import pytest
-from support.finetuning import scales, tiny_base
+
+from tests.support.finetuning import scales, tiny_base
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,6 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from support.finetuning import CODEC, run_config, same, scale
-from support.resuming import compiled_when_resumed
 
 from magenta_midi.data.takes import split_takes, takes_of_scores
 from magenta_midi.evaluation.evaluate import evaluate
@@ -29,6 +27,8 @@ from magenta_midi.model.lora.adapter_file import AdapterError, read_adapter
 from magenta_midi.model.lora.lora import LoraConfig, parameter_count
 from magenta_midi.testing import tiny_generator
 from magenta_midi.tokens.event.codec import EventCodec
+from tests.support.finetuning import CODEC, run_config, same, scale
+from tests.support.resuming import compiled_when_resumed
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from support.finetuning import run_config, same, tiny_base
 
 from magenta_midi.finetune.config import finetune_config
 from magenta_midi.finetune.finetune import finetune
@@ -21,6 +20,7 @@ from magenta_midi.model.lora.lora import (
   merge_factors,
 )
 from magenta_midi.model.lora.quantized import held_bytes, hold_base
+from tests.support.finetuning import run_config, same, tiny_base
 
 LORA = LoraConfig(rank=2)
 

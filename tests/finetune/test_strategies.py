@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.finetuning import CODEC, run_config, same, scale
 
 from magenta_midi.data.examples.examples import EXAMPLE_DTYPE, cut_examples
 from magenta_midi.data.pieces import pack_scores
@@ -28,6 +27,7 @@ from magenta_midi.finetune.self_samples import (
 from magenta_midi.finetune.trainer import AdapterTrainer
 from magenta_midi.model.lora.adapter_file import AdapterError, read_adapter
 from magenta_midi.testing import tiny_generator
+from tests.support.finetuning import CODEC, run_config, same, scale
 
 
 @pytest.fixture(autouse=True)

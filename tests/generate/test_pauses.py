@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magenta_midi.generate.pauses import LEAST_S, SILENT_S, TIMES, waits
+from magenta_midi.generate.pauses import MIN_S, SILENT_S, TIMES, waits
 from magenta_midi.midi.score import Score
 
 
@@ -31,8 +31,8 @@ def test_a_pause_before_between_or_after_counts():
 
 
 def test_where_something_is_asked_only_silence_is_a_pause():
-  assert not waits(EVEN, at(0.1, 1.9), 10.0, 2.0, least_s=SILENT_S)
-  assert waits(EVEN, Score.empty(), 10.0, 2.0, least_s=SILENT_S)
+  assert not waits(EVEN, at(0.1, 1.9), 10.0, 2.0, min_s=SILENT_S)
+  assert waits(EVEN, Score.empty(), 10.0, 2.0, min_s=SILENT_S)
 
 
 def test_nothing_was_played_so_nothing_pauses():
@@ -47,7 +47,7 @@ def test_music_may_pause_a_little_longer_than_before(gap_s, first_s):
   last_s = history.notes["onset_s"][-1]
   new = at(first_s, 1.95)
   usual_s = np.diff(history.notes["onset_s"]).max()
-  limit = max(LEAST_S, TIMES * usual_s)
+  limit = max(MIN_S, TIMES * usual_s)
   longest = max(10.0 + first_s - last_s, 1.95 - first_s)
   if abs(longest - limit) > 1e-6:
     assert waits(history, new, 10.0, 2.0) == (longest > limit)

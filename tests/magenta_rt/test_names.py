@@ -12,7 +12,7 @@ from magenta_midi.magenta_rt.config import (
   complete_config,
   misfits,
   parse_settings,
-  recognised_tag,
+  recognized_tag,
 )
 from magenta_midi.magenta_rt.names import (
   from_t5x_name,
@@ -178,7 +178,7 @@ def test_shapes_tell_what_they_can(config):
   assert t5x_shapes(completed) == shapes
   assert completed.head_dim == config.head_dim
   tags = {magenta_rt_config(tag): tag for tag in ("base", "large")}
-  assert recognised_tag(shapes) == tags.get(config)
+  assert recognized_tag(shapes) == tags.get(config)
 
 
 def test_another_model_is_told_from_a_damaged_one():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from magenta_midi.midi import Score
-from magenta_midi.midi.analysis.analysis import analyse
+from magenta_midi.midi.analysis.analysis import analyze
 from magenta_midi.style import MASK_TOKEN, DescriptorStyle, StyleModel
 from magenta_midi.style.descriptors import DESCRIPTORS, MAX_TEXT
 from magenta_midi.style.lexicon import LEXICON
@@ -105,12 +105,12 @@ def test_blend_does_not_depend_on_the_scale_of_weights(model, slow):
 
 
 def test_ranges(slow):
-  analysis = analyse(slow)
+  analysis = analyze(slow)
   for descriptor in DESCRIPTORS:
     for name, value in (("low", -1), ("typical", 0), ("high", 1)):
       there = {descriptor.measure: getattr(descriptor, name)}
       at = dataclasses.replace(analysis, **there)
-      assert descriptor.normalise(at) == pytest.approx(value)
+      assert descriptor.normalize(at) == pytest.approx(value)
 
 
 def test_describe(model, busy):

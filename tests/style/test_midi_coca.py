@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from magenta_midi.midi.score import Score
 from magenta_midi.model.weights_file import CheckpointError
 from magenta_midi.style.midi_coca import MidiCoCa, MidiCoCaConfig, Towers
-from magenta_midi.style.quantizer import Quantiser
+from magenta_midi.style.quantizer import Quantizer
 from magenta_midi.style.towers import TowerConfig
 from magenta_midi.style.words import Words
 from magenta_midi.tokens.codec import get_codec
@@ -31,9 +31,9 @@ def make(seed: int = 0) -> MidiCoCa:
   )
   vectors = rng.normal(size=(500, 768)).astype(np.float32)
   vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-  quantiser = Quantiser.fit(vectors, levels=3, size=16, dims=8, rounds=3)
+  quantizer = Quantizer.fit(vectors, levels=3, size=16, dims=8, rounds=3)
   towers = Towers(config, rngs=nnx.Rngs(seed))
-  return MidiCoCa(config, towers, words, quantiser, vectors[0], {"steps": 3})
+  return MidiCoCa(config, towers, words, quantizer, vectors[0], {"steps": 3})
 
 
 @pytest.fixture(scope="module")

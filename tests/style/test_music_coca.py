@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from magenta_midi.audio.piano import synthesise
+from magenta_midi.audio.piano import synthesize
 from magenta_midi.audio.wav import write_wav
 from magenta_midi.midi import Score
 from magenta_midi.style import MASK_TOKEN, StyleModel
@@ -271,7 +271,7 @@ def test_audio_files(coca, tmp_path, suffix):
 def test_weights_are_normalised_once(coca, scale):
   a, b = coca.embed("slow jazz"), coca.embed(noise(1))
   mixed = coca.embed([("slow jazz", 3 * scale), (noise(1), 1 * scale)])
-  # The vectors keep their lengths: the quantiser was fitted to them.
+  # The vectors keep their lengths: the quantizer was fitted to them.
   np.testing.assert_allclose(mixed, 0.75 * a + 0.25 * b, atol=1e-5)
   np.testing.assert_allclose(coca.embed([("slow jazz", scale)]), a, atol=1e-6)
 
@@ -290,7 +290,7 @@ def test_bad_weights(coca):
 @needs_package
 def test_midi_is_played_to_it(coca, slow, tmp_path):
   slow.to_file(tmp_path / "a.mid")
-  heard = coca.embed(Waveform(synthesise(slow, 16000), 16000))
+  heard = coca.embed(Waveform(synthesize(slow, 16000), 16000))
   one = Score.from_arrays(
     onset_s=[0.0], duration_s=[1.0], key=[60], velocity=[64]
   )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from magenta_midi.style.quantizer import Quantiser, level_cosines
+from magenta_midi.style.quantizer import Quantizer, level_cosines
 
 
 def directions(count: int, seed: int = 0) -> np.ndarray:
@@ -15,34 +15,34 @@ def directions(count: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def quantiser() -> Quantiser:
-  return Quantiser.fit(directions(2000), levels=4, size=16, dims=16)
+def quantizer() -> Quantizer:
+  return Quantizer.fit(directions(2000), levels=4, size=16, dims=16)
 
 
-def test_each_level_comes_nearer(quantiser):
-  cosines = level_cosines(quantiser, directions(200, seed=1))
+def test_each_level_comes_nearer(quantizer):
+  cosines = level_cosines(quantizer, directions(200, seed=1))
   assert all(np.diff(cosines) > 0)
   assert cosines[-1] > 0.95
 
 
-def test_what_tokens_stand_for_has_these_tokens(quantiser):
-  codes = quantiser.encode(directions(100, seed=2))
-  sums = sum(quantiser.codes[level][codes[:, level]] for level in range(4))
-  vectors = quantiser.mean + sums @ quantiser.projection.T
-  again = quantiser.encode(vectors.astype(np.float32))
+def test_what_tokens_stand_for_has_these_tokens(quantizer):
+  codes = quantizer.encode(directions(100, seed=2))
+  sums = sum(quantizer.codes[level][codes[:, level]] for level in range(4))
+  vectors = quantizer.mean + sums @ quantizer.projection.T
+  again = quantizer.encode(vectors.astype(np.float32))
   assert np.mean(again == codes) > 0.9
   assert codes.min() >= 0 and codes.max() < 16
 
 
-def test_decoded_vectors_have_unit_length(quantiser):
+def test_decoded_vectors_have_unit_length(quantizer):
   rng = np.random.default_rng(3)
-  vectors = quantiser.decode(rng.integers(0, 16, (50, 3)).astype(np.int32))
+  vectors = quantizer.decode(rng.integers(0, 16, (50, 3)).astype(np.int32))
   np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
 def test_a_seed_gives_the_same_codes():
   vectors = directions(500)
   first, again = (
-    Quantiser.fit(vectors, levels=2, size=8, dims=4, seed=5) for _ in range(2)
+    Quantizer.fit(vectors, levels=2, size=8, dims=4, seed=5) for _ in range(2)
   )
   np.testing.assert_array_equal(first.codes, again.codes)

@@ -5,8 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from support.finetuning import scale
-from support.resuming import compiled_when_resumed
 
 from magenta_midi.data.corpus import pack_scores
 from magenta_midi.data.examples.batches import BUCKETS, BatchStream, bucket_of
@@ -26,6 +24,8 @@ from magenta_midi.train.loop import (
   train,
 )
 from magenta_midi.train.run_store import RunStore
+from tests.support.finetuning import scale
+from tests.support.resuming import compiled_when_resumed
 
 CODEC = NoteCodec()
 

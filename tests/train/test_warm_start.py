@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
-from support.command_line import run
 
 from magenta_midi.cli.phrases import phrase_path
 from magenta_midi.model.checkpoint import (
@@ -19,6 +18,7 @@ from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.warm_start import check_widths, warm_start
+from tests.support.command_line import run
 
 CODEC = NoteCodec()
 WIDTHS = {k: v for k, v in PRESETS["tiny"].items() if k != "style_slots"}

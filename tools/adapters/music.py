@@ -60,7 +60,7 @@ from tools.music.continuations import Passage
 
 MUSIC_S = 20.0
 # Of 10 s, so that there is something to play on from.
-LEAST_NOTES = 10
+MIN_NOTES = 10
 ADAPTER, FULL = "adapter", "full"
 
 
@@ -96,7 +96,7 @@ def contexts(
     pieces,
     count,
     MUSIC_S,
-    fits=lambda context: len(context) >= LEAST_NOTES,
+    fits=lambda context: len(context) >= MIN_NOTES,
     codec=codec,
   )
   if not found:

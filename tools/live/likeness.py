@@ -43,7 +43,7 @@ CALL_S, TOGETHER_S = 8.0, 20.0
 # A reply to 8 s is over after 12 s at most, and a pause comes before it.
 REPLY_S, LAST_S = 16.0, 1.0
 # Music of fewer notes is not judged.
-LEAST_NOTES = 4
+MIN_NOTES = 4
 HARSH = (1, 2, 6, 10, 11)  # semitones, whatever the octave
 CLOSE_S = 0.05
 DRAWS = 1000
@@ -233,7 +233,7 @@ def in_turns(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
     answer(mm, phrase.score, "call-response", seed=seed, tail_s=REPLY_S)
     for seed, phrase in enumerate(phrases)
   ]
-  kept = [i for i, reply in enumerate(replies) if len(reply) >= LEAST_NOTES]
+  kept = [i for i, reply in enumerate(replies) if len(reply) >= MIN_NOTES]
   if len(kept) < 2:
     return {"phrases": len(phrases), "replies": len(kept)}
   chosen = [phrases[i] for i in kept]
@@ -252,7 +252,7 @@ def together(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
     answer(mm, phrase.score, "simultaneous", seed=seed, tail_s=LAST_S)
     for seed, phrase in enumerate(phrases)
   ]
-  kept = [i for i, own in enumerate(music) if len(own) >= LEAST_NOTES]
+  kept = [i for i, own in enumerate(music) if len(own) >= MIN_NOTES]
   found = {"stretches": len(phrases), "played": len(kept)}
   pieces = [phrases[i].piece for i in kept]
   if len(set(pieces)) < 2:

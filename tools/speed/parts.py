@@ -19,7 +19,7 @@ import click
 import numpy as np
 from rich.console import Console
 
-from magenta_midi.audio.piano import SAMPLE_RATE, synthesise
+from magenta_midi.audio.piano import SAMPLE_RATE, synthesize
 from magenta_midi.audio.voice import BLOCK, POLYPHONY, Voice
 from magenta_midi.cli.jam.display import FRAMES_PER_S, LiveDisplay, Snapshot
 from magenta_midi.live.engine.context_mix import inject
@@ -108,7 +108,7 @@ def parts(folder: Path) -> Iterator[Part]:
     "patience",
   )
   yield Part(
-    "render a minute to audio", lambda: synthesise(minute), 60.0, "real time"
+    "render a minute to audio", lambda: synthesize(minute), 60.0, "real time"
   )
 
 

@@ -131,7 +131,7 @@ def measure(
   }
   music = embed_windows(model, windows[:500])
   report["cosine_by_level"] = [
-    round(x, 4) for x in level_cosines(model.quantiser, music)
+    round(x, 4) for x in level_cosines(model.quantizer, music)
   ]
   report["times"] = times(model, windows[:50])
   return report

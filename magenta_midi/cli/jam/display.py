@@ -10,20 +10,20 @@ from rich.control import Control
 from rich.segment import Segment
 from rich.style import Style
 
-from magenta_midi.cli.jam.roll import OWN_COLOUR, PLAYER_COLOUR, draw_roll
+from magenta_midi.cli.jam.roll import MODEL_COLOR, PLAYER_COLOR, draw_roll
 from magenta_midi.live.io.key_map import key_help
 from magenta_midi.live.protocol.controls import Controls, playing_adapter
 
 __all__ = ["FRAMES_PER_S", "LiveDisplay", "Snapshot"]
 
 FRAMES_PER_S = 12  # bars sink about as often by half a line
-_LEAST_ROWS = 12  # a lower terminal shows the lines only
+_MIN_ROWS = 12  # a lower terminal shows the lines only
 _PLAIN = Style()
 _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
 _WARN = Style(color="#d55e00", bold=True)
-_PLAYER_INK = Style(color=PLAYER_COLOUR, bold=True)
-_OWN_INK = Style(color=OWN_COLOUR, bold=True)
+_PLAYER_INK = Style(color=PLAYER_COLOR, bold=True)
+_OWN_INK = Style(color=MODEL_COLOR, bold=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class _Picture:
       yield from line
 
   def lines(
-    self, width: int, height: int, coloured: bool
+    self, width: int, height: int, colored: bool
   ) -> list[list[Segment]]:
     """Draws it: `height` lines of `width` cells, fewer where it is all."""
     now = self.snapshot
@@ -108,7 +108,7 @@ class _Picture:
     rows = height - len(head) - len(foot)
     if now.help_shown:
       middle = _help(width, rows)
-    elif height >= _LEAST_ROWS:
+    elif height >= _MIN_ROWS:
       middle = draw_roll(
         now.notes_player,
         now.notes_own,
@@ -116,7 +116,7 @@ class _Picture:
         now_s=now.now_s,
         width=width,
         rows=rows,
-        coloured=coloured,
+        colored=colored,
       )
     else:
       middle = []

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from rich.segment import Segment
 from rich.style import Style
 
-__all__ = ["AHEAD_S", "OWN_COLOUR", "PAST_S", "PLAYER_COLOUR", "draw_roll"]
+__all__ = ["AHEAD_S", "MODEL_COLOR", "PAST_S", "PLAYER_COLOR", "draw_roll"]
 
 PAST_S = 4.0  # on the screen below the keyboard
 AHEAD_S = 2.0  # and above
 
 # Sky blue and orange of Okabe and Ito's palette: apart for every kind of
-# colour-blind eye. The plan is the model's orange, faint.
-PLAYER_COLOUR = "#56b4e9"
-OWN_COLOUR = "#e69f00"
+# color-blind eye. The plan is the model's orange, faint.
+PLAYER_COLOR = "#56b4e9"
+MODEL_COLOR = "#e69f00"
 _PLAN, _OWN, _PLAYER = 1, 2, 3  # where bars meet, the higher is seen
-# Colour, and the character where there are no colours.
+# Color, and the character where there are no colors.
 _INK = {
   _PLAN: ("#7a4a0f", "."),
-  _OWN: (OWN_COLOUR, "o"),
-  _PLAYER: (PLAYER_COLOUR, "#"),
+  _OWN: (MODEL_COLOR, "o"),
+  _PLAYER: (PLAYER_COLOR, "#"),
 }
 
 _LOW, _KEYS = 21, 88
@@ -57,7 +57,7 @@ def draw_roll(
   now_s: float,
   width: int,
   rows: int,
-  coloured: bool,
+  colored: bool,
 ) -> list[list[Segment]]:
   """The plan falls onto the keyboard, and what was played sinks below it.
 
@@ -69,7 +69,7 @@ def draw_roll(
     now_s: Where the keyboard lies in time.
     width: Cells a line.
     rows: Lines, 3 or more.
-    coloured: Whether there are colours; else "#", "o" and "." tell apart.
+    colored: Whether there are colors; else "#", "o" and "." tell apart.
 
   Returns:
     `rows` lines of `width` cells: keys from left to right, two moments a line.
@@ -108,14 +108,14 @@ def draw_roll(
         sounding[place] = ink
       for at in range(max(-last, 0), min(-first + 1, len(past))):
         past[at][left:right] = dye
-  draw = _coloured_row if coloured else _plain_row
+  draw = _colored_row if colored else _plain_row
   pad = Segment(" " * margin, _PLAIN)
   rest = Segment(" " * (width - margin - used), _PLAIN)
   lines = [
     [pad, *draw(ahead[2 * row + 1], ahead[2 * row]), rest]
     for row in reversed(range(ahead_rows))
   ]
-  lines.append([pad, *_keyboard(column, sounding, used, coloured), rest])
+  lines.append([pad, *_keyboard(column, sounding, used, colored), rest])
   lines += [
     [pad, *draw(past[2 * row], past[2 * row + 1]), rest]
     for row in range(past_rows)
@@ -123,7 +123,7 @@ def draw_roll(
   return [[cell for cell in line if cell.text] for line in lines]
 
 
-def _coloured_row(upper: bytearray, lower: bytearray) -> list[Segment]:
+def _colored_row(upper: bytearray, lower: bytearray) -> list[Segment]:
   """Two moments in one line: half blocks, joined where they are alike."""
   # Inks are below 4, so that as one long number they can be paired at once.
   pairs = 4 * int.from_bytes(upper) + int.from_bytes(lower)
@@ -143,7 +143,7 @@ def _plain_row(upper: bytearray, lower: bytearray) -> list[Segment]:
 
 
 def _keyboard(
-  column: list[int], sounding: dict[int, int], used: int, coloured: bool
+  column: list[int], sounding: dict[int, int], used: int, colored: bool
 ) -> list[Segment]:
   """The keyboard, with the Cs marked and what sounds lit."""
   text = [" "] * used
@@ -155,11 +155,11 @@ def _keyboard(
       if at >= used:
         continue
       if place in sounding:
-        text[at] = " " if coloured else _INK[sounding[place]][1]
+        text[at] = " " if colored else _INK[sounding[place]][1]
         styles[at] = _PRESSED[sounding[place]]
       elif at == column[place] or not black:
         text[at] = "'" if key % 12 == 0 else " "
-        if not coloured:
+        if not colored:
           text[at] = "|" if key % 12 == 0 else "-"
         styles[at] = _BLACK_KEY if black else _WHITE_KEY
       else:

@@ -246,12 +246,12 @@ def _published_model(checkpoint: "T5xCheckpoint", tag: str | None) -> _Model:
   from magenta_midi.magenta_rt.config import (
     misfits,
     published_codec,
-    recognised_tag,
+    recognized_tag,
   )
   from magenta_midi.model.config import MAGENTA_RT, magenta_rt_config
 
   shapes = _shapes(checkpoint)
-  seems = recognised_tag(shapes)
+  seems = recognized_tag(shapes)
   if tag is None and seems is None:
     raise UserError(
       f"{checkpoint.folder.name} is none of the published shapes"

@@ -47,7 +47,7 @@ UNTOLD = 0.3
 # Controls are measured over what is predicted, styles over 10 s.
 CONTROL_S = 4.0
 # A window of fewer notes says little of a style.
-LEAST_NOTES = 6
+MIN_NOTES = 6
 # Frames of a window that a MIDI tower reads (1 in 25 has more: the newest are
 # kept), and windows or texts at a time. Few shapes are compiled, and a batch
 # of 27 examples is padded by little.
@@ -158,7 +158,7 @@ class StyleRows:
     ]
     chance = np.array([rng.random(5 + len(CONTROLS)) for rng in random])
     departs = examples["departure"] > 0
-    enough = windows.notes() >= LEAST_NOTES
+    enough = windows.notes() >= MIN_NOTES
     by_controls = departs & (~enough | (chance[:, -1] < 0.5))
     # No control tells of it.
     by_controls &= examples["departure"] != MODE
@@ -199,7 +199,7 @@ class StyleRows:
   ) -> Int[np.ndarray, "n m"]:
     """Rows for evaluation, int32: of the music to come, and all controls."""
     windows = style_windows(self._codec, corpora, examples)
-    enough = windows.notes() >= LEAST_NOTES
+    enough = windows.notes() >= MIN_NOTES
     everywhere = np.zeros(len(examples), bool)
     return np.concatenate(
       [self._of_music(windows, enough), self._of_controls(windows, everywhere)],

@@ -13,14 +13,14 @@ from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note.codec import PEDAL_DOWN, NoteCodecConfig
 from magenta_midi.typing import Bool, Int, Shaped
 
-__all__ = ["most_frames"]
+__all__ = ["max_frames"]
 
 _SOLO, _TRACKS, _TURNS = map(MODES.index, ("solo", "tracks", "turns"))
 # Of an example's pedal: both players have it.
 _BOTH = 2
 
 
-def most_frames(
+def max_frames(
   codec: Codec,
   corpora: list[Corpus],
   examples: Shaped[np.ndarray, " n"],

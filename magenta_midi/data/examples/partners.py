@@ -16,7 +16,7 @@ from magenta_midi.typing import Bool, Int, Shaped
 
 __all__ = [
   "DELAY_STEP_MS",
-  "LONGEST_DELAY_MS",
+  "MAX_DELAY_MS",
   "MODES",
   "PARTNER_FIELDS",
   "PARTS",
@@ -34,10 +34,10 @@ _SOLO, _TRACKS, _HANDS, _TURNS = range(len(MODES))
 SOLO = {"solo": 1.0}
 
 # How late a partner's event is known, and how finely the model is told, ms.
-LONGEST_DELAY_MS = 150
+MAX_DELAY_MS = 150
 DELAY_STEP_MS = 20
 # Rows of the part table: self, then the partner by delay.
-PARTS = 2 + LONGEST_DELAY_MS // DELAY_STEP_MS
+PARTS = 2 + MAX_DELAY_MS // DELAY_STEP_MS
 
 # Shortest and longest turn, and how far its start may move to a gap, ms.
 TURN_MS = (2000, 10_000)
@@ -93,7 +93,7 @@ def draw_partners(
   for field, drawn in (
     ("swapped", rng.uniform(size=count) < 0.5),
     ("pedal", rng.integers(0, 3, size=count)),
-    ("delay_ms", rng.integers(0, LONGEST_DELAY_MS, count, endpoint=True)),
+    ("delay_ms", rng.integers(0, MAX_DELAY_MS, count, endpoint=True)),
     ("turns", rng.integers(0, 2**32, size=count)),
   ):
     examples[field] = np.where(two, drawn, 0)

@@ -19,7 +19,7 @@ from magenta_midi.data.examples.examples import (
   cut_sides,
   draw_examples,
 )
-from magenta_midi.data.examples.frame_counts import most_frames
+from magenta_midi.data.examples.frame_counts import max_frames
 from magenta_midi.data.examples.partners import SOLO, draw_partners
 from magenta_midi.data.examples.style_shifts import draw_departures
 from magenta_midi.tokens.codec import Codec
@@ -95,7 +95,7 @@ class Pools:
     if not isinstance(self.codec, NoteCodec):
       # How many tokens an event takes, only cutting tells.
       return self.cut(examples)
-    return Crops(examples, self._most_frames(examples))
+    return Crops(examples, self._max_frames(examples))
 
   def cut(self, examples: Shaped[np.ndarray, " n"]) -> Crops:
     """Cuts examples; nothing is told of style yet."""
@@ -104,15 +104,15 @@ class Pools:
     )
     crops = Crops(examples, None, context, after)
     if isinstance(self.codec, NoteCodec):
-      sizes = self._most_frames(examples)
+      sizes = self._max_frames(examples)
     else:
       sizes = np.stack(crops.frame_counts(), axis=1)
     return crops._replace(sizes=sizes)
 
-  def _most_frames(
+  def _max_frames(
     self, examples: Shaped[np.ndarray, " n"]
   ) -> Int[np.ndarray, "n 2"]:
-    return most_frames(self.codec, self.corpora, examples, self.target_steps)
+    return max_frames(self.codec, self.corpora, examples, self.target_steps)
 
   def crops(self, index: int) -> Crops:
     """A pool, cut."""

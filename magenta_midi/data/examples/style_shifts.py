@@ -59,7 +59,7 @@ DEPARTURE_FIELDS = [
 ]
 
 # Most that velocities move, and time is stretched or shrunk.
-_MOST_VELOCITY, _MOST_STRETCH = 38.0, 1.7
+_MAX_VELOCITY, _MAX_STRETCH = 38.0, 1.7
 # The key is that of so much music on both sides, and must be so clear.
 _KEY_REACH_MS, _CLEAR = 8000, 0.7
 
@@ -90,7 +90,7 @@ def draw_departures(
   which = rng.integers(0, 4, count)
   amount = np.select(
     [kind == LOUDNESS, kind == REGISTER, kind == PACE],
-    [far * _MOST_VELOCITY, np.sign(far), _MOST_STRETCH**far],
+    [far * _MAX_VELOCITY, np.sign(far), _MAX_STRETCH**far],
     which,
   )
   amount[kind == PEDAL] = which[kind == PEDAL] % 2

@@ -32,11 +32,11 @@ def style_table(
     seed: Of the matrices.
   """
   rng = np.random.default_rng((seed, 2))
-  quantiser = getattr(model, "quantiser", None)
-  if quantiser is None:
+  quantizer = getattr(model, "quantizer", None)
+  if quantizer is None:
     tokens = _drawn(rng, model.table_rows - 1, width)
   else:
-    codes = np.asarray(quantiser.codes, np.float32)
+    codes = np.asarray(quantizer.codes, np.float32)
     levels, size, dims = codes.shape
     # Levels keep their sizes: the first says most.
     codes = codes / np.sqrt(np.mean(np.sum(codes[0] ** 2, axis=-1)))

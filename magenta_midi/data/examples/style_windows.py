@@ -36,8 +36,8 @@ STYLE_WINDOW_S = 10.0
 
 _TEMPO = TempoMap.constant()
 # Shorter music counts as so long, and fewer notes have no width.
-_LEAST_MEASURED_S = 1.0
-_LEAST_FOR_WIDTH = 5
+_MIN_MEASURED_S = 1.0
+_MIN_FOR_WIDTH = 5
 
 
 class StyleWindows(NamedTuple):
@@ -110,7 +110,7 @@ class StyleWindows(NamedTuple):
     ends_s = np.where(
       events.valid & is_note, time_s + events.duration / 1000, 0.0
     )
-    length_s = np.clip(ends_s.max(axis=1), _LEAST_MEASURED_S, seconds)
+    length_s = np.clip(ends_s.max(axis=1), _MIN_MEASURED_S, seconds)
     # What each change of the pedal adds to the time it is down, or takes away.
     left_s = np.clip(length_s[:, None] - np.maximum(time_s, 0.0), 0.0, None)
     sign = np.where(events.key == PEDAL_DOWN, 1, -1) * (inside & ~is_note)
@@ -132,7 +132,7 @@ class StyleWindows(NamedTuple):
       density=where(self.notes() > 0, count / length_s),
       loudness=where(count > 0, velocity / np.maximum(count, 1)),
       centre=where(count > 0, (low + high) / 2),
-      width=where(count >= _LEAST_FOR_WIDTH, high - low),
+      width=where(count >= _MIN_FOR_WIDTH, high - low),
       pedal=where(count > 0, np.clip(down_s / length_s, 0.0, 1.0)),
     )
 

@@ -52,7 +52,7 @@ class PlanRequest(NamedTuple):
   origin_step: Any  # int32 () the stream's origin in the session's steps
   earliest_step: Any  # int32 () nothing starts before it (from the origin)
   latest_step: Any  # int32 () the first event starts before it
-  most_gap: Any  # int32 () each starts at most so long after the one before
+  max_gap: Any  # int32 () each starts at most so long after the one before
   note_first: Any  # bool () whether the first event must be a note
   end_step: Any  # int32 () what starts here or later is not planned
   may_end: Any  # bool () whether END may be drawn
@@ -125,7 +125,7 @@ class DuetFunctions:
     *,
     context_sizes: tuple[int, ...],
     slots: int = 192,
-    most_events: int = 32,
+    max_events: int = 32,
     slices: int = 2,
     guided: bool = False,
   ):
@@ -133,7 +133,7 @@ class DuetFunctions:
     self.config = model.config
     self.context_sizes = context_sizes
     self.slots = slots
-    self.most_events = most_events
+    self.max_events = max_events
     self.rows = 2 if guided and model.config.style_slots else 1
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     self._leaves, treedef = jax.tree.flatten(params)
@@ -144,7 +144,7 @@ class DuetFunctions:
     # Arrays that are no parameters would become part of what is compiled.
     if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(rest)):
       shapes = [(leaf.shape, leaf.dtype) for leaf in self._leaves]
-      sizes = (context_sizes, slots, most_events, slices, self.rows)
+      sizes = (context_sizes, slots, max_events, slices, self.rows)
       store = open_store(graph, shapes, codec.name, codec.config, sizes)
 
     def with_model(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -303,7 +303,7 @@ class DuetFunctions:
   def _plan_events(
     self, model: Depthformer, state: StreamState, request: PlanRequest
   ) -> tuple[Planned, StreamState]:
-    codec, most = self.codec, self.most_events
+    codec, most = self.codec, self.max_events
     end = codec.config.end
     horizon = codec.config.horizon_steps
 
@@ -328,7 +328,7 @@ class DuetFunctions:
         step = request.origin_step + rules.step
         if level == ONSET:
           soon = rules.step + code < request.latest_step
-          in_time = legal & (soon | ~first) & (code <= request.most_gap)
+          in_time = legal & (soon | ~first) & (code <= request.max_gap)
           # Where nothing is in time any more, the soonest that may be.
           legal = jnp.where(jnp.any(in_time & (code != end)), in_time, legal)
           others = jnp.any(legal & (code != end))

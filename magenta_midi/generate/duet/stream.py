@@ -195,7 +195,7 @@ class DuetStream:
     events: int,
     earliest_step: int,
     latest_step: int = FOREVER,
-    most_gap: int = FOREVER,
+    max_gap: int = FOREVER,
     note_first: bool = False,
     end_step: int | None = None,
     may_end: bool = True,
@@ -223,7 +223,7 @@ class DuetStream:
     length = self.length + len(self._planned_places)
     events = min(
       events,
-      self.functions.most_events,
+      self.functions.max_events,
       self.functions.slots - length,
     )
     # At least END must be left to draw.
@@ -237,7 +237,7 @@ class DuetStream:
       origin_step=np.int32(self.origin_step),
       earliest_step=np.int32(earliest_step),
       latest_step=np.int32(latest_step),
-      most_gap=np.int32(most_gap),
+      max_gap=np.int32(max_gap),
       note_first=np.bool_(note_first),
       end_step=np.int32(horizon if end_step is None else end_step),
       may_end=np.bool_(may_end),

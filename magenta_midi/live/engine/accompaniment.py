@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from magenta_midi.live.engine.keyboard_state import (
-  LONGEST_RING_NS,
+  MAX_RING_NS,
   Keyboard,
   Struck,
 )
@@ -164,7 +164,7 @@ class YieldPolicy:
       return "lead" if solo else "rest"
     since_onset_ns = now_ns - self._struck[-1][0]
     # A key or foot that is stuck is no playing.
-    stopped_ns = self._struck[-1][0] + LONGEST_RING_NS
+    stopped_ns = self._struck[-1][0] + MAX_RING_NS
     if self._keyboard.silent_since_ns is not None:
       stopped_ns = self._keyboard.silent_since_ns
     if now_ns - stopped_ns >= settings.stops_after_s * SECOND:

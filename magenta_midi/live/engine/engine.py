@@ -421,7 +421,7 @@ class Engine:
       settings,
       events=1,
       earliest_ns=from_ns,
-      most_gap_ns=self._most_gap_ns(now_ns),
+      max_gap_ns=self._max_gap_ns(now_ns),
       end_ns=self._latest_end_ns(),
       may_end=self._may_end(now_ns),
       loudness=loudness,
@@ -452,7 +452,7 @@ class Engine:
       settings,
       events=4,
       earliest_ns=from_ns,
-      most_gap_ns=self._most_gap_ns(now_ns),
+      max_gap_ns=self._max_gap_ns(now_ns),
       end_ns=self._latest_end_ns(),
       may_end=self._may_end(now_ns),
       loudness=loudness,
@@ -645,8 +645,8 @@ class Engine:
       return entrance(self.planner.own, now_ns) < 2.0
     return reply.may_end(now_ns)
 
-  def _most_gap_ns(self, now_ns: int) -> int | None:
-    return None if self._reply is None else self._reply.most_gap_ns(now_ns)
+  def _max_gap_ns(self, now_ns: int) -> int | None:
+    return None if self._reply is None else self._reply.max_gap_ns(now_ns)
 
   def _latest_end_ns(self) -> int | None:
     return None if self._reply is None else self._reply.latest_end_ns

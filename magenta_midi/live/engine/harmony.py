@@ -32,7 +32,7 @@ _BASS_S = 1.0
 _FAINT_S = 6e-4
 
 # Below it there is no chord to name: one note, or a cluster.
-_LEAST_SCORE = 0.7
+_MIN_SCORE = 0.7
 
 
 class HeardHarmony:
@@ -98,7 +98,7 @@ class HeardHarmony:
     if weights.max() < _FAINT_S:
       return None
     chord = find_chord(weights, self.bass(now_ns))
-    return chord if chord.score >= _LEAST_SCORE else None
+    return chord if chord.score >= _MIN_SCORE else None
 
   def key(self, now_ns: int) -> Key | None:
     """The key heard over the last phrases, or None before any."""

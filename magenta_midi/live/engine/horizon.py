@@ -8,7 +8,7 @@ MS = 1_000_000
 # Port, scheduler and what both vary by, beside the time of an answer.
 MARGIN_NS = 4 * MS
 # As instruments with moving parts need; later would be felt.
-MOST_NS = 60 * MS
+MAX_NS = 60 * MS
 # Smaller changes are noise.
 STEP_NS = 3 * MS
 
@@ -23,9 +23,9 @@ class Horizon:
     ns: The horizon.
   """
 
-  def __init__(self, least_ns: int):
-    self.ns = least_ns
-    self._least_ns = least_ns
+  def __init__(self, min_ns: int):
+    self.ns = min_ns
+    self._min_ns = min_ns
     self._took: collections.deque[int] = collections.deque(maxlen=64)
 
   def took(self, ns: int) -> None:
@@ -37,7 +37,7 @@ class Horizon:
     if len(self._took) < 8:
       return False
     slow_ns = sorted(self._took)[int(0.9 * (len(self._took) - 1))]
-    wanted = min(max(slow_ns + MARGIN_NS, self._least_ns), MOST_NS)
+    wanted = min(max(slow_ns + MARGIN_NS, self._min_ns), MAX_NS)
     wanted = -(-wanted // MS) * MS
     if abs(wanted - self.ns) < STEP_NS:
       return False

@@ -10,7 +10,7 @@ __all__ = ["entrance", "pedal_blurs"]
 PEDAL_NS, IDLE_PEDAL_NS = 5 * SECOND, 3 * SECOND // 2
 # Fewer own notes than this in so long are brought up to it, by at most such a
 # factor on the model's own rate.
-ENTRANCE_NS, ENTRANCE_NOTES, MOST_ENTRANCE = 3 * SECOND, 5, 4.0
+ENTRANCE_NS, ENTRANCE_NOTES, MAX_ENTRANCE = 3 * SECOND, 5, 4.0
 
 
 def entrance(own: PlayerRecord, now_ns: int) -> float:
@@ -28,7 +28,7 @@ def entrance(own: PlayerRecord, now_ns: int) -> float:
   """
   since_ns = now_ns - ENTRANCE_NS
   lately = sum(note.onset_ns >= since_ns for note in own.notes[-16:])
-  return MOST_ENTRANCE ** max(0.0, 1 - lately / ENTRANCE_NOTES)
+  return MAX_ENTRANCE ** max(0.0, 1 - lately / ENTRANCE_NOTES)
 
 
 def pedal_blurs(own: PlayerRecord, now_ns: int) -> bool:

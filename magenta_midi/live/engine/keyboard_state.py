@@ -11,10 +11,10 @@ from magenta_midi.live.protocol.events import (
 )
 from magenta_midi.midi.pedal import DOWN_AT, UP_BELOW
 
-__all__ = ["LONGEST_RING_NS", "Keyboard", "Struck"]
+__all__ = ["MAX_RING_NS", "Keyboard", "Struck"]
 
 # No string rings longer: what holds on after it is a stuck key or foot.
-LONGEST_RING_NS = 30 * SECOND
+MAX_RING_NS = 30 * SECOND
 
 _ALL_SOUND_OFF, _ALL_NOTES_OFF = 120, 123
 

@@ -316,7 +316,7 @@ class Planner:
     events: int,
     earliest_ns: int,
     latest_ns: int | None = None,
-    most_gap_ns: int | None = None,
+    max_gap_ns: int | None = None,
     note_first: bool = False,
     end_ns: int | None = None,
     may_end: bool = True,
@@ -346,8 +346,8 @@ class Planner:
       limits["latest_step"] = max(1, -((origin_ns - latest_ns) // STEP_NS))
     if end_ns is not None:
       limits["end_step"] = max(1, -((origin_ns - end_ns) // STEP_NS))
-    if most_gap_ns is not None:
-      limits["most_gap"] = max(1, most_gap_ns // STEP_NS)
+    if max_gap_ns is not None:
+      limits["max_gap"] = max(1, max_gap_ns // STEP_NS)
     had = len(self.planned)
     plan = stream.plan(
       settings,

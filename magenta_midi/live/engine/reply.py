@@ -42,7 +42,7 @@ class Reply(NamedTuple):
       return False
     return now_ns - self.begins_ns >= self.measure_ns * 4 // 5
 
-  def most_gap_ns(self, now_ns: int) -> int | None:
+  def max_gap_ns(self, now_ns: int) -> int | None:
     """It does not pause for longer than its call did, until it may end."""
     if self.may_end(now_ns):
       return None

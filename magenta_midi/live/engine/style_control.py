@@ -33,10 +33,10 @@ __all__ = ["STEP_NS", "Steering", "asked_of"]
 STEP_NS = 80_000_000
 # The player's manner is that of so long before the last note, of so many
 # notes at least; until then it is the typical one.
-_MANNER_NS, _LEAST_NOTES = 8 * SECOND, 6
+_MANNER_NS, _MIN_NOTES = 8 * SECOND, 6
 _TYPICAL_RATE, _TYPICAL_VELOCITY = 5.0, 64.0
 # Texts whose embeddings are kept: weights move far more often than texts.
-_MOST_TEXTS = 64
+_MAX_TEXTS = 64
 
 
 class Steering:
@@ -112,7 +112,7 @@ class Steering:
       try:
         if text not in self._texts:
           embedding = self._mm.embed_style(text, on_remark=remarks.append)
-          if len(self._texts) >= _MOST_TEXTS:
+          if len(self._texts) >= _MAX_TEXTS:
             self._texts.pop(next(iter(self._texts)))
           self._texts[text] = embedding
         known.append((text, weight))
@@ -186,11 +186,11 @@ def asked_of(
 
 def _manner_of(player: PlayerRecord) -> tuple[float, float] | None:
   """The rate, notes/s, and mean velocity of what was played last."""
-  if len(player.notes) < _LEAST_NOTES:
+  if len(player.notes) < _MIN_NOTES:
     return None
   last_ns = player.notes[-1].onset_ns
   notes = [n for n in player.notes if n.onset_ns > last_ns - _MANNER_NS]
-  if len(notes) < _LEAST_NOTES:
+  if len(notes) < _MIN_NOTES:
     return None
   span_ns = max(last_ns - notes[0].onset_ns, SECOND)
   velocity = sum(note.velocity for note in notes) / len(notes)

@@ -9,7 +9,7 @@ from collections import deque
 from typing import NamedTuple
 
 from magenta_midi.live.engine.adaptive_wait import AdaptiveWait
-from magenta_midi.live.engine.keyboard_state import LONGEST_RING_NS, Keyboard
+from magenta_midi.live.engine.keyboard_state import MAX_RING_NS, Keyboard
 from magenta_midi.live.engine.phrase import Call, Phrase
 from magenta_midi.live.engine.reply import Reply
 from magenta_midi.live.protocol.events import (
@@ -248,7 +248,7 @@ class TurnTaking:
     if not self._phrase.onsets:
       return None
     if self._keyboard.sounds:
-      return self._last_heard_ns + LONGEST_RING_NS
+      return self._last_heard_ns + MAX_RING_NS
     return (self._keyboard.silent_since_ns or 0) + self._wait.ns
 
   def tick(self, now_ns: int) -> Turn | None:
@@ -302,7 +302,7 @@ class TurnTaking:
     keyboard = self._keyboard
     if not keyboard.sounds:
       return keyboard.silent_since_ns
-    if now_ns - self._last_heard_ns >= LONGEST_RING_NS:
+    if now_ns - self._last_heard_ns >= MAX_RING_NS:
       return self._last_heard_ns
     return None
 

@@ -33,7 +33,7 @@ RING_NS = 4 * SECOND
 # A model that says nothing for longer is taken for dead.
 SILENT_NS = 3 * SECOND // 2
 # What is sent late still sounds so long, unless it is shorter anyway.
-SHORTEST_NS = 20 * MS
+MIN_NS = 20 * MS
 # Fates that are remembered: far more than one plan and its successors name.
 REMEMBERED = 1024
 # A pedal that comes up by itself belongs to no planned event.
@@ -296,7 +296,7 @@ class Performer:
       length_ns = longest_ns
       reasons.append("length")
     self.clips.update(reasons)
-    end_ns = max(time_ns + length_ns, now_ns + min(length_ns, SHORTEST_NS))
+    end_ns = max(time_ns + length_ns, now_ns + min(length_ns, MIN_NS))
     self._open[key] = _Open(note.id, end_ns)
     self._gate.struck(key, time_ns, now_ns)
     self._gate.counted(time_ns)

@@ -39,7 +39,7 @@ STOP_S = 3.0
 # Each start of a model numbers its notes from another number on, so that none
 # is taken for one of a model that died.
 IDS_A_LIFE = 10_000_000
-MOST_RESTARTS = 50
+MAX_RESTARTS = 50
 
 # Name, records, size: what waits at most, and what one is.
 _RINGS = (
@@ -226,7 +226,7 @@ class Host:
       code = self._model.exitcode
       if not self.model_ready and not self.restarts:
         raise HostError(f"the model's process ended while loading ({code}).")
-      if self.restarts >= MOST_RESTARTS:
+      if self.restarts >= MAX_RESTARTS:
         raise HostError("the model's process ended again and again.")
       self.restarts += 1
       self.model_ready = False

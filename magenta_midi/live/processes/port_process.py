@@ -43,7 +43,7 @@ POLL_NS = 1_000_000
 # A model that says nothing for so long is not waited for.
 SILENT_NS = 1_500_000_000
 # How things stand is noted so often, and of so many times at most.
-TICK_NS, MOST_TICKS = 125_000_000, 40
+TICK_NS, MAX_TICKS = 125_000_000, 40
 
 
 class RingNames(dict[str, str]):
@@ -304,14 +304,14 @@ class _Ports:
     """Notes how old the plan is, and whether anything sounds or will."""
     plays = self.performer.next_due_ns() is not None
     # Of what was slept through, no more than tells of it.
-    least_ns = now_ns - MOST_TICKS * TICK_NS
-    self._tick_ns = max(self._tick_ns or now_ns, least_ns)
+    min_ns = now_ns - MAX_TICKS * TICK_NS
+    self._tick_ns = max(self._tick_ns or now_ns, min_ns)
     while self._tick_ns <= now_ns:
       if self._planned_ns is not None:
         at_ns = self._tick_ns
         self._ticks.append((at_ns, max(0, at_ns - self._planned_ns), plays))
       self._tick_ns += TICK_NS
-    del self._ticks[:-MOST_TICKS]
+    del self._ticks[:-MAX_TICKS]
 
   def _check(self, now_ns: int) -> None:
     """A few times a second: ports, the model, the parent."""

@@ -14,7 +14,7 @@ from magenta_midi.live.protocol.events import (
 __all__ = [
   "COMMAND_BYTES",
   "MESSAGE_BYTES",
-  "MOST_EVENTS",
+  "MAX_EVENTS",
   "SOUNDED_BYTES",
   "CommandRecord",
   "pack_end",
@@ -36,10 +36,10 @@ _TIME = struct.Struct("<q")
 
 # Most events of a plan and most inputs that it answers; what is more waits
 # for the next plan.
-MOST_EVENTS, MOST_TIMES = 48, 24
+MAX_EVENTS, MAX_TIMES = 48, 24
 MESSAGE_BYTES = _MESSAGE.size
 SOUNDED_BYTES = _SOUNDED.size
-COMMAND_BYTES = _HEAD.size + MOST_EVENTS * _EVENT.size + MOST_TIMES * _TIME.size
+COMMAND_BYTES = _HEAD.size + MAX_EVENTS * _EVENT.size + MAX_TIMES * _TIME.size
 _KINDS = ("on", "off", "pedal", "dropped")
 _COMMANDS = ("plan", "release", "end", "panic")
 _WHY = ("react", "deeper", "refresh", "reply", "rest")
@@ -107,7 +107,7 @@ def pack_plan(
   why: str,
 ) -> bytes:
   """A plan; of more events than fit the first are kept."""
-  events, reacts_to = events[:MOST_EVENTS], reacts_to[:MOST_TIMES]
+  events, reacts_to = events[:MAX_EVENTS], reacts_to[:MAX_TIMES]
   parts = [
     _HEAD.pack(0, len(events), len(reacts_to), _WHY.index(why), from_ns, 0)
   ]

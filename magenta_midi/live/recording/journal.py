@@ -18,7 +18,7 @@ except ImportError:  # Windows
 __all__ = ["Journal", "in_use"]
 
 # What a disk may owe us: an hour of dense playing.
-_MOST_WAITING_BYTES = 8 * 2**20
+_MAX_WAITING_BYTES = 8 * 2**20
 
 
 def _lock(fd: int) -> bool:
@@ -93,7 +93,7 @@ class Journal:
         there even after a power cut.
     """
     waiting = self._given_bytes - self._written_bytes
-    if self.error is None and waiting > _MOST_WAITING_BYTES:
+    if self.error is None and waiting > _MAX_WAITING_BYTES:
       self.error = TimeoutError(None, "the disk does not answer")
     if self.error is None:
       self._given_bytes += len(data)

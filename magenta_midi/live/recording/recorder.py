@@ -34,8 +34,8 @@ __all__ = [
 # What the system has is safe from our crash; the disk, from the machine's.
 _TO_DISK_NS = 3 * SECOND
 # Entries written out per flush: 0.5 ms. More wait for the next.
-_MOST_ENTRIES = 500
-_LEAST_FREE_BYTES = 10 * 2**20  # a long session, its files and its picture
+_MAX_ENTRIES = 500
+_MIN_FREE_BYTES = 10 * 2**20  # a long session, its files and its picture
 _NAME_LENGTH = 40
 
 
@@ -153,7 +153,7 @@ class TakeRecorder:
     line = json.dumps(header, default=str) + "\n"
     try:
       folder.mkdir(parents=True, exist_ok=True)
-      if shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
+      if shutil.disk_usage(folder).free < _MIN_FREE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
       self._journal = Journal(folder / JOURNAL, line.encode())
     except OSError as error:
@@ -193,7 +193,7 @@ class TakeRecorder:
     if not self.recording:
       self._pending.clear()
       return None
-    batch = self._pending[:_MOST_ENTRIES]
+    batch = self._pending[:_MAX_ENTRIES]
     del self._pending[: len(batch)]
     self._last_ns = max(self._last_ns, now_ns)
     to_disk = now_ns - self._on_disk_ns >= _TO_DISK_NS

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 BPM_RANGE = (20.0, 400.0)
-_MOST_BEATS = 32
+_MAX_BEATS = 32
 
 # General MIDI's percussion, and its high and low wood block.
 CLICK_CHANNEL = 10
@@ -71,9 +71,9 @@ class Bars:
         f"the tempo must be {low:g} to {high:g} beats a minute, got"
         f" {self.bpm:g}."
       )
-    if not 1 <= self.beats_per_bar <= _MOST_BEATS:
+    if not 1 <= self.beats_per_bar <= _MAX_BEATS:
       raise ValueError(
-        f"a bar must have 1 to {_MOST_BEATS} beats, got {self.beats_per_bar}."
+        f"a bar must have 1 to {_MAX_BEATS} beats, got {self.beats_per_bar}."
       )
 
   @property

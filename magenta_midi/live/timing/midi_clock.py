@@ -33,7 +33,7 @@ _GAP = 1.5
 _TICKS_AFTER_GAP = 3
 _OUTLIER = 4.0  # times the median deviation
 # Closer ticks than these differ by what clocks and drivers round.
-_LEAST_DEVIATION_NS = 200_000.0
+_MIN_DEVIATION_NS = 200_000.0
 
 
 # The newest ticks lie off the long line together where they do so by more
@@ -219,7 +219,7 @@ def _fitted(times: list[int], numbers: list[int]) -> _Fit | None:
     line = _line(at, time)
     # Where the tempo has changed, the newest lie off the long line together.
     newest = time[-_FEWEST:] - line.at_ns - line.period_ns * at[-_FEWEST:]
-    spread = max(short.deviation_ns, _LEAST_DEVIATION_NS)
+    spread = max(short.deviation_ns, _MIN_DEVIATION_NS)
     if abs(float(np.median(newest))) > _TOGETHER * spread:
       line = short
   return line._replace(at_ns=times[-1] + line.at_ns, number=numbers[-1])
@@ -237,7 +237,7 @@ def _line(at: np.ndarray, time: np.ndarray) -> _Fit:
     offset = float(y.mean() - slope * centre)
     off = np.abs(time - offset - slope * at)
     deviation = float(np.median(off))
-    kept = off <= _OUTLIER * max(deviation, _LEAST_DEVIATION_NS)
+    kept = off <= _OUTLIER * max(deviation, _MIN_DEVIATION_NS)
   return _Fit(offset, 0, slope, deviation)
 
 

@@ -15,10 +15,10 @@ from magenta_midi.midi.score import Score
 from magenta_midi.typing import Float, Int
 
 __all__ = [
-  "LONGEST_ACCENT_S",
+  "MAX_ACCENT_S",
   "Analysis",
   "Key",
-  "analyse",
+  "analyze",
   "articulation",
   "evenness",
   "find_key",
@@ -35,7 +35,7 @@ __all__ = [
 CHORD_S = 0.03
 
 # A note longer than this is not heard as more important.
-LONGEST_ACCENT_S = 1.0
+MAX_ACCENT_S = 1.0
 
 # How well each pitch class fits a key, from the tonic up, as rated by
 # listeners: Krumhansl and Kessler 1982, Psychological Review 89, 334-368.
@@ -95,7 +95,7 @@ class Analysis:
   key_clarity: float  # correlation of the best key
 
 
-def analyse(score: Score) -> Analysis:
+def analyze(score: Score) -> Analysis:
   """Measures a piece.
 
   Raises:
@@ -211,7 +211,7 @@ def pitch_class_weights(score: Score) -> Float[np.ndarray, " 12"]:
   """Seconds each pitch class sounds, from C up; a note at most 1 s."""
   return np.bincount(
     score.notes["key"] % 12,
-    np.minimum(score.notes["duration_s"], LONGEST_ACCENT_S),
+    np.minimum(score.notes["duration_s"], MAX_ACCENT_S),
     minlength=12,
   )
 
@@ -228,11 +228,11 @@ def key_correlations(
     Major keys, then minor ones, by tonic from C up; all 0 where the weights
     are all the same.
   """
-  centred = weights - weights.mean()
-  norm = np.linalg.norm(centred)
+  centered = weights - weights.mean()
+  norm = np.linalg.norm(centered)
   if norm <= 1e-9 * np.abs(weights).sum():
     return np.zeros((2, 12))
-  return _KEYS @ centred / norm
+  return _KEYS @ centered / norm
 
 
 def find_key(score: Score) -> Key:

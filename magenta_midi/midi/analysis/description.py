@@ -10,7 +10,7 @@ from magenta_midi.midi.analysis import rhythm, texture
 from magenta_midi.midi.analysis.analysis import (
   Analysis,
   Key,
-  analyse,
+  analyze,
   find_key,
 )
 from magenta_midi.midi.analysis.onsets import (
@@ -50,7 +50,7 @@ def describe(score: Score) -> Description:
     ValueError: There are fewer than two onsets.
   """
   score = score.merged()
-  analysis = analyse(score)
+  analysis = analyze(score)
   onsets, notes = find_onsets(score), score.notes
   melody, below = melody_and_below(notes, onsets)
   bpm = rhythm.pulse_bpm(onsets)

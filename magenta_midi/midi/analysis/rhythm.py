@@ -24,7 +24,7 @@ _PAIR_S = (0.18, 1.6)
 _LOG_PAIR, _PAIR_BINS = -3, 20  # octaves of a second; bins to the octave
 _SAME_PAIR = 0.15  # relative difference of pairs in one tempo
 _FEWEST_PAIRS = 6
-_LEAST_PAIRS = 0.15  # of all
+_MIN_PAIRS = 0.15  # of all
 # Greatest deviation, in beats, of notes that have a ratio at all.
 _PAIR_SPREAD = 0.09
 
@@ -52,7 +52,7 @@ _CLEAR = 0.2  # of the accents, for one half of the beat to be the beat
 # Beats from the beat. Of parts of it more: triplets are 1/3 off.
 _OFF_BEAT = 0.17
 _OFF_PART = 0.38
-_SHORTEST_S = 0.2  # of parts to be syncopated against
+_MIN_DURATION_S = 0.2  # of parts to be syncopated against
 
 
 def tempo_bpm(score: Score) -> float:
@@ -154,7 +154,7 @@ def _ratio_of_pairs(
   """How many pairs fill such a beat, and their ratio; 0 if not alike."""
   like = np.abs(pair_s / beat_s - 1) < _SAME_PAIR
   pairs = int(np.count_nonzero(like))
-  if pairs < max(_FEWEST_PAIRS, _LEAST_PAIRS * len(pair_s)):
+  if pairs < max(_FEWEST_PAIRS, _MIN_PAIRS * len(pair_s)):
     return 0, math.nan
   # Where the middle note lies: before or after the half by turns, as pairs
   # begin on the beat and off it by turns; so count half beats. What is in a
@@ -199,7 +199,7 @@ def off_beat_share(
   # Below the beat: what all notes agree on even where they do not say which
   # half of it is the strong one.
   for part_s in (period_s / 2, period_s / 4):
-    if part_s > _SHORTEST_S:
+    if part_s > _MIN_DURATION_S:
       phase, _ = _phase(time_s, accent, melody, around, part_s)
       tied |= _tied(phase, ioi_s / part_s, _OFF_PART)
   return float(tied.mean())

@@ -36,7 +36,7 @@ FORMAT = 1
 SUFFIX = ".safetensors"
 # Where nothing else is said.
 LICENCE = "Made from its player's own takes: theirs to pass on."
-LONGEST_NAME = 64
+MAX_NAME = 64
 STYLE = "style"
 # What the entry `style` says, where there is one.
 _STYLE_ENTRIES = ("model", "digest", "figures")
@@ -119,17 +119,17 @@ def check_name(name: str) -> str:
     AdapterError: Says what a name may hold.
   """
   fine = (
-    0 < len(name) <= LONGEST_NAME
-    and len(name.encode("utf-8", "replace")) <= 4 * LONGEST_NAME - 16
+    0 < len(name) <= MAX_NAME
+    and len(name.encode("utf-8", "replace")) <= 4 * MAX_NAME - 16
     and name[0].isalnum()
     and all(c.isalnum() or c in "-_. " for c in name)
     and name == name.rstrip(". ")
   )
   if not fine:
     raise AdapterError(
-      f"an adapter's name must be 1 to {LONGEST_NAME} letters, digits, '-',"
+      f"an adapter's name must be 1 to {MAX_NAME} letters, digits, '-',"
       " '_', '.' or spaces, a letter or digit first, got"
-      f" {name[:LONGEST_NAME]!r}. Give --name another."
+      f" {name[:MAX_NAME]!r}. Give --name another."
     )
   return name
 

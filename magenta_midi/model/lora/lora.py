@@ -2,7 +2,7 @@
 
 The network knows nothing of it: kernels are changed before they are used,
 inside the compiled step, so that what was merged is exactly what was trained.
-Where a base is quantised, the sum is formed as the network reads it. In
+Where a base is quantized, the sum is formed as the network reads it. In
 training, gradients go from a product straight to A and B: the kernel's own,
 which is as much work as the forward pass, is never formed.
 
@@ -217,7 +217,7 @@ def merge_factors(
   """Parameters with every adapter's changes added to them.
 
   Args:
-    params: Of the base, untouched; may be traced, and quantised.
+    params: Of the base, untouched; may be traced, and quantized.
     adapters: Factors and the scale of each; several are summed.
 
   Raises:
@@ -299,7 +299,7 @@ def adapt(
   Layers' kernels are replaced by what multiplies as the sum does, to the bit.
 
   Args:
-    params: Of the base; may be traced, and quantised.
+    params: Of the base; may be traced, and quantized.
     factors: What is trained.
     scale: Of these.
 

@@ -1,16 +1,16 @@
 """A base that is held in few bits and widened array by array where it is used.
 
-A quantised matrix stands in a parameter's place and is float32 where it is
+A quantized matrix stands in a parameter's place and is float32 where it is
 read, so the network knows nothing of it. Where its layers run as a loop
 (`Depthformer.loop`), one layer is wide at a time, forwards and backwards.
 
 `int8`: a byte a number and a float32 scale a column, as checkpoints store it:
 one that came from an int8 checkpoint loses nothing. `nf4`: 4 bits a number, two
-to a byte, in blocks of 64; their scales are quantised once more, to a byte each
+to a byte, in blocks of 64; their scales are quantized once more, to a byte each
 in blocks of 256.
 
 Source: Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; the
-second quantisation is to int8 here, in place of 8-bit floats.
+second quantization is to int8 here, in place of 8-bit floats.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ __all__ = [
   "check_quantize",
   "hold_base",
   "held_bytes",
-  "quantise",
+  "quantize",
 ]
 
 # How a base is held.
@@ -123,8 +123,8 @@ class Nf4Matrix(StandIn):
     return flat[: math.prod(self.shape)].reshape(self.shape)
 
 
-def quantise(matrix: Float[Any, "i o"], how: Literal["int8", "nf4"]) -> StandIn:
-  """Quantises one matrix, to the nearest.
+def quantize(matrix: Float[Any, "i o"], how: Literal["int8", "nf4"]) -> StandIn:
+  """Quantizes one matrix, to the nearest.
 
   Args:
     matrix: Of any float dtype.
@@ -202,7 +202,7 @@ def check_quantize(how: Any) -> None:
 
 
 def hold_base(params: nnx.State, how: Quantize) -> HeldBase:
-  """Quantises the layers' matrices, one after the other.
+  """Quantizes the layers' matrices, one after the other.
 
   Args:
     params: Of a model, by `nnx.split`, in memory of the device or the host.
@@ -219,7 +219,7 @@ def hold_base(params: nnx.State, how: Quantize) -> HeldBase:
     value = variable.get_value()
     if match := _LAYERS.fullmatch(".".join(map(str, path))):
       name = f"{match[1]}.*.{match[3]}"
-      layers.setdefault(name, {})[int(match[2])] = quantise(value, how)
+      layers.setdefault(name, {})[int(match[2])] = quantize(value, how)
     else:
       kept.append((path, variable.replace(jnp.asarray(value))))
   stacks = {}

@@ -38,7 +38,7 @@ from magenta_midi.tokens.events import (
   pedals_down,
 )
 from magenta_midi.tokens.frames import PARTNER, SELF, Encoded, Frames
-from magenta_midi.tokens.grid import LONGEST_S
+from magenta_midi.tokens.grid import MAX_DURATION_S
 from magenta_midi.tokens.vocabulary import Vocabulary
 from magenta_midi.typing import Int
 
@@ -249,7 +249,7 @@ class EventCodec:
     for part in pedals_down(score, now_s, config, before=start):
       held[SELF if part == own_part else PARTNER] = True
     tokens = tokens_between(
-      self._settled(notes, longest_s=LONGEST_S)[0],
+      self._settled(notes, longest_s=MAX_DURATION_S)[0],
       Changes(pedals.part, pedals.step, pedals.down),
       np.full(_ROLES, start, np.int32),
       0,
@@ -290,7 +290,7 @@ class EventCodec:
     notes = notes.take(notes.part == SELF)
     pedals = pedals.take(pedals.part == SELF)
     tokens = tokens_between(
-      self._settled(notes, longest_s=LONGEST_S)[0],
+      self._settled(notes, longest_s=MAX_DURATION_S)[0],
       Changes(pedals.part, pedals.step, pedals.down),
       np.zeros(1, np.int32),
       length,
@@ -486,7 +486,7 @@ class EventCodec:
     """Since which step each own key is down at `now`; _SILENT: it is not."""
     notes, _ = self._around(score, now_s, start=0, stop=0, own_part=own_part)
     spans, _ = self._settled(
-      notes.take(notes.part == SELF), longest_s=LONGEST_S
+      notes.take(notes.part == SELF), longest_s=MAX_DURATION_S
     )
     sounds = spans.end >= 0
     since = np.full(KEYS, _SILENT, np.int64)
@@ -499,7 +499,7 @@ class EventCodec:
     """The notes of a history of one part that sound at `now`, as indices."""
     config = self.config
     onset_s = history.notes["onset_s"] - now_s
-    duration_s = np.minimum(history.notes["duration_s"], LONGEST_S)
+    duration_s = np.minimum(history.notes["duration_s"], MAX_DURATION_S)
     end = config.time_to_step(onset_s + duration_s)
     return np.flatnonzero((config.time_to_step(onset_s) < 0) & (end >= 0))
 

@@ -83,7 +83,7 @@ class NoteCodec:
   def encode(self, score: Score) -> Encoded:
     """Encodes a whole score, chunk by chunk on the absolute grid.
 
-    A note belongs to the chunk of its *quantised* step: 1.9951 s is step 200,
+    A note belongs to the chunk of its *quantized* step: 1.9951 s is step 200,
     the first of chunk 1. Of exact duplicates the longest note stays, of those
     the loudest.
 
@@ -206,7 +206,7 @@ class NoteCodec:
   ) -> Frames:
     """What the model hears at `now`: the events of the last seconds.
 
-    Steps are quantised relative to now, so an event's step is the nearest
+    Steps are quantized relative to now, so an event's step is the nearest
     whole number of 10 ms from now (on the file's grid if now is on it). With
     w = minus the steps of `context_s`, in this order:
 

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from magenta_midi.tokens.grid import LONGEST_S, GridConfig
+from magenta_midi.tokens.grid import MAX_DURATION_S, GridConfig
 from magenta_midi.typing import Float, Int
 
 __all__ = [
@@ -111,7 +111,7 @@ class NoteCodecConfig(GridConfig):
 @functools.lru_cache
 def _duration_table_s(bins: int) -> np.ndarray:
   """Multiples of 10 ms for as long as a geometric rest would be finer."""
-  first_ms, last_ms = 10.0, 1000 * LONGEST_S
+  first_ms, last_ms = 10.0, 1000 * MAX_DURATION_S
   for even in range(1, bins):
     ratio = (last_ms / (even * first_ms)) ** (1 / (bins - even))
     if even * first_ms * (ratio - 1) >= first_ms:

@@ -31,9 +31,9 @@ TEXT_WIDTH = 20
 VOCABULARY = 1500
 _POOL = 192
 # Of a longer window, the newest.
-MOST_FRAMES = 256
+MAX_FRAMES = 256
 # A window of less music says little of a style.
-_LEAST_NOTES = 6
+_MIN_NOTES = 6
 # Of the words that the table of vectors knows, so many are read by their
 # letters.
 _NO_VECTOR = 0.1
@@ -122,12 +122,12 @@ def draw_windows(
   """
   examples = draw_examples(rng, corpora, shares, count, augmentation, 1000)
   windows = style_windows(codec, corpora, examples)
-  frames = windows.frames(MOST_FRAMES)
+  frames = windows.frames(MAX_FRAMES)
   used = np.any(frames.ids > 0, axis=-1).sum(axis=1)
   found = []
   for row, example in enumerate(examples):
     score = windows.score(row)
-    if len(score) < _LEAST_NOTES:
+    if len(score) < _MIN_NOTES:
       continue
     try:
       description = describe(score)

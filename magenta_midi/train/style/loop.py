@@ -34,7 +34,7 @@ from magenta_midi.style.midi_coca import (
   MidiCoCaConfig,
   parameter_names,
 )
-from magenta_midi.style.quantizer import Quantiser, level_cosines
+from magenta_midi.style.quantizer import Quantizer, level_cosines
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.style.data import (
   VOCABULARY,
@@ -152,13 +152,13 @@ class CocaTrainer:
     return parts
 
   def style_model(
-    self, quantiser: Quantiser | None = None, **facts: Any
+    self, quantizer: Quantizer | None = None, **facts: Any
   ) -> MidiCoCa:
-    """The model of this moment; without a quantiser it cannot tokenize."""
+    """The model of this moment; without a quantizer it cannot tokenize."""
     nnx.update(self.trainee, self.params)
     rng = np.random.default_rng(0)
     width = 768
-    empty = Quantiser(
+    empty = Quantizer(
       np.zeros(width, np.float32),
       np.zeros((width, 1), np.float32),
       np.zeros((1, 1, 1), np.float32),
@@ -167,7 +167,7 @@ class CocaTrainer:
       self.shapes,
       self.trainee.towers,
       self.stream.words,
-      quantiser or empty,
+      quantizer or empty,
       np.zeros(width, np.float32),
       facts,
     )
@@ -329,10 +329,10 @@ def train_coca(
       trainer.save(out / STATE)
       return None
   trainer.save(out / STATE)
-  quantiser = None
+  quantizer = None
   if earlier is not None and not trainer.step:
-    quantiser = MidiCoCa.load(earlier).quantiser
-  return finished(trainer, held_out, out, on_progress, quantiser)
+    quantizer = MidiCoCa.load(earlier).quantizer
+  return finished(trainer, held_out, out, on_progress, quantizer)
 
 
 def train_text(
@@ -405,14 +405,14 @@ def finished(
   held_out: Sequence[Window],
   out: Path,
   on_progress: Callable[[dict[str, Any]], None],
-  quantiser: Quantiser | None = None,
+  quantizer: Quantizer | None = None,
 ) -> MidiCoCa:
-  """The text tower alone, then a quantiser; writes the style model."""
+  """The text tower alone, then a quantizer; writes the style model."""
   windows = trainer.stream.bank()
   music = embed_windows(trainer.style_model(), windows)
   train_text(trainer, windows, music, on_progress)
   model = trainer.style_model()
-  if quantiser is None:
+  if quantizer is None:
     rng = np.random.default_rng(trainer.config.seed)
     texts = [caption(w.facts, w.description, rng) for w in windows]
     said = [
@@ -420,14 +420,14 @@ def finished(
       for i in range(0, len(texts), 64)
     ]
     vectors = np.concatenate([music, *said])
-    quantiser = Quantiser.fit(vectors, seed=trainer.config.seed)
+    quantizer = Quantizer.fit(vectors, seed=trainer.config.seed)
   held = embed_windows(model, held_out)
   model = trainer.style_model(
-    quantiser,
+    quantizer,
     steps=trainer.step,
     minutes=round(trainer.minutes, 1),
     recall=recall(model, held_out),
-    cosine_by_level=[round(x, 4) for x in level_cosines(quantiser, held)],
+    cosine_by_level=[round(x, 4) for x in level_cosines(quantizer, held)],
   )
   model.save(out / OUT)
   return model

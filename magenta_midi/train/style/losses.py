@@ -28,7 +28,7 @@ __all__ = ["CocaBatch", "CocaLosses", "CocaTrainee", "coca_losses", "match"]
 
 PAD_WORD = 0
 # The learned temperature starts here and stays above a hundredth.
-_FIRST_TEMPERATURE, _LEAST_TEMPERATURE = 0.07, 0.01
+_FIRST_TEMPERATURE, _MIN_TEMPERATURE = 0.07, 0.01
 
 
 class CocaBatch(NamedTuple):
@@ -178,7 +178,7 @@ def match(
   said, nothing, sides = jnp.split(
     t, [captions * count, t.shape[0] - 2 * count]
   )
-  temperature = jnp.maximum(jnp.exp(log_temperature), _LEAST_TEMPERATURE)
+  temperature = jnp.maximum(jnp.exp(log_temperature), _MIN_TEMPERATURE)
   # [b, c, b]: each caption against all windows.
   logits = said.reshape(count, captions, -1) @ m.T / temperature
   own = jnp.arange(count)

@@ -9,9 +9,9 @@ from rich.console import Console
 from magenta_midi.cli.jam.display import FRAMES_PER_S, LiveDisplay, Snapshot
 from magenta_midi.cli.jam.roll import (
   AHEAD_S,
-  OWN_COLOUR,
+  MODEL_COLOR,
   PAST_S,
-  PLAYER_COLOUR,
+  PLAYER_COLOR,
   draw_roll,
 )
 from magenta_midi.live.protocol.controls import Controls
@@ -20,7 +20,7 @@ from magenta_midi.live.protocol.controls import Controls
 class Screen:
   """A display on a terminal that is a text, with a clock set by hand."""
 
-  def __init__(self, width=100, height=30, terminal=True, colours="truecolor"):
+  def __init__(self, width=100, height=30, terminal=True, colors="truecolor"):
     self.file = io.StringIO()
     self.now_s = 0.0
     self.console = Console(
@@ -28,7 +28,7 @@ class Screen:
       width=width,
       height=height,
       force_terminal=terminal,
-      color_system=colours if terminal else None,
+      color_system=colors if terminal else None,
       highlight=False,
       legacy_windows=False,
     )
@@ -107,9 +107,9 @@ SHOWN = [
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])
-@pytest.mark.parametrize("colours", [None, "standard", "truecolor"])
-def test_all_that_is_known_is_on_the_screen(width, colours):
-  screen = Screen(width, colours=colours)
+@pytest.mark.parametrize("colors", [None, "standard", "truecolor"])
+def test_all_that_is_known_is_on_the_screen(width, colors):
+  screen = Screen(width, colors=colors)
   with screen.display as display:
     screen.written()
     assert display.update(SNAPSHOT)
@@ -216,12 +216,12 @@ def test_names_of_any_letters_keep_the_lines_whole():
 
 
 def roll(
-  now_s=10.0, player=(), own=(), plan=(), width=88, rows=25, colour=False
+  now_s=10.0, player=(), own=(), plan=(), width=88, rows=25, color=False
 ):
   lines = draw_roll(
-    player, own, plan, now_s=now_s, width=width, rows=rows, coloured=colour
+    player, own, plan, now_s=now_s, width=width, rows=rows, colored=color
   )
-  return lines if colour else ["".join(s.text for s in line) for line in lines]
+  return lines if color else ["".join(s.text for s in line) for line in lines]
 
 
 def keyboard_row(rows):
@@ -247,15 +247,15 @@ def test_a_held_key_is_lit_in_its_players_ink():
   keyboard = rows[keyboard_row(rows)]
   assert (keyboard[60 - 21], keyboard[72 - 21]) == ("#", "o")
   assert keyboard.count("#") + keyboard.count("o") == 2
-  colours = {
+  colors = {
     cell.style.color.name
     for line in roll(
-      player=[(60, 9.0, 11.0)], own=[(72, 9.0, 11.0)], colour=True
+      player=[(60, 9.0, 11.0)], own=[(72, 9.0, 11.0)], color=True
     )
     for cell in line
     if cell.style.color and cell.text.strip(" ▀▄'") == "" and cell.text.strip()
   }
-  assert {PLAYER_COLOUR, OWN_COLOUR} <= colours
+  assert {PLAYER_COLOR, MODEL_COLOR} <= colors
 
 
 notes = st.lists(
@@ -276,10 +276,10 @@ notes = st.lists(
   st.booleans(),
 )
 def test_whatever_is_played_the_picture_has_its_size(
-  now_s, player, own, plan, width, rows, colour
+  now_s, player, own, plan, width, rows, color
 ):
   lines = draw_roll(
-    player, own, plan, now_s=now_s, width=width, rows=rows, coloured=colour
+    player, own, plan, now_s=now_s, width=width, rows=rows, colored=color
   )
   assert [sum(len(s.text) for s in line) for line in lines] == [width] * rows
 

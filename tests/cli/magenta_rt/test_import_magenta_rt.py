@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
-from support.command_line import refused, run, run_json
 
 from magenta_midi.cli.magenta_rt import download
 from magenta_midi.cli.terminal.errors import UserError
@@ -33,6 +32,7 @@ from magenta_midi.model.checkpoint import (
 )
 from magenta_midi.model.config import DepthformerConfig, magenta_rt_config
 from magenta_midi.model.depthformer import Depthformer
+from tests.support.command_line import refused, run, run_json
 
 SMALL = DepthformerConfig(
   vocab_size=128,

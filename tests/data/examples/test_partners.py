@@ -15,7 +15,7 @@ from magenta_midi.data.examples.examples import (
   frame_counts,
 )
 from magenta_midi.data.examples.partners import (
-  LONGEST_DELAY_MS,
+  MAX_DELAY_MS,
   MODES,
   PARTS,
   TURN_MS,
@@ -152,7 +152,7 @@ def stream_of(score, now_ms, delay_ms):
   st.sampled_from(MODES[1:]),
   st.booleans(),
   st.integers(0, 2),
-  st.integers(0, LONGEST_DELAY_MS),
+  st.integers(0, MAX_DELAY_MS),
   st.integers(0, 99),
 )
 def test_examples_equal_the_rules(

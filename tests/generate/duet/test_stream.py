@@ -37,7 +37,7 @@ def make(generator, **options):
     generator.codec,
     context_sizes=(CONTEXT,),
     slots=48,
-    most_events=8,
+    max_events=8,
     **options,
   )
 
@@ -211,7 +211,7 @@ def test_gaps_are_bounded_and_a_note_comes_first(generator, functions):
       wanted,
       events=8,
       earliest_step=0,
-      most_gap=60,
+      max_gap=60,
       note_first=True,
       may_end=False,
     )

@@ -1,6 +1,6 @@
 """The commit horizon follows the machine."""
 
-from magenta_midi.live.engine.horizon import MOST_NS, Horizon
+from magenta_midi.live.engine.horizon import MAX_NS, Horizon
 
 MS = 1_000_000
 
@@ -22,7 +22,7 @@ def test_a_slow_one_plans_further_ahead_and_comes_back():
   assert after(horizon, *[20] * 32)
   assert horizon.ns == 24 * MS
   assert after(horizon, *[500] * 64)
-  assert horizon.ns == MOST_NS
+  assert horizon.ns == MAX_NS
   assert after(horizon, *[2] * 64)
   assert horizon.ns == 12 * MS
 

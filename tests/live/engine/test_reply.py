@@ -47,7 +47,7 @@ def test_until_it_may_end_it_does_not_pause_for_long(
   onsets_ns, begins_ns, played_ns
 ):
   reply = reply_to(onsets_ns, begins_ns)
-  gap_ns = reply.most_gap_ns(begins_ns + played_ns)
+  gap_ns = reply.max_gap_ns(begins_ns + played_ns)
   assert (gap_ns is None) == reply.may_end(begins_ns + played_ns)
   assert gap_ns is None or 600 * MS <= gap_ns <= 2 * SECOND
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from magenta_midi.live.processes.wire_format import (
   COMMAND_BYTES,
+  MAX_EVENTS,
   MESSAGE_BYTES,
-  MOST_EVENTS,
   SOUNDED_BYTES,
   CommandRecord,
   pack_end,
@@ -73,7 +73,7 @@ def test_plans_of_more_than_fits_keep_the_first(from_ns, events, times, why):
   record = pack_plan(from_ns, events, times, why)
   assert len(record) <= COMMAND_BYTES
   assert unpack_command(record) == CommandRecord(
-    "plan", from_ns, tuple(events[:MOST_EVENTS]), tuple(times[:24]), why
+    "plan", from_ns, tuple(events[:MAX_EVENTS]), tuple(times[:24]), why
   )
 
 
@@ -81,7 +81,7 @@ def test_the_longest_plan_fits():
   note = PlannedNote(2**62, 2**62, 2**62, 127, 127)
   record = pack_plan(-(2**62), [note] * 99, [2**62] * 99, "rest")
   assert len(record) == COMMAND_BYTES
-  assert unpack_command(record).events == (note,) * MOST_EVENTS
+  assert unpack_command(record).events == (note,) * MAX_EVENTS
 
 
 @given(

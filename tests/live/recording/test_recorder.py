@@ -316,7 +316,7 @@ def test_a_disk_that_hangs_does_not_fill_memory(tmp_path, monkeypatch):
   monkeypatch.setattr(journal_module.Journal, "_run", lambda self: None)
   take = recorder(tmp_path / "s")
   said = []
-  monkeypatch.setattr(journal_module, "_MOST_WAITING_BYTES", 2000)
+  monkeypatch.setattr(journal_module, "_MAX_WAITING_BYTES", 2000)
   for n in range(1000):
     take.player(note(n, "90 3c 40"))
     said += [message for message in [take.flush(0)] if message]

@@ -4,7 +4,7 @@ import pytest
 from magenta_midi.midi import Score
 from magenta_midi.midi.analysis.analysis import (
   Key,
-  analyse,
+  analyze,
   articulation,
   evenness,
   find_key,
@@ -69,13 +69,13 @@ def test_natural_minor_piece():
     (57, 3), (62, 3), (55, 4), (60, 4), (57, 3), (62, 3), (52, 3), (57, 3)
   )
   assert find_key(piece).name == "A minor"
-  assert analyse(piece).mode < 0
+  assert analyze(piece).mode < 0
 
 
 def test_major_piece():
   piece = chords((60, 4), (65, 4), (55, 4), (60, 4))
   assert find_key(piece).name == "C major"
-  assert analyse(piece).mode > 0
+  assert analyze(piece).mode > 0
 
 
 def test_names_of_keys():
@@ -115,7 +115,7 @@ def test_chords_are_one_onset():
 def test_density_and_pace(rate):
   score = line([60, 62] * (5 * rate), every_s=1 / rate).shifted(7.0)
   assert notes_per_s(score) == pytest.approx(rate)
-  assert analyse(score).median_ioi_s == pytest.approx(1 / rate)
+  assert analyze(score).median_ioi_s == pytest.approx(1 / rate)
 
 
 def test_very_short_music_is_not_dense():
@@ -162,7 +162,7 @@ def test_pedal_share():
 
 
 def test_loudness_and_register():
-  analysis = analyse(line([50, 70], velocity=[40, 80]))
+  analysis = analyze(line([50, 70], velocity=[40, 80]))
   assert (analysis.velocity_mean, analysis.velocity_std) == (60, 20)
   assert (analysis.key_mean, analysis.key_std) == (60, 10)
 
@@ -175,14 +175,14 @@ def test_parts_are_taken_together():
     **{name: one.notes[name] for name in ("key", "velocity")},
     part=parts,
   )
-  assert analyse(two) == analyse(one)
+  assert analyze(two) == analyze(one)
 
 
 def test_too_little_music():
   with pytest.raises(ValueError, match="2 onsets or more, got 0 notes at 0"):
-    analyse(Score.empty())
+    analyze(Score.empty())
   with pytest.raises(ValueError, match="got 3 notes at 1"):
-    analyse(chords((60, 4)))
+    analyze(chords((60, 4)))
   with pytest.raises(ValueError, match="needs notes"):
     find_key(Score.empty())
   assert notes_per_s(Score.empty()) == polyphony(Score.empty()) == 0.0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from magenta_midi.midi import Score
 from magenta_midi.midi.analysis import rhythm, texture
-from magenta_midi.midi.analysis.analysis import Analysis, analyse, find_key
+from magenta_midi.midi.analysis.analysis import Analysis, analyze, find_key
 from magenta_midi.midi.analysis.description import Description, describe
 
 SHARES = (
@@ -91,7 +91,7 @@ def test_any_score(scores):
   def check(columns):
     score = Score.from_arrays(**columns)
     try:
-      analyse(score)
+      analyze(score)
     except ValueError:
       assume(False)
     for name, value in numbers(describe(score)).items():
@@ -153,7 +153,7 @@ def piece():
 def test_agrees_with_each_measure_alone():
   score = piece()
   description = describe(score)
-  assert description.analysis == analyse(score)
+  assert description.analysis == analyze(score)
   assert description.key == find_key(score)
   for room in (rhythm, texture):
     for name in room.__all__:

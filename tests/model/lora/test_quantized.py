@@ -16,7 +16,7 @@ from magenta_midi.model.lora.quantized import (
   check_quantize,
   held_bytes,
   hold_base,
-  quantise,
+  quantize,
 )
 from magenta_midi.testing import tiny_generator
 
@@ -40,7 +40,7 @@ def blocks_of(matrix):
 @settings(max_examples=20, deadline=None)
 @given(matrices)
 def test_int8_is_half_a_step_away_at_most(matrix):
-  held = quantise(matrix, "int8")
+  held = quantize(matrix, "int8")
   step = np.abs(matrix).max(axis=0) / 127
   error = np.abs(np.asarray(held[...]) - matrix)
   assert (error <= 0.5001 * step).all()
@@ -50,7 +50,7 @@ def test_int8_is_half_a_step_away_at_most(matrix):
 @settings(max_examples=20, deadline=None)
 @given(matrices)
 def test_nf4_is_the_nearest_of_its_16_numbers(matrix):
-  held = quantise(matrix, "nf4")
+  held = quantize(matrix, "nf4")
   scales = np.asarray(held.scales())
   blocks = blocks_of(matrix)
   # Of the scales, too: half a step away at most.
@@ -72,7 +72,7 @@ def test_nf4_is_the_nearest_of_its_16_numbers(matrix):
 
 @pytest.mark.parametrize("how", ["int8", "nf4"])
 def test_zeros_stay_zeros(how):
-  np.testing.assert_array_equal(quantise(np.zeros((4, 48)), how)[...], 0.0)
+  np.testing.assert_array_equal(quantize(np.zeros((4, 48)), how)[...], 0.0)
 
 
 def test_the_16_numbers_are_those_of_the_paper():
@@ -116,7 +116,7 @@ def test_an_int8_checkpoint_loses_nothing_in_int8(tmp_path):
   )
   kernel = load_checkpoint(tmp_path / "a")[0].encoder_layers[0].mlp.wo.kernel
   np.testing.assert_allclose(
-    quantise(kernel[...], "int8")[...], kernel[...], rtol=1e-6
+    quantize(kernel[...], "int8")[...], kernel[...], rtol=1e-6
   )
 
 

@@ -10,7 +10,7 @@ from magenta_midi.tokens.frames import Frames, join_frames
 from magenta_midi.tokens.note.codec import PEDAL_DOWN, PEDAL_UP, NoteCodec
 
 CODEC = NoteCodec()
-LONGEST_S = 10.0
+MAX_DURATION_S = 10.0
 
 
 def score_of(*rows, pedal=None, part=0):
@@ -45,7 +45,7 @@ def check_round_trip(score):
   assert originals.keys() == decoded.keys()
   assert encoded.merged == len(score) - len(originals)
   assert encoded.saturated == sum(
-    max(n["duration_s"] for n in notes) > LONGEST_S
+    max(n["duration_s"] for n in notes) > MAX_DURATION_S
     for notes in originals.values()
   )
   for place, notes in originals.items():
@@ -54,7 +54,7 @@ def check_round_trip(score):
     was = max(notes, key=lambda n: (n["duration_s"], n["velocity"]))
     assert abs(now["onset_s"] - was["onset_s"]) <= 0.005 + 1e-9
     assert abs(int(now["velocity"]) - int(was["velocity"])) <= 2
-    true_s = min(was["duration_s"], LONGEST_S)
+    true_s = min(was["duration_s"], MAX_DURATION_S)
     allowed_s = max(0.05 * true_s, 0.010) + 1e-9
     assert abs(now["duration_s"] - true_s) <= allowed_s
   for part in range(score.parts):

@@ -202,9 +202,9 @@ def test_no_reply_is_no_texture():
 def players(seed, count, apart=6.0):
   """Embeddings of three players, around a centre each, in pieces of 4."""
   rng = np.random.default_rng(seed)
-  centres = apart * np.eye(3, 10)
+  centers = apart * np.eye(3, 10)
   y = np.repeat(np.arange(3), count)
-  x = centres[y] + rng.normal(size=(3 * count, 10))
+  x = centers[y] + rng.normal(size=(3 * count, 10))
   return x, y, np.arange(3 * count) // 4
 
 

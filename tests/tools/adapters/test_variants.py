@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from flax import nnx
-from support.finetuning import CODEC, run_config, scale, scales, tiny_base
 
 from magenta_midi.data.takes import read_takes, takes_corpus
 from magenta_midi.evaluation.evaluate import evaluate
@@ -18,6 +17,7 @@ from magenta_midi.midi.io.files import write_score
 from magenta_midi.model.checkpoint import load_checkpoint, save_checkpoint
 from magenta_midi.model.depthformer import Frames
 from magenta_midi.model.lora.lora import LoraConfig
+from tests.support.finetuning import CODEC, run_config, scale, scales, tiny_base
 from tools.adapters import variants as tool
 from tools.adapters.kinds import course, variants
 

@@ -177,6 +177,6 @@ def test_a_text_tower_goes_on_alone(stream, tmp_path):
   music, same = embed_windows(first, windows), embed_windows(again, windows)
   np.testing.assert_allclose(music, same, atol=2e-2)
   stored = MidiCoCa.load(earlier)
-  np.testing.assert_array_equal(stored.quantiser.codes, again.quantiser.codes)
+  np.testing.assert_array_equal(stored.quantizer.codes, again.quantizer.codes)
   texts = [model.embed_texts(["slow"]) for model in (first, again)]
   assert np.abs(texts[0] - texts[1]).max() > 1e-3

@@ -26,9 +26,9 @@ __all__ = [
 
 CALL_S = 8.0
 # A chordal call has so many times the notes of its top line, and that so many.
-CHORDAL, LEAST_LINE = 2.0, 8
+CHORDAL, MIN_LINE = 2.0, 8
 # Of a reply with fewer notes, no texture can be told.
-LEAST_NOTES = 4
+MIN_NOTES = 4
 SIDES = ("single", "chordal")
 
 
@@ -42,7 +42,7 @@ def is_chordal(context: Score) -> bool:
   """Whether the last 8 s of a context have a line, and much below it."""
   call = context.crop(CONTEXT_S - CALL_S)
   line = len(top_line(call))
-  return line >= LEAST_LINE and len(call) >= CHORDAL * line
+  return line >= MIN_LINE and len(call) >= CHORDAL * line
 
 
 def as_call(passage: Passage, *, single: bool) -> Passage:
@@ -83,7 +83,7 @@ def texture(
   kept = np.flatnonzero(
     [
       all(
-        len(scores[row]) >= LEAST_NOTES
+        len(scores[row]) >= MIN_NOTES
         for sides in replies.values()
         for scores in sides.values()
       )

@@ -36,7 +36,7 @@ __all__ = [
 SLOTS = ("memory_slots",)
 PREFIXES = ("prefix_key", "prefix_value", "prefix_gate")
 # Of the context before a window that slots may be taken from, ms.
-_LEAST_HEARD_MS = 4000
+_MIN_HEARD_MS = 4000
 
 
 class SlottedDepthformer(Depthformer):
@@ -124,10 +124,10 @@ def heard_states(
   """`[count, d]` encoder states, each of another moment of the music."""
   rng = np.random.default_rng(seed)
   examples = protocol_windows(music, round(10_000 / codec.config.step_ms))
-  late = examples[examples["now_ms"] >= _LEAST_HEARD_MS]
+  late = examples[examples["now_ms"] >= _MIN_HEARD_MS]
   if not len(late):
     raise ValueError(
-      f"slots begin as what is heard before {_LEAST_HEARD_MS / 1000:g} s, and"
+      f"slots begin as what is heard before {_MIN_HEARD_MS / 1000:g} s, and"
       " no take is so long. Give longer takes."
     )
   chosen = rng.choice(late, count, replace=count > len(late))

@@ -33,7 +33,7 @@ CONTEXT_STEPS = 1000
 # What follows *now* in a crop: enough to fill 1024 tokens with most music.
 TARGET_STEPS = 5000
 # A shorter rest of a row stays empty.
-_LEAST = 32
+_MIN = 32
 
 
 class Rows(NamedTuple):
@@ -107,7 +107,7 @@ class CropSource:
     filled = np.zeros(self.rows, np.int64)
     crops = 0
     waiting: list[Tokens] = []
-    while (open_rows := np.flatnonzero(filled <= self.length - _LEAST)).size:
+    while (open_rows := np.flatnonzero(filled <= self.length - _MIN)).size:
       if not waiting:
         waiting = self._crops(rng)
       crop = waiting.pop()

@@ -58,7 +58,7 @@ def test_a_live_session_is_listed_and_exported(capsys, tmp_path, sessions):
   (entry,) = run_json(capsys, *at, "list")["sessions"]
   assert (entry["notes_player"], entry["notes_ai"]) == (39, 27)
   out = tmp_path / "out"
-  code, _, problem = run(capsys, *at, "export", "old", out)
+  code, _, problem = run(capsys, *at, "export", "last", out)
   assert code == 0, problem
   assert len(Score.from_file(next(out.rglob("both.mid")))) == 66
 

@@ -381,7 +381,7 @@ def _read(
     for corpus, (_, weight) in zip(corpora, folders, strict=True)
   ]
   if rows is not None:
-    from magenta_midi.style.facts import read_facts
+    from magenta_midi.style.text.facts import read_facts
 
     rows.facts = [
       read_facts(folder, corpus.names)

@@ -47,7 +47,7 @@ FORMAT = "magenta-midi corpus"
 VERSION = 1
 
 MANIFEST = "manifest.json"
-# style/facts.py looks for it too.
+# style/text/facts.py looks for it too.
 PIECES = "pieces.csv"
 UNFINISHED = ".unfinished"
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from magenta_midi.midi.analysis.analysis import Analysis, analyze
 from magenta_midi.midi.score import Score
-from magenta_midi.style.lexicon import LEXICON, SOME_WORDS, find_words
 from magenta_midi.style.model import EMBEDDING_DIM
 from magenta_midi.style.prompt import Prompt, embed_prompt
+from magenta_midi.style.text.lexicon import LEXICON, SOME_WORDS, find_words
 from magenta_midi.typing import Float, Int
 
 MAX_TEXT = 2000  # characters; more is no description of a style

@@ -30,8 +30,8 @@ from magenta_midi.model.weights_file import (
 from magenta_midi.style.model import EMBEDDING_DIM
 from magenta_midi.style.prompt import Prompt, embed_prompt
 from magenta_midi.style.quantizer import Quantizer
+from magenta_midi.style.text.words import MAX_WORDS, TextInputs, Words
 from magenta_midi.style.towers import MidiTower, TextTower, TowerConfig
-from magenta_midi.style.words import MAX_WORDS, TextInputs, Words
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.typing import Float, Int
 

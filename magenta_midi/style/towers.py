@@ -31,7 +31,7 @@ from magenta_midi.model.layers import (
   time_features,
 )
 from magenta_midi.style.model import EMBEDDING_DIM
-from magenta_midi.style.words import GRAM_ROWS
+from magenta_midi.style.text.words import GRAM_ROWS
 from magenta_midi.tokens.events import DURATION, KEY
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED

@@ -18,7 +18,7 @@ from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.data.examples.partners import PARTS, SOLO, check_shares
 from magenta_midi.model.checkpoint import Storage, StoredCheckpoint
 from magenta_midi.model.config import DepthformerConfig, preset
-from magenta_midi.style.facts import PieceFacts
+from magenta_midi.style.text.facts import PieceFacts
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.run_clock import Clock

@@ -7,7 +7,7 @@ from magenta_midi.midi import Score
 from magenta_midi.midi.analysis.analysis import analyze
 from magenta_midi.style import MASK_TOKEN, DescriptorStyle, StyleModel
 from magenta_midi.style.descriptors import DESCRIPTORS, MAX_TEXT
-from magenta_midi.style.lexicon import LEXICON
+from magenta_midi.style.text.lexicon import LEXICON
 
 SLOW = "slow sparse ballad"
 BUSY = "busy loud stride piano"

@@ -11,8 +11,8 @@ from magenta_midi.midi.score import Score
 from magenta_midi.model.weights_file import CheckpointError
 from magenta_midi.style.midi_coca import MidiCoCa, MidiCoCaConfig, Towers
 from magenta_midi.style.quantizer import Quantizer
+from magenta_midi.style.text.words import Words
 from magenta_midi.style.towers import TowerConfig
-from magenta_midi.style.words import Words
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.tokens.vocabulary import RESERVED
 

@@ -15,8 +15,8 @@ import click
 import numpy as np
 from safetensors.numpy import save_file
 
-from magenta_midi.style.phrases import load_phrases
-from magenta_midi.style.words import split_words
+from magenta_midi.style.text.phrases import load_phrases
+from magenta_midi.style.text.words import split_words
 
 # What the rest is measured by: the language of scores and programme notes.
 MUSIC = (

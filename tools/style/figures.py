@@ -5,7 +5,7 @@
 On pieces held out of training (split `test` of each folder's list): is a
 clip's own caption, or a caption's own clip, among the nearest 1, 5 and 10 of
 200; of two opposite captions that training never saw (`held_out` in
-style/phrases.json), is the right one nearer; how far a text that means
+style/text/phrases.json), is the right one nearer; how far a text that means
 nothing lies from neutral; what each level of tokens keeps; how long it takes.
 """
 
@@ -22,10 +22,10 @@ from magenta_midi.data.corpus import read_corpus
 from magenta_midi.generate.compilation.compilation_cache import (
   keep_compiled_functions,
 )
-from magenta_midi.style.captions import ATTRIBUTES, nonsense, pairs
-from magenta_midi.style.facts import read_facts
 from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.quantizer import level_cosines
+from magenta_midi.style.text.captions import ATTRIBUTES, nonsense, pairs
+from magenta_midi.style.text.facts import read_facts
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.train.style.data import Window, draw_windows
 from magenta_midi.train.style.loop import embed_windows, recall

@@ -28,8 +28,8 @@ from magenta_midi.cli.terminal.errors import UserError, one_line_errors
 from magenta_midi.data.corpus import midi_files
 from magenta_midi.midi.analysis.description import describe
 from magenta_midi.midi.score import Score
-from magenta_midi.style.attributes import ATTRIBUTES
 from magenta_midi.style.controls import ControlTargets
+from magenta_midi.style.text.attributes import ATTRIBUTES
 
 CONTEXT_S, MUSIC_S = 10.0, 20.0
 PROMPTS = {

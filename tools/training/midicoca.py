@@ -25,8 +25,8 @@ from magenta_midi.generate.compilation.compilation_cache import (
   keep_compiled_functions,
 )
 from magenta_midi.model.checkpoint import embedded_path, load_checkpoint
-from magenta_midi.style.facts import read_facts
-from magenta_midi.style.words import Words
+from magenta_midi.style.text.facts import read_facts
+from magenta_midi.style.text.words import Words
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.train.allocator import keep_memory
 from magenta_midi.train.style.data import CocaStream, draw_windows

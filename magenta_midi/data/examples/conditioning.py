@@ -22,18 +22,18 @@ from magenta_midi.data.examples.style_shifts import MODE, TOLD_BY
 from magenta_midi.data.examples.style_windows import StyleWindows, style_windows
 from magenta_midi.midi.analysis.description import describe
 from magenta_midi.model.depthformer import Frames
-from magenta_midi.style.captions import caption, statement
 from magenta_midi.style.controls import (
   CONTROL_BUCKETS,
   CONTROL_ROWS,
   CONTROLS,
   measured_rows,
 )
-from magenta_midi.style.facts import PieceFacts, piece_facts
 from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.model import MASK_TOKEN, StyleModel
 from magenta_midi.style.registry import style_model_named
 from magenta_midi.style.slots import same_style
+from magenta_midi.style.text.captions import caption, statement
+from magenta_midi.style.text.facts import PieceFacts, piece_facts
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.typing import Bool, Int, Shaped

@@ -18,9 +18,9 @@ from magenta_midi.data.examples.examples import (
 from magenta_midi.data.examples.style_windows import style_windows
 from magenta_midi.midi.analysis.description import Description, describe
 from magenta_midi.model.depthformer import Frames
-from magenta_midi.style.captions import caption, nonsense, opposites
-from magenta_midi.style.facts import PieceFacts
-from magenta_midi.style.words import TextInputs, Words, split_words
+from magenta_midi.style.text.captions import caption, nonsense, opposites
+from magenta_midi.style.text.facts import PieceFacts
+from magenta_midi.style.text.words import TextInputs, Words, split_words
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.style.losses import PAD_WORD, CocaBatch
 from magenta_midi.typing import Bool, Float

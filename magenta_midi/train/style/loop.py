@@ -27,7 +27,6 @@ from safetensors.numpy import save_file
 from magenta_midi.model.config import padded_vocabulary
 from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.model.weights_file import WeightsFile
-from magenta_midi.style.captions import caption, nonsense
 from magenta_midi.style.midi_coca import (
   WEIGHTS,
   MidiCoCa,
@@ -35,6 +34,7 @@ from magenta_midi.style.midi_coca import (
   parameter_names,
 )
 from magenta_midi.style.quantizer import Quantizer, level_cosines
+from magenta_midi.style.text.captions import caption, nonsense
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.style.data import (
   VOCABULARY,

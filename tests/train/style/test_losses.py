@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from magenta_midi.data.corpus import Corpus, pack_scores
 from magenta_midi.data.examples.examples import NO_AUGMENTATION
 from magenta_midi.midi.score import Score
-from magenta_midi.style.facts import PieceFacts, piece_facts
 from magenta_midi.style.midi_coca import MidiCoCa, MidiCoCaConfig
+from magenta_midi.style.text.facts import PieceFacts, piece_facts
+from magenta_midi.style.text.words import Words
 from magenta_midi.style.towers import TowerConfig
-from magenta_midi.style.words import Words
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.style.data import CocaSizes, CocaStream, draw_windows

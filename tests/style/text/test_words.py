@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magenta_midi.style.words import GRAM_ROWS, MAX_TEXT, Words
+from magenta_midi.style.text.words import GRAM_ROWS, MAX_TEXT, Words
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from magenta_midi.style.phrases import load_phrases
+from magenta_midi.style.text.phrases import load_phrases
 
 __all__ = ["Part", "in_frame", "roughen", "sentence"]
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from magenta_midi.style.facts import PieceFacts, piece_facts, read_facts
-from magenta_midi.style.phrases import load_phrases
+from magenta_midi.style.text.facts import PieceFacts, piece_facts, read_facts
+from magenta_midi.style.text.phrases import load_phrases
 
 ROLL = "piano roll;welte-red;publisher=Welte-Mignon;classical"
 

@@ -107,7 +107,7 @@ class Phrases(NamedTuple):
 @functools.cache
 def load_phrases() -> Phrases:
   """Reads the package's phrases.json, once."""
-  file = resources.files("magenta_midi.style") / "phrases.json"
+  file = resources.files("magenta_midi.style.text") / "phrases.json"
   found = json.loads(file.read_text(encoding="utf-8"))
   frames = found["frames"]
   return Phrases(

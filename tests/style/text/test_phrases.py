@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from magenta_midi.style.phrases import Level, load_phrases, plain_text
+from magenta_midi.style.text.phrases import Level, load_phrases, plain_text
 
 PHRASES = load_phrases()
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from magenta_midi.style.phrases import load_phrases, plain_text
+from magenta_midi.style.text.phrases import load_phrases, plain_text
 
 __all__ = ["PieceFacts", "piece_facts", "read_facts"]
 

@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 
 from magenta_midi.midi.analysis.analysis import Analysis, Key
 from magenta_midi.midi.analysis.description import Description, describe
-from magenta_midi.style.attributes import levels_of
-from magenta_midi.style.captions import (
+from magenta_midi.style.text.attributes import levels_of
+from magenta_midi.style.text.captions import (
   ATTRIBUTES,
   caption,
   nonsense,
   opposites,
   pairs,
 )
-from magenta_midi.style.facts import PieceFacts, piece_facts
-from magenta_midi.style.phrases import load_phrases
-from magenta_midi.style.words import split_words
+from magenta_midi.style.text.facts import PieceFacts, piece_facts
+from magenta_midi.style.text.phrases import load_phrases
+from magenta_midi.style.text.words import split_words
 
 PHRASES = load_phrases()
 SCORED = ("speed", "loudness", "density", "register", "mode")

@@ -1,7 +1,7 @@
 import pytest
 
 from magenta_midi.style.descriptors import DESCRIPTORS
-from magenta_midi.style.lexicon import LEXICON, SOME_WORDS, find_words
+from magenta_midi.style.text.lexicon import LEXICON, SOME_WORDS, find_words
 
 
 def test_every_word_is_found_and_names_descriptors():

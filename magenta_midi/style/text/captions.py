@@ -17,10 +17,15 @@ import numpy as np
 
 from magenta_midi.midi.analysis.analysis import PITCH_CLASSES, Key
 from magenta_midi.midi.analysis.description import Description
-from magenta_midi.style.attributes import ATTRIBUTES, levels_of
-from magenta_midi.style.facts import PieceFacts
-from magenta_midi.style.phrases import Level, Mood, load_phrases, plain_text
-from magenta_midi.style.sentences import Part, in_frame, roughen, sentence
+from magenta_midi.style.text.attributes import ATTRIBUTES, levels_of
+from magenta_midi.style.text.facts import PieceFacts
+from magenta_midi.style.text.phrases import (
+  Level,
+  Mood,
+  load_phrases,
+  plain_text,
+)
+from magenta_midi.style.text.sentences import Part, in_frame, roughen, sentence
 
 __all__ = [
   "ATTRIBUTES",

@@ -4,6 +4,7 @@ import functools
 import logging
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,7 +13,7 @@ import numpy as np
 
 from magenta_midi.generate.checkpoint_codec import codec_of
 from magenta_midi.generate.compilation.compilation_cache import (
-  keep_compiled_functions,
+  enable_compilation_cache,
 )
 from magenta_midi.generate.generator import (
   Chunk,
@@ -119,7 +120,7 @@ class MagentaMidi:
       checkpoint, adapters = None, (checkpoint, *adapters)
     # Before the weights: a mistyped name should not wait for them.
     loaded = load_adapters(adapters)
-    keep_compiled_functions()
+    enable_compilation_cache()
     folder = Path(checkpoint) if checkpoint is not None else embedded_path()
     codec = codec_of(folder)
     model, config = load_checkpoint(folder)
@@ -301,7 +302,7 @@ class MagentaMidi:
       The style; `known` where nothing was learned, as by a checkpoint that
       hears no style.
     """
-    if not self.hears_style:
+    if not self.uses_style:
       return known
     from magenta_midi.finetune.player_style import (
       StyleSource,
@@ -367,7 +368,7 @@ class MagentaMidi:
     return DEFAULT_SAMPLING[self.codec.name]
 
   @property
-  def hears_style(self) -> bool:
+  def uses_style(self) -> bool:
     """Whether the checkpoint was trained with style.
 
     If it was not, its style slots are masked: a style changes nothing.
@@ -375,9 +376,19 @@ class MagentaMidi:
     return self.slots.levels > 0
 
   @property
-  def hears_controls(self) -> bool:
+  def uses_controls(self) -> bool:
     """Whether the checkpoint was trained with control tokens."""
     return self.slots.controls
+
+  @property
+  def hears_style(self) -> bool:
+    """Deprecated name of `uses_style`."""
+    return _renamed("hears_style", "uses_style", self.uses_style)
+
+  @property
+  def hears_controls(self) -> bool:
+    """Deprecated name of `uses_controls`."""
+    return _renamed("hears_controls", "uses_controls", self.uses_controls)
 
   def style_rows(
     self,
@@ -399,7 +410,7 @@ class MagentaMidi:
         " Make one with embed_style."
       )
     tokens = None
-    if style is not None and self.hears_style:
+    if style is not None and self.uses_style:
       tokens = self.style_model.tokenize(style)
     return self.slots.rows(tokens, controls)
 
@@ -418,8 +429,8 @@ class MagentaMidi:
       players_alone: Whether the style is of players by name, and of no words:
         a player is exaggerated by what words need.
     """
-    heard = self.hears_style and style is not None
-    asked = self.hears_controls and controls not in (None, ControlTargets())
+    heard = self.uses_style and style is not None
+    asked = self.uses_controls and controls not in (None, ControlTargets())
     if heard:
       return PLAYER_GUIDANCE if players_alone else DEFAULT_GUIDANCE
     return CONTROL_GUIDANCE if asked else 0.0
@@ -532,3 +543,13 @@ class MagentaMidi:
       on_chunk(chunk)
     music = join_chunks(self.codec, chunks).crop(0.0, seconds)
     return lifted_pedal(music, max(seconds, music.end_s)), first
+
+
+def _renamed(old: str, new: str, value: bool) -> bool:
+  """The value of a property that has a new name, with a warning."""
+  warnings.warn(
+    f"MagentaMidi.{old} is now {new}; the old name goes with the next release.",
+    DeprecationWarning,
+    stacklevel=3,
+  )
+  return value

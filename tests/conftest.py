@@ -58,10 +58,10 @@ def compiled_functions(tmp_path_factory):
     patch.setenv("MAGENTA_MIDI_CACHE", str(folder))
     if "jax" in globals():
       from magenta_midi.generate.compilation.compilation_cache import (
-        keep_compiled_functions,
+        enable_compilation_cache,
       )
 
-      keep_compiled_functions()
+      enable_compilation_cache()
     yield
 
 

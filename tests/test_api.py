@@ -57,7 +57,7 @@ def logits(mm, **asked):
 
 def test_style_and_controls_are_heard_apart_and_together(styled):
   style = styled.embed_style("slow sparse ballad")
-  assert styled.hears_style and styled.hears_controls
+  assert styled.uses_style and styled.uses_controls
   assert styled.style_model.name == STYLE_ENTRY["model"]
   assert not styled.style_rows().any()
   both = styled.style_rows(style, ASKED)
@@ -69,6 +69,13 @@ def test_style_and_controls_are_heard_apart_and_together(styled):
     logits(styled, style=style, controls=ASKED),
   ]
   assert len(set(found)) == 4
+
+
+def test_the_old_names_of_properties_warn(styled):
+  with pytest.warns(DeprecationWarning, match="is now uses_style"):
+    assert styled.hears_style
+  with pytest.warns(DeprecationWarning, match="is now uses_controls"):
+    assert styled.hears_controls
 
 
 def test_guidance_is_given_where_something_is_heard(styled, plain):
@@ -84,7 +91,7 @@ def test_guidance_is_given_where_something_is_heard(styled, plain):
 
 def test_a_checkpoint_without_style_plays_the_same_whatever_is_asked(plain):
   style = np.eye(1, 768, dtype=np.float32)[0]
-  assert not (plain.hears_style or plain.hears_controls)
+  assert not (plain.uses_style or plain.uses_controls)
   music, _ = plain.generate(4.0, context=PHRASE, seed=3)
   again, _ = plain.generate(
     4.0, context=PHRASE, seed=3, style=style, controls=ASKED

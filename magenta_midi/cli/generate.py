@@ -215,7 +215,7 @@ def _notes(
   """What a user should know of how style and controls are heard."""
   from magenta_midi.style.model import means_nothing
 
-  if items and not mm.hears_style:
+  if items and not mm.uses_style:
     yield (
       "this checkpoint was trained without style; --prompt does not change"
       " its music."
@@ -225,7 +225,7 @@ def _notes(
       mm.style_model, mm.embed_style(item)
     ):
       yield f"--prompt {item[:60]!r} {NOTHING_SAID}"
-  if controls is not None and not mm.hears_controls:
+  if controls is not None and not mm.uses_controls:
     only = "; of them only --register holds" if controls.register else ""
     yield f"this checkpoint was trained without controls{only}."
 

@@ -210,10 +210,10 @@ def command(
   continues.
   """
   from magenta_midi.generate.compilation.compilation_cache import (
-    keep_compiled_functions,
+    enable_compilation_cache,
   )
 
-  keep_compiled_functions()
+  enable_compilation_cache()
   import magenta_midi.train.loop as loop
   from magenta_midi.model.checkpoint import read_config
   from magenta_midi.tokens.codec import get_codec

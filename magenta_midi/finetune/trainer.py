@@ -32,12 +32,16 @@ from magenta_midi.model.lora.lora import (
   Factors,
   LowRank,
   adapt,
-  begin_factors,
   drop_inputs,
+  init_factors,
   merge_factors,
   merge_on_host,
 )
-from magenta_midi.model.lora.quantized import HeldBase, held_bytes, hold_base
+from magenta_midi.model.lora.quantized import (
+  QuantizedBase,
+  quantize_base,
+  stored_bytes,
+)
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
 from magenta_midi.train.run_settings import TrainConfig
@@ -97,10 +101,10 @@ class AdapterTrainer:
     self._scored = nnx.split(own, nnx.Param, ...)
     self._key = jax.random.key(config.seed)
     self._optimizer = make_optimizer(self.settings)
-    factors = begin_factors(
+    factors = init_factors(
       params, config.lora, jax.random.fold_in(self._key, 2**31 - 1)
     )
-    self.base = hold_base(params, config.quantize)
+    self.base = quantize_base(params, config.quantize)
     self.base_parameters = sum(x.size for x in jax.tree.leaves(params))
     self.start = start
     if start is not None:
@@ -141,7 +145,7 @@ class AdapterTrainer:
   @property
   def base_bytes(self) -> int:
     """Of the arrays by which the step is given the base."""
-    return held_bytes(self.base)
+    return stored_bytes(self.base)
 
   def keep_as_best(self) -> None:
     """Notes the factors of this moment as the best."""
@@ -261,7 +265,7 @@ def check_run(
   train_config(config, model.config, codec)
   params = nnx.state(model, nnx.Param)
   factors = jax.eval_shape(
-    lambda: begin_factors(params, config.lora, jax.random.key(0))
+    lambda: init_factors(params, config.lora, jax.random.key(0))
   )
   check_learns(factors, config.stack_rates, config.unfreeze)
   if start is not None:
@@ -310,7 +314,7 @@ def update(
   rest: nnx.State,
   optimizer: optax.GradientTransformation,
   learned: Learned,
-  base: HeldBase,
+  base: QuantizedBase,
   batch: Batch,
   key: jax.Array,
   rates: jax.Array,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from magenta_midi.model.checkpoint import CheckpointError, read_config
-from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
+from magenta_midi.tokens.codec import Codec, codec_names, get_codec
 
 __all__ = ["codec_of"]
 
@@ -15,8 +15,8 @@ def codec_of(folder: Path) -> Codec:
     CheckpointError: It is no codec of MIDI, or not described.
   """
   described = read_config(folder)["codec"]
-  name, midi = described["name"], ", ".join(known_codecs())
-  if name not in known_codecs():
+  name, midi = described["name"], ", ".join(codec_names())
+  if name not in codec_names():
     kind = (
       "SpectroStream audio tokens: a Magenta RealTime checkpoint, for"
       " export-t5x and train --init-from"

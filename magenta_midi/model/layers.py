@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.model.lora.kernel_proxy import StandIn
+from magenta_midi.model.lora.kernel_proxy import KernelProxy
 from magenta_midi.typing import Bool, Float, Int
 
 __all__ = [
@@ -70,7 +70,7 @@ class Dense(nnx.Module):
     """Multiplies the last axis."""
     x = x.astype(self.dtype)
     kernel: Any = self.kernel.get_value()
-    if isinstance(kernel, StandIn):
+    if isinstance(kernel, KernelProxy):
       return kernel.product(x)
     return jnp.dot(x, kernel.astype(self.dtype))
 

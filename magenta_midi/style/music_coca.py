@@ -111,7 +111,7 @@ class MusicCoCa:
         too long or of unknown signs only, a sound is silent or too short, a
         weight is refused, or a file is not read.
     """
-    return embed_prompt(prompt, self._embed_one, hears_audio=True, unit=False)
+    return embed_prompt(prompt, self._embed_one, accepts_audio=True, unit=False)
 
   def tokenize(
     self, embedding: Float[np.ndarray, " 768"]

@@ -32,7 +32,7 @@ def embed_prompt(
   prompt: Prompt,
   embed_one: Callable[[Any], np.ndarray],
   *,
-  hears_audio: bool = False,
+  accepts_audio: bool = False,
   unit: bool = True,
 ) -> Float[np.ndarray, " n"]:
   """Embeds a prompt of any kind by a model that embeds one thing.
@@ -42,7 +42,7 @@ def embed_prompt(
     embed_one: Text, a `Score` or, if it hears audio, a `Waveform` to a
       vector: of unit length, or of any if not `unit`. Embeddings are taken as
       they are.
-    hears_audio: Whether `embed_one` takes a `Waveform`; else sounds and
+    accepts_audio: Whether `embed_one` takes a `Waveform`; else sounds and
       audio files are refused, unread.
     unit: Whether the vector of a list is put back to unit length.
 
@@ -58,7 +58,7 @@ def embed_prompt(
   def vector_of(item: PromptItem) -> np.ndarray:
     if isinstance(item, np.ndarray):
       return _checked(item)
-    return embed_one(_load(item, hears_audio))
+    return embed_one(_load(item, accepts_audio))
 
   if isinstance(prompt, _ITEMS):
     return vector_of(prompt)
@@ -122,15 +122,15 @@ def is_file_name(text: str) -> bool:
 
 
 def _load(
-  item: str | Score | Waveform | PathLike[str], hears_audio: bool
+  item: str | Score | Waveform | PathLike[str], accepts_audio: bool
 ) -> str | Score | Waveform:
   if isinstance(item, Waveform):
-    return item if hears_audio else _refuse("a Waveform")
+    return item if accepts_audio else _refuse("a Waveform")
   if isinstance(item, Score):
     return item
   name = fspath(item).strip() if isinstance(item, str) else fspath(item)
   if name.lower().endswith(AUDIO_SUFFIXES):
-    return read_waveform(name) if hears_audio else _refuse(name)
+    return read_waveform(name) if accepts_audio else _refuse(name)
   if isinstance(item, str) and not name.lower().endswith(SUFFIXES):
     return item
   return read_score(Path(name))

@@ -1,6 +1,6 @@
 """Codecs: music to integer frames and back, and what may come next."""
 
-from magenta_midi.tokens.codec import Codec, get_codec, known_codecs
+from magenta_midi.tokens.codec import Codec, codec_names, get_codec
 from magenta_midi.tokens.event.codec import (
   EventCodec,
   EventCodecConfig,
@@ -32,5 +32,5 @@ __all__ = [
   "Rules",
   "Vocabulary",
   "get_codec",
-  "known_codecs",
+  "codec_names",
 ]

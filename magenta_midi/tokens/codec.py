@@ -11,7 +11,7 @@ from magenta_midi.tokens.note.codec import NoteCodec, NoteCodecConfig
 from magenta_midi.tokens.vocabulary import Vocabulary
 from magenta_midi.typing import Int
 
-__all__ = ["Codec", "Rules", "get_codec", "known_codecs"]
+__all__ = ["Codec", "Rules", "get_codec", "codec_names"]
 
 
 @runtime_checkable
@@ -87,13 +87,13 @@ class Codec(Protocol):
     *,
     context_s: float = 10.0,
     max_frames: int = 256,
-    own_part: int = 0,
+    model_part: int = 0,
   ) -> Frames:
     """What is known at `now`: state frames, then the last seconds."""
     ...
 
   def encode_targets(
-    self, score: Score, now_s: float, *, seconds: float, own_part: int = 0
+    self, score: Score, now_s: float, *, seconds: float, model_part: int = 0
   ) -> Frames:
     """The own events of the seconds from `now`, without END."""
     ...
@@ -120,7 +120,9 @@ class Codec(Protocol):
     """The history (one part) with the frames of a chunk from `now_s`."""
     ...
 
-  def rules_at(self, score: Score, now_s: float, *, own_part: int = 0) -> Rules:
+  def rules_at(
+    self, score: Score, now_s: float, *, model_part: int = 0
+  ) -> Rules:
     """The rules at `now`, before the first own frame."""
     ...
 
@@ -156,7 +158,7 @@ _CODECS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def known_codecs() -> tuple[str, ...]:
+def codec_names() -> tuple[str, ...]:
   """The names `get_codec` knows, sorted."""
   return tuple(sorted(_CODECS))
 
@@ -165,14 +167,14 @@ def get_codec(name: str, **settings: Any) -> Codec:
   """The codec of that name.
 
   Args:
-    name: One of `known_codecs()`.
+    name: One of `codec_names()`.
     settings: Fields of the codec's configuration; the rest keep defaults.
 
   Raises:
     ValueError: The name or a setting is unknown, or a setting is refused.
   """
   if name not in _CODECS:
-    known = ", ".join(known_codecs())
+    known = ", ".join(codec_names())
     raise ValueError(f"codec must be one of: {known}; got {name!r}.")
   codec, config = _CODECS[name]
   fields = config.__dataclass_fields__

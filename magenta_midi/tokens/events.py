@@ -6,7 +6,7 @@ import numpy as np
 
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens import ordering
-from magenta_midi.tokens.frames import PARTNER, SELF, Frames, empty_frames
+from magenta_midi.tokens.frames import MODEL, PLAYER, Frames, empty_frames
 from magenta_midi.tokens.grid import GridConfig
 from magenta_midi.tokens.note.config import (
   PEDAL_DOWN,
@@ -81,7 +81,7 @@ def events_around(
   first_note: int,
   first_pedal: int,
   stop: int,
-  own_part: int,
+  model_part: int,
 ) -> tuple[Notes, Pedals]:
   """The events of a span, on the grid from `now_s`; parts become roles.
 
@@ -94,7 +94,7 @@ def events_around(
     first_note: Step of the earliest note.
     first_pedal: Step of the earliest pedal change.
     stop: The step after the last.
-    own_part: The part that is SELF; every other is PARTNER.
+    model_part: The part that is MODEL; every other is PLAYER.
   """
   found = []
   for events, field, first in (
@@ -111,8 +111,8 @@ def events_around(
   notes = _notes(*found[0])
   pedals = _pedals(found[1][0], found[1][2])
   return (
-    notes._replace(part=_role(notes.part, own_part)),
-    pedals._replace(part=_role(pedals.part, own_part)),
+    notes._replace(part=_role(notes.part, model_part)),
+    pedals._replace(part=_role(pedals.part, model_part)),
   )
 
 
@@ -191,8 +191,8 @@ def _pedals(pedals: np.ndarray, step: np.ndarray) -> Pedals:
   return Pedals(step, pedals["part"], pedals["down"])
 
 
-def _role(part: np.ndarray, own_part: int) -> np.ndarray:
-  return np.where(part == own_part, SELF, PARTNER).astype(np.int32)
+def _role(part: np.ndarray, model_part: int) -> np.ndarray:
+  return np.where(part == model_part, MODEL, PLAYER).astype(np.int32)
 
 
 def _dense(field: np.ndarray) -> np.ndarray:

@@ -9,16 +9,16 @@ from magenta_midi.tokens.vocabulary import UNUSED
 from magenta_midi.typing import Int
 
 __all__ = [
-  "SELF",
-  "PARTNER",
+  "MODEL",
+  "PLAYER",
   "Encoded",
   "Frames",
   "empty_frames",
   "join_frames",
 ]
 
-SELF = 0  # the player whose music the model predicts
-PARTNER = 1  # the other one, heard but not predicted
+MODEL = 0  # the player whose music the model predicts
+PLAYER = 1  # the other one, heard but not predicted
 
 
 class Frames(NamedTuple):
@@ -28,7 +28,7 @@ class Frames(NamedTuple):
     codes: `[n, l]` level-local codes, -1 where a level is unused.
     step: `[n]` absolute time of each frame on the codec's grid (10 ms for
       `note`), from the origin; negative before it (a context ends at 0).
-    part: `[n]` SELF or PARTNER in a stream; the part's index in a whole file.
+    part: `[n]` MODEL or PLAYER in a stream; the part's index in a whole file.
   """
 
   codes: Int[np.ndarray, "n l"]
@@ -37,11 +37,11 @@ class Frames(NamedTuple):
 
 
 def empty_frames(levels: int, count: int = 0) -> Frames:
-  """So many frames that use no level yet, at step 0, all SELF."""
+  """So many frames that use no level yet, at step 0, all MODEL."""
   return Frames(
     codes=np.full((count, levels), UNUSED, np.int32),
     step=np.zeros(count, np.int32),
-    part=np.full(count, SELF, np.int32),
+    part=np.full(count, MODEL, np.int32),
   )
 
 

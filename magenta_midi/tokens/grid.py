@@ -78,7 +78,7 @@ class GridConfig:
     return round(self.horizon_s * self.steps_per_s)
 
   @property
-  def longest_steps(self) -> int:
+  def max_duration_steps(self) -> int:
     """Steps that a note counts for at most around a now: 10 s."""
     return round(MAX_DURATION_S * self.steps_per_s)
 

@@ -6,8 +6,8 @@ from magenta_midi.midi.score import NOTE_DTYPE, PEDAL_DTYPE, Score
 from magenta_midi.typing import Bool, Float, Int, Shaped
 
 __all__ = [
-  "appended",
-  "check_places",
+  "append_score",
+  "check_times",
   "decoded_notes",
   "decoded_pedals",
   "note_order",
@@ -212,7 +212,7 @@ def pedal_rows(
   return pedals
 
 
-def check_places(
+def check_times(
   step: Int[np.ndarray, " n"],
   part: Int[np.ndarray, " n"],
   origin_s: float,
@@ -236,7 +236,7 @@ def check_places(
     )
 
 
-def appended(
+def append_score(
   history: Score, new: Score, now_s: float, *, stated: bool
 ) -> Score:
   """The history and after it, from `now_s`, the new music; one part each.

@@ -17,7 +17,7 @@ from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import load_checkpoint, save_checkpoint
 from magenta_midi.model.lora.adapter_file import Adapter
 from magenta_midi.model.lora.adapter_library import install_adapter
-from magenta_midi.model.lora.lora import LoraConfig, LowRank, begin_factors
+from magenta_midi.model.lora.lora import LoraConfig, LowRank, init_factors
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import JackServer, jack_missing
 
@@ -95,7 +95,7 @@ def test_an_adapter_plays_and_is_told_in_the_session(
 ):
   monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path))
   model, config = load_checkpoint(folder / "duet")
-  factors = begin_factors(
+  factors = init_factors(
     nnx.state(model, nnx.Param), LoraConfig(rank=2), jax.random.key(0)
   )
   adapter = Adapter(

@@ -16,10 +16,10 @@ from magenta_midi.model.config import preset
 from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.model.lora.lora import (
   LoraConfig,
-  begin_factors,
+  init_factors,
   merge_factors,
 )
-from magenta_midi.model.lora.quantized import held_bytes, hold_base
+from magenta_midi.model.lora.quantized import quantize_base, stored_bytes
 from tests.support.finetuning import run_config, same, tiny_base
 
 LORA = LoraConfig(rank=2)
@@ -49,7 +49,7 @@ def gradient(graph, rest, loop, factors, held, context, inputs):
 
 def test_gradients_are_near_those_of_the_base(base):
   graph, params, rest = nnx.split(base.model, nnx.Param, ...)
-  factors = begin_factors(params, LORA, jax.random.key(0))
+  factors = init_factors(params, LORA, jax.random.key(0))
   # Neither of a pair is 0, or the other's gradient would be.
   factors = jax.tree.map(
     lambda x: x + 0.02 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), factors
@@ -58,7 +58,7 @@ def test_gradients_are_near_those_of_the_base(base):
 
   def flat(how, loop):
     of = functools.partial(gradient, graph, rest, loop)
-    grads = jax.jit(of)(factors, hold_base(params, how), *data)
+    grads = jax.jit(of)(factors, quantize_base(params, how), *data)
     return np.concatenate([np.ravel(x) for x in jax.tree.leaves(grads)])
 
   def away(found, true):
@@ -96,8 +96,8 @@ def test_one_layer_is_wide_at_a_time():
   # Nothing is drawn or held: the compiler is told shapes.
   factors, held = jax.eval_shape(
     lambda params: (
-      begin_factors(params, lora, jax.random.key(0)),
-      hold_base(params, "nf4"),
+      init_factors(params, lora, jax.random.key(0)),
+      quantize_base(params, "nf4"),
     ),
     params,
   )
@@ -110,8 +110,8 @@ def test_one_layer_is_wide_at_a_time():
 
   step = jax.jit(jax.grad(mean)).lower(factors, held, frames(config, 4, 0))
   found = step.compile().memory_analysis()
-  wide = held_bytes(nnx.state(model.encoder_layers, nnx.Param))
-  assert held_bytes(held.stacks) < wide / 6
+  wide = stored_bytes(nnx.state(model.encoder_layers, nnx.Param))
+  assert stored_bytes(held.stacks) < wide / 6
   # Two of eight layers: one as it is read, and with its factors.
   assert found.temp_size_in_bytes < wide / 3
 

@@ -10,16 +10,16 @@ from magenta_midi.tokens import (
   NoteCodecConfig,
   get_codec,
 )
-from magenta_midi.tokens.codec import Rules, known_codecs
+from magenta_midi.tokens.codec import Rules, codec_names
 
 
 def test_codecs_are_known():
-  assert known_codecs() == ("event", "note")
+  assert codec_names() == ("event", "note")
   assert get_codec("note") == NoteCodec()
   assert get_codec("event") == EventCodec()
 
 
-@pytest.mark.parametrize("name", known_codecs())
+@pytest.mark.parametrize("name", codec_names())
 def test_codecs_keep_their_promises(name):
   codec = get_codec(name)
   assert isinstance(codec, Codec)
@@ -31,7 +31,7 @@ def test_codecs_keep_their_promises(name):
   assert len(codec.encode_context(Score.empty(), 5.0).step) == 0
 
 
-@pytest.mark.parametrize("name", known_codecs())
+@pytest.mark.parametrize("name", codec_names())
 def test_settings_come_through(name):
   codec = get_codec(name, chunk_s=1.0)
   assert codec.config.chunk_s == 1.0

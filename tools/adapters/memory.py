@@ -32,8 +32,8 @@ from magenta_midi.model.config import (
   preset,
 )
 from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.model.lora.lora import LoraConfig, begin_factors
-from magenta_midi.model.lora.quantized import held_bytes, hold_base
+from magenta_midi.model.lora.lora import LoraConfig, init_factors
+from magenta_midi.model.lora.quantized import quantize_base, stored_bytes
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.optimizers import make_optimizer
@@ -72,7 +72,7 @@ def batch_of(
 def widest_layer(model: Depthformer) -> int:
   """Bytes of the largest layer, float32."""
   stacks = (model.encoder_layers, model.temporal_layers, model.depth_layers)
-  return max(held_bytes(nnx.state(stack[0], nnx.Param)) for stack in stacks)
+  return max(stored_bytes(nnx.state(stack[0], nnx.Param)) for stack in stacks)
 
 
 def step_bytes(
@@ -226,23 +226,24 @@ def main(
   params = nnx.state(model, nnx.Param)
   lora = LoraConfig(rank=rank, alpha=2.0 * rank)
   factors = jax.eval_shape(
-    lambda params: begin_factors(params, lora, jax.random.key(0)), params
+    lambda params: init_factors(params, lora, jax.random.key(0)), params
   )
-  held = jax.eval_shape(lambda params: hold_base(params, quantize), params)
+  held = jax.eval_shape(lambda params: quantize_base(params, quantize), params)
   learned = Learned(factors, jax.eval_shape(optimizer().init, factors), factors)
   frames = ORIGINAL_FRAMES if original else FRAMES
   batch = batch_of(config, examples, *frames)
   kept = {
-    f"base ({quantize})": held_bytes(held),
-    "factors, and the best of them": 2 * held_bytes(factors),
-    "optimizer's moments": held_bytes(learned.optimizer),
-    "batch": held_bytes(batch),
+    f"base ({quantize})": stored_bytes(held),
+    "factors, and the best of them": 2 * stored_bytes(factors),
+    "optimizer's moments": stored_bytes(learned.optimizer),
+    "batch": stored_bytes(batch),
   }
   needed = step_bytes(config, model, batch)
   count = sum(x.size for x in jax.tree.leaves(params))
   click.echo(
-    f"{name}: {count:,} numbers, {held_bytes(params) / 1e9:.2f} GB in float32;"
-    f" {config.dtype}, {examples} examples of {frames[0]} + {frames[1]} frames"
+    f"{name}: {count:,} numbers, {stored_bytes(params) / 1e9:.2f} GB in "
+    f"float32; {config.dtype}, {examples} examples of "
+    f"{frames[0]} + {frames[1]} frames"
   )
   total = sum((kept | needed).values())
   for what, size in (kept | needed | {"in all, at most": total}).items():

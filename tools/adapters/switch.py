@@ -36,7 +36,7 @@ from magenta_midi.live.protocol.events import Message
 from magenta_midi.live.recording.serialization import make_engine
 from magenta_midi.model.lora.adapter_file import Adapter
 from magenta_midi.model.lora.adapter_library import install_adapter
-from magenta_midi.model.lora.lora import LoraConfig, LowRank, begin_factors
+from magenta_midi.model.lora.lora import LoraConfig, LowRank, init_factors
 
 STEP_NS = 60_000_000
 CHOICES = ("a", "a:0.6 + b:0.4", "b", "")
@@ -52,7 +52,7 @@ def install_drawn(mm: MagentaMidi, name: str, seed: int) -> None:
       np.asarray(pair.a),
       draw.normal(0, 0.01, pair.b.shape).astype(np.float32),
     )
-    for array, pair in begin_factors(
+    for array, pair in init_factors(
       params, config, jax.random.key(seed)
     ).items()
   }

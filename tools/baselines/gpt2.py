@@ -24,7 +24,7 @@ from magenta_midi.cli.terminal.interrupts import stop_signals
 from magenta_midi.cli.terminal.output import console, print_json, progress_bar
 from magenta_midi.data.corpus import Corpus, join_corpora, read_corpus
 from magenta_midi.generate.compilation.compilation_cache import (
-  keep_compiled_functions,
+  enable_compilation_cache,
 )
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.train.allocator import keep_memory
@@ -57,7 +57,7 @@ def read(
 def main() -> None:
   """A baseline of GPT-2's shape on MidiTok's tokens."""
   keep_memory()
-  keep_compiled_functions()
+  enable_compilation_cache()
 
 
 @main.command("train")

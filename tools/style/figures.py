@@ -20,7 +20,7 @@ import numpy as np
 from magenta_midi.cli.terminal.errors import one_line_errors
 from magenta_midi.data.corpus import read_corpus
 from magenta_midi.generate.compilation.compilation_cache import (
-  keep_compiled_functions,
+  enable_compilation_cache,
 )
 from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.quantizer import level_cosines
@@ -164,7 +164,7 @@ def command(
   file: Path | None,
 ) -> None:
   """Measures; the last line is JSON."""
-  keep_compiled_functions()
+  enable_compilation_cache()
   with one_line_errors():
     loaded = MidiCoCa.load(model) if model else MidiCoCa.embedded()
     report = measure(loaded, data, clips, split)

@@ -269,7 +269,7 @@ def command(
   """Measures; the last line is JSON."""
   with one_line_errors():
     mm = MagentaMidi.load(checkpoint)
-    if not (mm.hears_style and mm.hears_controls):
+    if not (mm.uses_style and mm.uses_controls):
       raise UserError(
         f"{mm.checkpoint}: was trained without style or controls. Train one"
         " with magenta-midi train --style midicoca."

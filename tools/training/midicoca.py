@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 from magenta_midi.data.corpus import read_corpus
 from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.generate.compilation.compilation_cache import (
-  keep_compiled_functions,
+  enable_compilation_cache,
 )
 from magenta_midi.model.checkpoint import embedded_path, load_checkpoint
 from magenta_midi.style.text.facts import read_facts
@@ -69,7 +69,7 @@ def main(
 ) -> None:
   """Reads, trains, writes; prints a line of JSON every ten steps."""
   keep_memory()
-  keep_compiled_functions()
+  enable_compilation_cache()
   packed = load_file(vectors)
   words = Words(
     packed["words"].tobytes().decode().split("\n"), packed["vectors"]

@@ -47,7 +47,7 @@ from magenta_midi.evaluation.evaluate import (
 )
 from magenta_midi.evaluation.losses import level_logits
 from magenta_midi.generate.compilation.compilation_cache import (
-  keep_compiled_functions,
+  enable_compilation_cache,
 )
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.config import DepthformerConfig
@@ -374,7 +374,7 @@ def figures_of(
 def _run_apart(name: str, settings: dict[str, Any]) -> dict[str, Any]:
   """`run` in a process of its own."""
   keep_memory()
-  keep_compiled_functions()
+  enable_compilation_cache()
   return run(name, settings)
 
 

@@ -252,7 +252,7 @@ def gather(
   velocity = moved_velocity(examples, velocity, changed, players)
   velocity = np.clip(velocity, 1, 127).astype(np.int32)
   valid &= step < after_steps
-  longest_ms = codec.config.longest_steps * step_ms
+  longest_ms = codec.config.max_duration_steps * step_ms
   # Notes after now too, however short.
   ends_after = np.floor((offset + duration) / step_ms + 0.5) > 0
   unfinished = is_note & (ends_after | (step >= 0))
@@ -279,7 +279,7 @@ def cut_sides(
     target_steps: Length of the targets, 10 ms steps.
     partner: False leaves the partner's events out.
   """
-  longest = codec.config.longest_steps
+  longest = codec.config.max_duration_steps
   events = gather(codec, examples, corpora, longest, target_steps)
   if not partner:
     events.valid[events.part == 1] = False

@@ -37,7 +37,7 @@ def max_frames(
     target_steps: Length of the targets, 10 ms steps.
   """
   step_ms = codec.config.step_ms
-  longest_ms = codec.config.longest_steps * step_ms
+  longest_ms = codec.config.max_duration_steps * step_ms
   config = codec.config
   releases = isinstance(config, NoteCodecConfig) and config.releases
   found = np.zeros((len(examples), 2), np.int64)

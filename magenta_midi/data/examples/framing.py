@@ -14,7 +14,7 @@ from magenta_midi.tokens.event.layout import (
   Changes,
   Spans,
   Tokens,
-  settle,
+  merge_duplicates,
   tokens_between,
 )
 from magenta_midi.tokens.note.codec import PEDAL_DOWN, NoteCodec
@@ -88,7 +88,7 @@ def _event_sides(
   row, column = np.nonzero(events.valid & is_note)
   at = (row, column)
   end_ms = events.offset[at] + events.duration[at]
-  spans, _ = settle(
+  spans, _ = merge_duplicates(
     Spans(
       row,
       events.key[at],

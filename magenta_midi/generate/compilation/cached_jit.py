@@ -12,12 +12,12 @@ from magenta_midi.generate.compilation.compiled_store import (
   without_persistent_cache,
 )
 
-__all__ = ["KeptFunction"]
+__all__ = ["CachedFunction"]
 
 Sizes = tuple[int, ...]
 
 
-class KeptFunction:
+class CachedFunction:
   """Calls `run` compiled: from the store, or compiled and put there.
 
   Without a store, and wherever anything goes wrong, it is plain `jax.jit`.

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-__all__ = ["cache_folder", "keep_compiled_functions"]
+__all__ = ["cache_folder", "enable_compilation_cache"]
 
 
-def keep_compiled_functions() -> None:
+def enable_compilation_cache() -> None:
   """Keeps compiled functions on disk; without a writable home, does not."""
   import jax
 

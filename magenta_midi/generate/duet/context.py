@@ -7,7 +7,7 @@ import numpy as np
 
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Frames as Ids
-from magenta_midi.tokens.frames import SELF, Frames
+from magenta_midi.tokens.frames import MODEL, Frames
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.typing import Int
 
@@ -36,7 +36,7 @@ def duet_context(
     held_keys: Keys of the partner that are down at *now*: how long their
       notes last is not known, so they say HELD.
     now_s: *Now*, on the codec's grid.
-    partner_part: How the model marks its partner; SELF where it was never
+    partner_part: How the model marks its partner; MODEL where it was never
       trained with one.
     context_s: Length of the window, s.
     max_frames: Most frames; the newest stay. None: the codec's most.
@@ -48,12 +48,12 @@ def duet_context(
     context_s=context_s,
     max_frames=codec.context_frames if max_frames is None else max_frames,
   )
-  partners = frames.part != SELF
+  partners = frames.part != MODEL
   for key in held_keys:
     rows = np.flatnonzero(partners & (frames.codes[:, KEY] == key))
     if len(rows):
       frames.codes[rows[-1], DURATION] = codec.config.held
-  part = np.where(partners, partner_part, SELF).astype(np.int32)
+  part = np.where(partners, partner_part, MODEL).astype(np.int32)
   return frames._replace(part=part)
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.generate.compilation.cached_jit import KeptFunction
+from magenta_midi.generate.compilation.cached_jit import CachedFunction
 from magenta_midi.generate.compilation.compiled_store import open_store
 from magenta_midi.generate.duet.density import paced
 from magenta_midi.generate.duet.timed_noise import timed_gumbel
@@ -159,8 +159,8 @@ class DuetFunctions:
       name: str,
       sizes: Callable[..., tuple[int, ...]],
       donated: int | None = None,
-    ) -> KeptFunction:
-      return KeptFunction(
+    ) -> CachedFunction:
+      return CachedFunction(
         with_model(run), name=name, sizes=sizes, store=store, donated=donated
       )
 

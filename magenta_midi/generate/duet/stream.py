@@ -23,7 +23,7 @@ from magenta_midi.generate.duet.functions import (
   StreamState,
 )
 from magenta_midi.generate.sampling import LevelSampling
-from magenta_midi.tokens.frames import SELF, Frames, empty_frames, join_frames
+from magenta_midi.tokens.frames import MODEL, Frames, empty_frames, join_frames
 from magenta_midi.typing import Bool, Int
 
 __all__ = ["DuetStream", "Plan", "PlanSettings"]
@@ -137,7 +137,7 @@ class DuetStream:
     Args:
       codes: Level-local; the onset level is not read.
       step: From the origin, 0 or more, ascending for each player.
-      part: SELF, or how the partner is marked.
+      part: MODEL, or how the partner is marked.
 
     Returns:
       The frames as appended.
@@ -157,7 +157,7 @@ class DuetStream:
     places = []
     for row in range(count):
       at = int(step[row])
-      own = int(part[row]) == SELF
+      own = int(part[row]) == MODEL
       last = int(place.rules.step) if own else place.partner_step
       onset = min(max(at - last, 0), config.horizon_steps - 1)
       codes[row, ONSET] = onset
@@ -256,7 +256,7 @@ class DuetStream:
     count = int(planned.count)
     codes = np.asarray(planned.codes)[:count]
     frames = Frames(
-      codes, np.asarray(planned.step)[:count], np.full(count, SELF, np.int32)
+      codes, np.asarray(planned.step)[:count], np.full(count, MODEL, np.int32)
     )
     for row in codes:
       struck = place.struck + 1 if row[ONSET] == 0 else 1

@@ -18,7 +18,7 @@ from magenta_midi.live.engine.note_history import PlayerRecord
 from magenta_midi.live.protocol.events import SECOND, PlannedNote, PlannedPedal
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Depthformer
-from magenta_midi.tokens.frames import SELF
+from magenta_midi.tokens.frames import MODEL
 from magenta_midi.tokens.note.codec import (
   KEYS,
   PEDAL_DOWN,
@@ -243,7 +243,7 @@ class Planner:
     frames = frames[-stream.room :] if stream.room else []
     if not frames:
       return
-    part = [SELF if f.own else self.partner_part for f in frames]
+    part = [MODEL if f.own else self.partner_part for f in frames]
     step = np.array([f.step for f in frames], np.int32) - stream.origin_step
     stream.append(
       np.array([f.codes for f in frames], np.int32),

@@ -60,7 +60,7 @@ class Steering:
     Returns:
       Why prompts cannot be used; None: they can.
     """
-    if not self._mm.hears_style:
+    if not self._mm.uses_style:
       return None
     try:
       warm_up: Callable[[], None] | None = getattr(
@@ -83,7 +83,7 @@ class Steering:
     if controls.prompts == before.prompts:
       return None
     weighted = [(text, w) for text, w in controls.prompts if w > 0]
-    if weighted and not self._mm.hears_style:
+    if weighted and not self._mm.uses_style:
       return "this checkpoint was trained without style: prompts change nothing"
     remarks: list[str] = []
     known, problem = self._known(weighted, remarks)
@@ -154,7 +154,7 @@ class Steering:
       mask.
     """
     targets = None
-    if self._mm.hears_controls:
+    if self._mm.uses_controls:
       self._manner = _manner_of(player) or self._manner
       targets = asked_of(self._controls, *self._manner)
     style = self._motion.at(now_ns / SECOND)

@@ -66,7 +66,7 @@ def make_engine(
     settings=settings or EngineSettings(seed=seed),
     controls=controls,
     sampling=mm.default_sampling,
-    steered=mm.hears_controls,
+    steered=mm.uses_controls,
     weights=[mm.network_with(parts_of(choice)) for choice in controls.adapters],
   )
 

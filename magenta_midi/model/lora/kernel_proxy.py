@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 from magenta_midi.typing import Float
 
-__all__ = ["StandIn"]
+__all__ = ["KernelProxy"]
 
 
-class StandIn(abc.ABC):
+class KernelProxy(abc.ABC):
   """A pytree of arrays in the place of one matrix."""
 
   shape: tuple[int, ...]

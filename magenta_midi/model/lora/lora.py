@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.model.lora.kernel_proxy import StandIn
+from magenta_midi.model.lora.kernel_proxy import KernelProxy
 
 __all__ = [
   "DEFAULT_TARGETS",
@@ -36,7 +36,7 @@ __all__ = [
   "TARGETS",
   "adapt",
   "array_names",
-  "begin_factors",
+  "init_factors",
   "drop_inputs",
   "low_rank_delta",
   "merge_factors",
@@ -149,7 +149,7 @@ def array_names(params: nnx.State) -> dict[str, tuple[int, ...]]:
   }
 
 
-def begin_factors(
+def init_factors(
   params: nnx.State, config: LoraConfig, key: jax.Array
 ) -> Factors:
   """Factors that change nothing yet: A is drawn, B is 0.
@@ -264,10 +264,10 @@ _adapted_product.defvjp(_product_forward, _product_backward)
   meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
-class _Adapted(StandIn):
+class _Adapted(KernelProxy):
   """A matrix to which factors are added as it is read."""
 
-  base: Any  # an array, or StandIn
+  base: Any  # an array, or KernelProxy
   adapters: Any  # pairs of factors and scale
 
   @property
@@ -286,7 +286,7 @@ class _Adapted(StandIn):
     b = jnp.concatenate([pair.b for pair, _ in self.adapters])
     # As `merge_factors` forms it, to the bit.
     kernel = jax.lax.stop_gradient(self.widened())
-    if not isinstance(self.base, StandIn):
+    if not isinstance(self.base, KernelProxy):
       kernel = kernel.astype(self.base.dtype)
     return _adapted_product(x, kernel, a, b)
 
@@ -349,7 +349,7 @@ def _added(
     own = [(f[name], scale) for f, scale in adapters if name in f]
     if own:
       value = variable.get_value()
-      if isinstance(value, StandIn):
+      if isinstance(value, KernelProxy):
         merged.append((path, variable.replace(_Adapted(value, own))))
         continue
       total = sum(delta(pair, scale) for pair, scale in own)

@@ -26,20 +26,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.model.lora.kernel_proxy import StandIn
+from magenta_midi.model.lora.kernel_proxy import KernelProxy
 from magenta_midi.typing import Float
 
 __all__ = [
   "BLOCK",
   "NF4",
   "SCALE_BLOCK",
-  "HeldBase",
+  "QuantizedBase",
   "Int8Matrix",
   "Nf4Matrix",
   "Quantize",
   "check_quantize",
-  "hold_base",
-  "held_bytes",
+  "quantize_base",
+  "stored_bytes",
   "quantize",
 ]
 
@@ -78,7 +78,7 @@ NF4 = _normal_quantiles()
   meta_fields=["shape"],
 )
 @dataclasses.dataclass(frozen=True)
-class Int8Matrix(StandIn):
+class Int8Matrix(KernelProxy):
   """Codes times the scale of their column."""
 
   codes: Any  # int8 [i, o]
@@ -96,7 +96,7 @@ class Int8Matrix(StandIn):
   meta_fields=["shape"],
 )
 @dataclasses.dataclass(frozen=True)
-class Nf4Matrix(StandIn):
+class Nf4Matrix(KernelProxy):
   """Numbers of `NF4` times the scale of their block.
 
   A block is 64 numbers of the matrix in the order of its rows; what the last
@@ -123,14 +123,16 @@ class Nf4Matrix(StandIn):
     return flat[: math.prod(self.shape)].reshape(self.shape)
 
 
-def quantize(matrix: Float[Any, "i o"], how: Literal["int8", "nf4"]) -> StandIn:
+def quantize(
+  matrix: Float[Any, "i o"], how: Literal["int8", "nf4"]
+) -> KernelProxy:
   """Quantizes one matrix, to the nearest.
 
   Args:
     matrix: Of any float dtype.
     how: In which way.
   """
-  return _QUANTISERS[how](jnp.asarray(matrix, jnp.float32))
+  return _QUANTIZERS[how](jnp.asarray(matrix, jnp.float32))
 
 
 @jax.jit
@@ -170,17 +172,19 @@ def _rows_of(flat: jax.Array, length: int) -> jax.Array:
   return jnp.pad(flat, (0, -len(flat) % length)).reshape(-1, length)
 
 
-_QUANTISERS = {"int8": _to_int8, "nf4": _to_nf4}
+_QUANTIZERS = {"int8": _to_int8, "nf4": _to_nf4}
 
 
-class HeldBase(NamedTuple):
+class QuantizedBase(NamedTuple):
   """A base's parameters as a run holds them: the argument of its step."""
 
   # What is held as it is.
   params: Any  # nnx.State
   # The layers' matrices, by name with * for the layer's number: all layers of
   # a stack in one, so that a loop over them needs no copy.
-  stacks: dict[str, Any]  # StandIn, with an axis of layers before the others
+  stacks: dict[
+    str, Any
+  ]  # KernelProxy, with an axis of layers before the others
 
   def state(self) -> nnx.State:
     """The parameters for the network; to be called inside the step."""
@@ -201,7 +205,7 @@ def check_quantize(how: Any) -> None:
     )
 
 
-def hold_base(params: nnx.State, how: Quantize) -> HeldBase:
+def quantize_base(params: nnx.State, how: Quantize) -> QuantizedBase:
   """Quantizes the layers' matrices, one after the other.
 
   Args:
@@ -213,7 +217,7 @@ def hold_base(params: nnx.State, how: Quantize) -> HeldBase:
   """
   check_quantize(how)
   if how == "none":
-    return HeldBase(params, {})
+    return QuantizedBase(params, {})
   kept, layers = [], {}
   for path, variable in nnx.to_flat_state(params):
     value = variable.get_value()
@@ -227,10 +231,10 @@ def hold_base(params: nnx.State, how: Quantize) -> HeldBase:
     own = layers.pop(name)
     matrices = [own[layer] for layer in range(len(own))]
     stacks[name] = jax.tree.map(lambda *x: jnp.stack(x), *matrices)
-  return HeldBase(nnx.from_flat_state(kept), stacks)
+  return QuantizedBase(nnx.from_flat_state(kept), stacks)
 
 
-def held_bytes(tree: Any) -> int:
+def stored_bytes(tree: Any) -> int:
   """Bytes of all arrays of a tree, or of what `jax.eval_shape` says of it."""
   return sum(
     math.prod(leaf.shape) * leaf.dtype.itemsize

@@ -26,8 +26,8 @@ from magenta_midi.tokens.event.grammar import EventRules
 from magenta_midi.tokens.event.layout import (
   Changes,
   Spans,
-  settle,
-  shifts_of,
+  merge_duplicates,
+  time_shifts,
   tokens_between,
 )
 from magenta_midi.tokens.events import (
@@ -37,7 +37,7 @@ from magenta_midi.tokens.events import (
   events_around,
   pedals_down,
 )
-from magenta_midi.tokens.frames import PARTNER, SELF, Encoded, Frames
+from magenta_midi.tokens.frames import MODEL, PLAYER, Encoded, Frames
 from magenta_midi.tokens.grid import MAX_DURATION_S
 from magenta_midi.tokens.vocabulary import Vocabulary
 from magenta_midi.typing import Int
@@ -183,7 +183,7 @@ class EventCodec:
     code, step, part = frames.codes[:, 0], frames.step, frames.part
     if np.any(code < 0):
       raise ValueError("frames must use their level, got an unused one.")
-    ordering.check_places(step, part, origin_s, config.steps_per_s, part_names)
+    ordering.check_times(step, part, origin_s, config.steps_per_s, part_names)
     if until_step is None:
       until_step = int(step.max(initial=0))
     time_s = origin_s + config.step_to_time_s(step)
@@ -216,7 +216,7 @@ class EventCodec:
     *,
     context_s: float = 10.0,
     max_frames: int = 1024,
-    own_part: int = 0,
+    model_part: int = 0,
   ) -> Frames:
     """What the model hears at `now`: the events of the last seconds.
 
@@ -228,11 +228,11 @@ class EventCodec:
 
     Args:
       score: The own part and, as any other part, the partner's. Parts beside
-        the own one share PARTNER: merge them first if they share keys.
+        the own one share PLAYER: merge them first if they share keys.
       now_s: The origin, in seconds; `step` is relative to it, so negative.
       context_s: Length of the window, in seconds.
       max_frames: Most frames to return: the last, as they are.
-      own_part: The part that is SELF.
+      model_part: The part that is MODEL.
 
     Raises:
       ValueError: `context_s` or `max_frames` is negative, or a time is not
@@ -243,11 +243,11 @@ class EventCodec:
     if max_frames < 0:
       raise ValueError(f"max_frames must be 0 or more, got {max_frames}.")
     notes, pedals = self._around(
-      score, now_s, start=start, stop=0, own_part=own_part
+      score, now_s, start=start, stop=0, model_part=model_part
     )
     held = np.zeros(_ROLES, bool)
     for part in pedals_down(score, now_s, config, before=start):
-      held[SELF if part == own_part else PARTNER] = True
+      held[MODEL if part == model_part else PLAYER] = True
     tokens = tokens_between(
       self._settled(notes, longest_s=MAX_DURATION_S)[0],
       Changes(pedals.part, pedals.step, pedals.down),
@@ -261,7 +261,7 @@ class EventCodec:
     return Frames(code[order][:, None], step[order], part[order])
 
   def encode_targets(
-    self, score: Score, now_s: float, *, seconds: float, own_part: int = 0
+    self, score: Score, now_s: float, *, seconds: float, model_part: int = 0
   ) -> Frames:
     """The own tokens with a step in [0, steps of `seconds`) from now.
 
@@ -272,7 +272,7 @@ class EventCodec:
       score: As for `encode_context`.
       now_s: The origin, in seconds.
       seconds: At most the horizon.
-      own_part: The part to predict.
+      model_part: The part to predict.
 
     Raises:
       ValueError: `seconds` is negative or beyond the horizon.
@@ -285,10 +285,10 @@ class EventCodec:
         f"s, got {seconds}."
       )
     notes, pedals = self._around(
-      score, now_s, start=0, stop=length, own_part=own_part
+      score, now_s, start=0, stop=length, model_part=model_part
     )
-    notes = notes.take(notes.part == SELF)
-    pedals = pedals.take(pedals.part == SELF)
+    notes = notes.take(notes.part == MODEL)
+    pedals = pedals.take(pedals.part == MODEL)
     tokens = tokens_between(
       self._settled(notes, longest_s=MAX_DURATION_S)[0],
       Changes(pedals.part, pedals.step, pedals.down),
@@ -327,13 +327,13 @@ class EventCodec:
       elif config.note_off <= code < config.velocity:
         since[code - config.note_off] = _SILENT
     keys = np.flatnonzero(
-      (since != _SILENT) & (end_step - since > config.longest_steps)
+      (since != _SILENT) & (end_step - since > config.max_duration_steps)
     )
     if not len(keys):
       return frames
     last = end_step - 1
     wait = max(0, last - int(frames.step.max(initial=0)))
-    waits = shifts_of(wait, config)
+    waits = time_shifts(wait, config)
     codes = np.append(frames.codes[:, 0], waits - 1)
     steps = np.append(frames.step, last - wait + np.cumsum(waits))
     # In a step note-offs come first, by key: those that are there as well.
@@ -389,20 +389,20 @@ class EventCodec:
     notes["duration_s"][index] = end_s - notes["onset_s"][index]
     new = self.decode_frames(frames, pedal_down=pedal_down, until_step=end_step)
     before = dataclasses.replace(history, notes=notes)
-    return ordering.appended(before, new, now_s, stated=pedal_down)
+    return ordering.append_score(before, new, now_s, stated=pedal_down)
 
   # What may come next: see `event_rules`.
 
   def rules_at(
-    self, score: Score, now_s: float, *, own_part: int = 0
+    self, score: Score, now_s: float, *, model_part: int = 0
   ) -> EventRules:
     """The rules at `now`: pedal and sounding keys, before the first token.
 
     A note that ends at now still sounds: its note-off is yet to come.
     """
     down = pedals_down(score, _finite(now_s), self.config, before=0)
-    since = self._sounding(score, now_s, own_part=own_part)
-    return self.init_rules(own_part in down, since != _SILENT)
+    since = self._sounding(score, now_s, model_part=model_part)
+    return self.init_rules(model_part in down, since != _SILENT)
 
   def init_rules(
     self, pedal_down: Any = False, sounding: Any = None, *, xp=np
@@ -458,7 +458,7 @@ class EventCodec:
       config.time_to_step(notes.onset_s + duration_s),
       config.velocity_to_code(notes.velocity),
     )
-    return settle(spans, duration_s)
+    return merge_duplicates(spans, duration_s)
 
   def _around(
     self,
@@ -467,26 +467,28 @@ class EventCodec:
     *,
     start: int,
     stop: int,
-    own_part: int,
+    model_part: int,
   ) -> tuple[Notes, Pedals]:
     """Events up to `stop`, notes from as early as may sound at `start`."""
     return events_around(
       score,
       _finite(now_s),
       self.config,
-      first_note=start - self.config.longest_steps,
+      first_note=start - self.config.max_duration_steps,
       first_pedal=start,
       stop=stop,
-      own_part=own_part,
+      model_part=model_part,
     )
 
   def _sounding(
-    self, score: Score, now_s: float, *, own_part: int = 0
+    self, score: Score, now_s: float, *, model_part: int = 0
   ) -> Int[np.ndarray, " k"]:
     """Since which step each own key is down at `now`; _SILENT: it is not."""
-    notes, _ = self._around(score, now_s, start=0, stop=0, own_part=own_part)
+    notes, _ = self._around(
+      score, now_s, start=0, stop=0, model_part=model_part
+    )
     spans, _ = self._settled(
-      notes.take(notes.part == SELF), longest_s=MAX_DURATION_S
+      notes.take(notes.part == MODEL), longest_s=MAX_DURATION_S
     )
     sounds = spans.end >= 0
     since = np.full(KEYS, _SILENT, np.int64)

@@ -12,7 +12,7 @@ from magenta_midi.tokens.event.config import EventCodecConfig
 from magenta_midi.typing import Bool, Int
 
 __all__ = ["Changes", "Spans", "Tokens"]
-__all__ += ["settle", "shifts_of", "tokens_between"]
+__all__ += ["merge_duplicates", "time_shifts", "tokens_between"]
 
 # Order inside a step: what already sounds where the stream begins, then
 # note-offs, pedal changes as they came, note-ons; keys ascending.
@@ -46,7 +46,7 @@ class Tokens(NamedTuple):
   code: np.ndarray
 
 
-def settle(
+def merge_duplicates(
   spans: Spans, duration: Int[np.ndarray, " n"] | np.ndarray
 ) -> tuple[Spans, int]:
   """Merges duplicates and ends every note by the next onset of its key.
@@ -79,7 +79,7 @@ def settle(
   return spans._replace(end=end), int(np.count_nonzero(~fresh))
 
 
-def shifts_of(wait: int, config: EventCodecConfig) -> Int[np.ndarray, " n"]:
+def time_shifts(wait: int, config: EventCodecConfig) -> Int[np.ndarray, " n"]:
   """The steps of each time shift that together pass `wait`: full ones first."""
   full, rest = divmod(wait, config.shift_steps)
   shifts = np.full(full, config.shift_steps)
@@ -99,7 +99,7 @@ def tokens_between(
   """The tokens of each group from its start up to a step.
 
   Args:
-    spans: From `settle`.
+    spans: From `merge_duplicates`.
     changes: Pedal changes.
     start: First step of each group.
     stop: The step after the last.

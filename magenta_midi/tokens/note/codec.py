@@ -30,8 +30,8 @@ from magenta_midi.tokens.events import (
   pedals_down,
 )
 from magenta_midi.tokens.frames import (
-  PARTNER,
-  SELF,
+  MODEL,
+  PLAYER,
   Encoded,
   Frames,
   empty_frames,
@@ -202,7 +202,7 @@ class NoteCodec:
     *,
     context_s: float = 10.0,
     max_frames: int = 256,
-    own_part: int = 0,
+    model_part: int = 0,
   ) -> Frames:
     """What the model hears at `now`: the events of the last seconds.
 
@@ -225,11 +225,11 @@ class NoteCodec:
 
     Args:
       score: The own part and, as any other part, the partner's. Parts beside
-        the own one share PARTNER: merge them first if they share keys.
+        the own one share PLAYER: merge them first if they share keys.
       now_s: The origin, in seconds; `step` is relative to it, so negative.
       context_s: Length of the window, in seconds.
       max_frames: Most frames to return.
-      own_part: The part that is SELF.
+      model_part: The part that is MODEL.
 
     Raises:
       ValueError: `context_s` or `max_frames` is negative, or a time is not
@@ -243,16 +243,16 @@ class NoteCodec:
       score,
       _finite(now_s),
       config,
-      first_note=start - config.longest_steps,
+      first_note=start - config.max_duration_steps,
       first_pedal=start,
       stop=0,
-      own_part=own_part,
+      model_part=model_part,
     )
     held = pedals_down(score, now_s, config, before=start)
     earlier = int(np.searchsorted(notes.step, start))
     state = self._state(
       notes.take(slice(earlier)),
-      sorted({SELF if part == own_part else PARTNER for part in held}),
+      sorted({MODEL if part == model_part else PLAYER for part in held}),
       start,
     )
     events, _, _ = ordered_frames(
@@ -267,7 +267,7 @@ class NoteCodec:
     return Frames(*(field[drop:] for field in frames))
 
   def encode_targets(
-    self, score: Score, now_s: float, *, seconds: float, own_part: int = 0
+    self, score: Score, now_s: float, *, seconds: float, model_part: int = 0
   ) -> Frames:
     """The own events with a step in [0, steps of `seconds`) from now.
 
@@ -278,7 +278,7 @@ class NoteCodec:
       score: As for `encode_context`.
       now_s: The origin, in seconds.
       seconds: At most the horizon.
-      own_part: The part to predict.
+      model_part: The part to predict.
 
     Raises:
       ValueError: `seconds` is negative or beyond the horizon.
@@ -297,10 +297,10 @@ class NoteCodec:
       first_note=0,
       first_pedal=0,
       stop=length,
-      own_part=own_part,
+      model_part=model_part,
     )
     frames, _, _ = ordered_frames(
-      notes.take(notes.part == SELF), pedals.take(pedals.part == SELF), config
+      notes.take(notes.part == MODEL), pedals.take(pedals.part == MODEL), config
     )
     frames.codes[:, ONSET] = ordering.steps_to_onsets(
       frames.step, frames.part, np.zeros_like(frames.step)
@@ -308,11 +308,11 @@ class NoteCodec:
     return frames
 
   def pedal_down_at(
-    self, score: Score, now_s: float, *, own_part: int = 0
+    self, score: Score, now_s: float, *, model_part: int = 0
   ) -> bool:
     """Whether the own pedal is down just before `now`."""
     held = pedals_down(score, _finite(now_s), self.config, before=0)
-    return own_part in held
+    return model_part in held
 
   def end_frame(self) -> Int[np.ndarray, " l"]:
     """The codes of an END frame, int32 `[l]`."""
@@ -347,13 +347,17 @@ class NoteCodec:
     """
     del end_step
     new = self.decode_frames(frames, pedal_down=pedal_down)
-    return ordering.appended(history, new, now_s, stated=pedal_down)
+    return ordering.append_score(history, new, now_s, stated=pedal_down)
 
   # What may come next: see `rules`.
 
-  def rules_at(self, score: Score, now_s: float, *, own_part: int = 0) -> Rules:
+  def rules_at(
+    self, score: Score, now_s: float, *, model_part: int = 0
+  ) -> Rules:
     """The rules at `now`, before the first own frame."""
-    return self.init_rules(self.pedal_down_at(score, now_s, own_part=own_part))
+    return self.init_rules(
+      self.pedal_down_at(score, now_s, model_part=model_part)
+    )
 
   def init_rules(self, pedal_down: Any = False, *, xp=np) -> Rules:
     """At the origin, before the first own frame."""
@@ -420,7 +424,7 @@ class NoteCodec:
         "frames must use every level, or be END or pedal changes; got "
         "an unused key, velocity or duration."
       )
-    ordering.check_places(
+    ordering.check_times(
       step, part, origin_s, self.config.steps_per_s, part_names
     )
 

@@ -27,7 +27,7 @@ from magenta_midi.cli.terminal.errors import UserError
 from magenta_midi.cli.train import command as train_command
 from magenta_midi.midi.score import Score
 from magenta_midi.model.config import PRESETS
-from magenta_midi.tokens.codec import get_codec, known_codecs
+from magenta_midi.tokens.codec import codec_names, get_codec
 from magenta_midi.train.loop import (
   TrainConfig,
   check_settings,
@@ -133,7 +133,7 @@ def test_options_replace_what_files_say_of_task_and_codec():
 
 def test_there_is_a_file_for_each_size_and_codec():
   assert {file.stem for file in GIN.glob("size/*")} == set(PRESETS)
-  assert {file.stem for file in GIN.glob("codec/*")} == set(known_codecs())
+  assert {file.stem for file in GIN.glob("codec/*")} == set(codec_names())
 
 
 def test_pretrain_is_what_the_options_give_by_default():

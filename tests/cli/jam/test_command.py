@@ -24,7 +24,7 @@ from magenta_midi.model.lora.adapter_library import (
   find_adapter,
   install_adapter,
 )
-from magenta_midi.model.lora.lora import LoraConfig, LowRank, begin_factors
+from magenta_midi.model.lora.lora import LoraConfig, LowRank, init_factors
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import JackServer, jack_missing
 from magenta_midi.testing.partner import Partner, wait_until
@@ -51,7 +51,7 @@ def adapters(checkpoints, tmp_path, monkeypatch):
   for seed, (name, sha256) in enumerate(
     (("a", config["sha256"]), ("b", config["sha256"]), ("alien", "00"))
   ):
-    factors = begin_factors(
+    factors = init_factors(
       nnx.state(model, nnx.Param), settings, jax.random.key(seed)
     )
     adapter = Adapter(

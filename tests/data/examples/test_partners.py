@@ -27,12 +27,12 @@ from magenta_midi.data.examples.partners import (
 )
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens.event.codec import EventCodec
-from magenta_midi.tokens.frames import PARTNER, SELF
+from magenta_midi.tokens.frames import MODEL, PLAYER
 from magenta_midi.tokens.note.codec import PEDAL_DOWN, PEDAL_UP, NoteCodec
 
 CODEC = NoteCodec()
 WINDOW = 400
-PLAYERS = (SELF, PARTNER)
+PLAYERS = (MODEL, PLAYER)
 
 
 @st.composite
@@ -110,8 +110,8 @@ def context_of(score, now_ms, context_steps):
     score, now_ms / 1000, context_s=context_steps / 100, max_frames=1000
   )
   for codes, step, part in zip(*frames, strict=True):
-    if part == PARTNER and codes[1] < PEDAL_DOWN:
-      for note in score.notes[score.notes["part"] == PARTNER]:
+    if part == PLAYER and codes[1] < PEDAL_DOWN:
+      for note in score.notes[score.notes["part"] == PLAYER]:
         offset_ms = 1000 * note["onset_s"] - now_ms
         end_ms = offset_ms + 1000 * note["duration_s"]
         onset_step = int(np.floor(offset_ms / 10 + 0.5 + 1e-6))
@@ -129,17 +129,17 @@ def stream_of(score, now_ms, delay_ms):
   frames = []
   for player in PLAYERS:
     events = CODEC.encode_targets(
-      score, now_ms / 1000, seconds=WINDOW / 100, own_part=player
+      score, now_ms / 1000, seconds=WINDOW / 100, model_part=player
     )
     for codes, step in zip(events.codes, events.step, strict=True):
-      if player == PARTNER and codes[1] < PEDAL_DOWN:
+      if player == PLAYER and codes[1] < PEDAL_DOWN:
         codes = np.append(codes[:3], CODEC.config.held)
-      known = 10 * int(step) + (delay_ms if player == PARTNER else 0)
+      known = 10 * int(step) + (delay_ms if player == PLAYER else 0)
       frames.append((known, player, int(step), codes.tolist()))
   frames.sort(key=lambda frame: frame[:2])
   targets = []
   for position in range(len(frames) + 1):
-    later = [f for f in frames[position:] if f[1] == SELF]
+    later = [f for f in frames[position:] if f[1] == MODEL]
     targets.append(later[0][3] if later else CODEC.end_frame().tolist())
   return frames, targets
 
@@ -197,7 +197,7 @@ def test_examples_equal_the_rules(
   assert (np.abs(codes[:count, 3] - context.codes[:, 3]) <= 1).all()
   np.testing.assert_array_equal(batch.context_time[0, :count], context.step)
   np.testing.assert_array_equal(
-    batch.context_part[0, :count], partner * (context.part == PARTNER)
+    batch.context_part[0, :count], partner * (context.part == PLAYER)
   )
   assert not batch.context_ids[0, count:].any()
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from magenta_midi.generate.compilation.cached_jit import KeptFunction
+from magenta_midi.generate.compilation.cached_jit import CachedFunction
 from magenta_midi.generate.compilation.compiled_store import (
   CompiledStore,
   open_store,
@@ -44,7 +44,7 @@ class Counted:
 
 
 def keep(run, store, name="f"):
-  return KeptFunction(
+  return CachedFunction(
     run,
     name=name,
     sizes=lambda state, x: x.shape,

@@ -26,7 +26,7 @@ from magenta_midi.live.recording.virtual_clock import Replay
 from magenta_midi.midi.score import Score
 from magenta_midi.model.lora.adapter_file import Adapter
 from magenta_midi.model.lora.adapter_library import install_adapter
-from magenta_midi.model.lora.lora import LoraConfig, LowRank, begin_factors
+from magenta_midi.model.lora.lora import LoraConfig, LowRank, init_factors
 from magenta_midi.testing import tiny_generator
 
 CHOICES = ("a", "a:0.5 + b", "b", "")
@@ -37,7 +37,7 @@ def drawn_adapter(model, name, seed, sha256):
   """An adapter that changes a great deal."""
   config = LoraConfig(rank=2)
   key = jax.random.key(seed)
-  factors = begin_factors(nnx.state(model, nnx.Param), config, key)
+  factors = init_factors(nnx.state(model, nnx.Param), config, key)
   draw = np.random.default_rng(seed)
   return Adapter(
     name=name,

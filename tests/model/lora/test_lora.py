@@ -16,15 +16,15 @@ from magenta_midi.model.lora.lora import (
   LowRank,
   adapt,
   array_names,
-  begin_factors,
   drop_inputs,
+  init_factors,
   low_rank_delta,
   merge_factors,
   merge_on_host,
   parameter_count,
   target_names,
 )
-from magenta_midi.model.lora.quantized import hold_base
+from magenta_midi.model.lora.quantized import quantize_base
 from magenta_midi.testing import tiny_generator
 
 
@@ -40,7 +40,7 @@ def parts(model):
 
 def trained(parts, config, seed=0):
   """Factors as training would leave them: neither is 0."""
-  factors = begin_factors(parts[1], config, jax.random.key(seed))
+  factors = init_factors(parts[1], config, jax.random.key(seed))
   rng = np.random.default_rng(seed)
   return {
     name: LowRank(
@@ -115,13 +115,13 @@ def test_ranks_that_cannot_be_are_refused(parts):
   with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\)"):
     LoraConfig(dropout=1.0)
   with pytest.raises(ValueError, match="rank must be at most"):
-    begin_factors(parts[1], LoraConfig(rank=512), jax.random.key(0))
+    init_factors(parts[1], LoraConfig(rank=512), jax.random.key(0))
 
 
 def test_at_first_nothing_changes_to_the_bit(model, parts):
   graph, params, rest = parts
   config = LoraConfig()
-  factors = begin_factors(params, config, jax.random.key(1))
+  factors = init_factors(params, config, jax.random.key(1))
   merged = merge_factors(params, [(factors, config.scale)])
   for ours, theirs in zip(
     logits(nnx.merge(graph, merged, rest)), logits(model), strict=True
@@ -132,8 +132,8 @@ def test_at_first_nothing_changes_to_the_bit(model, parts):
 
 def test_arrays_draw_the_same_whichever_others_are_adapted(parts):
   key = jax.random.key(3)
-  few = begin_factors(parts[1], LoraConfig(targets=("depth.out",)), key)
-  all_ = begin_factors(parts[1], LoraConfig(), key)
+  few = init_factors(parts[1], LoraConfig(targets=("depth.out",)), key)
+  all_ = init_factors(parts[1], LoraConfig(), key)
   for name, pair in few.items():
     np.testing.assert_array_equal(pair.a, all_[name].a)
   spread = {name: float(jnp.std(pair.a)) for name, pair in all_.items()}
@@ -183,7 +183,7 @@ def test_merged_logits_are_those_of_factors_beside_the_kernels(
 @pytest.mark.parametrize("how", ["none", "int8"])
 def test_gradients_are_those_of_the_sum(parts, how):
   graph, params, rest = parts
-  base = hold_base(params, how)
+  base = quantize_base(params, how)
   factors = trained(parts, LoraConfig(rank=3))
 
   def loss(factors, form):

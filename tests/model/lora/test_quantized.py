@@ -14,9 +14,9 @@ from magenta_midi.model.lora.quantized import (
   NF4,
   SCALE_BLOCK,
   check_quantize,
-  held_bytes,
-  hold_base,
   quantize,
+  quantize_base,
+  stored_bytes,
 )
 from magenta_midi.testing import tiny_generator
 
@@ -44,7 +44,7 @@ def test_int8_is_half_a_step_away_at_most(matrix):
   step = np.abs(matrix).max(axis=0) / 127
   error = np.abs(np.asarray(held[...]) - matrix)
   assert (error <= 0.5001 * step).all()
-  assert held_bytes(held) == matrix.size + 4 * matrix.shape[1]
+  assert stored_bytes(held) == matrix.size + 4 * matrix.shape[1]
 
 
 @settings(max_examples=20, deadline=None)
@@ -66,8 +66,8 @@ def test_nf4_is_the_nearest_of_its_16_numbers(matrix):
   # Two to a byte, a byte a block, a float32 for 256 of them, and the mean.
   count = len(blocks)
   expected = count * BLOCK // 2 + count + 4 * -(-count // SCALE_BLOCK) + 4
-  assert held_bytes(held) == sum(x.nbytes for x in jax.tree.leaves(held))
-  assert held_bytes(held) == expected
+  assert stored_bytes(held) == sum(x.nbytes for x in jax.tree.leaves(held))
+  assert stored_bytes(held) == expected
 
 
 @pytest.mark.parametrize("how", ["int8", "nf4"])
@@ -88,11 +88,11 @@ def test_the_16_numbers_are_those_of_the_paper():
 @pytest.mark.parametrize("how", ["none", "int8", "nf4"])
 def test_a_held_base_is_the_model_in_its_bytes(how):
   graph, params, rest = nnx.split(tiny_generator().model, nnx.Param, ...)
-  held = hold_base(params, how)
-  assert held_bytes(held) == sum(x.nbytes for x in jax.tree.leaves(held))
+  held = quantize_base(params, how)
+  assert stored_bytes(held) == sum(x.nbytes for x in jax.tree.leaves(held))
   # As one would hold it who has seen shapes alone.
-  shapes = jax.eval_shape(lambda params: hold_base(params, how), params)
-  assert held_bytes(shapes) == held_bytes(held)
+  shapes = jax.eval_shape(lambda params: quantize_base(params, how), params)
+  assert stored_bytes(shapes) == stored_bytes(held)
   model = nnx.merge(graph, held.state(), rest)
   for path, variable in nnx.to_flat_state(params):
     own = nnx.to_pure_dict(nnx.state(model, nnx.Param))

@@ -294,14 +294,14 @@ def test_impossible_settings_are_refused():
 # Contexts and targets.
 
 
-def expected_sides(score, now_s, window, own_part):
+def expected_sides(score, now_s, window, model_part):
   """(step, role, code) of the context and of the targets up to 400."""
   roles = [[], []]
   notes = notes_on_grid(score, now_s, longest_s=10.0)
   pedals = pedals_on_grid(score, now_s)
   sides = []
   for part in range(score.parts):
-    roles[int(part != own_part)].append(part)
+    roles[int(part != model_part)].append(part)
   context = []
   for role, parts in enumerate(roles):
     for part in parts:
@@ -325,7 +325,7 @@ def expected_sides(score, now_s, window, own_part):
         (step, role, code) for step, code in tokens_of(together, window)
       ]
   sides.append(sorted(context, key=lambda row: row[:2]))
-  own = [act for act in acts_of(notes, pedals, own_part) if 0 <= act[0] < 400]
+  own = [act for act in acts_of(notes, pedals, model_part) if 0 <= act[0] < 400]
   sides.append([(step, 0, code) for step, code in tokens_of(own, 0)])
   return sides
 
@@ -345,14 +345,14 @@ def test_contexts_and_targets_are_what_their_rules_say(
   own = data.draw(st.integers(0, score.parts - 1))
   context, targets = expected_sides(score, now_s, -round(context_s * 100), own)
   found = CODEC.encode_context(
-    score, now_s, context_s=context_s, max_frames=10_000, own_part=own
+    score, now_s, context_s=context_s, max_frames=10_000, model_part=own
   )
   assert rows_of(found) == context
   cut = CODEC.encode_context(
-    score, now_s, context_s=context_s, max_frames=7, own_part=own
+    score, now_s, context_s=context_s, max_frames=7, model_part=own
   )
   assert rows_of(cut) == context[-7:]
-  own_frames = CODEC.encode_targets(score, now_s, seconds=4.0, own_part=own)
+  own_frames = CODEC.encode_targets(score, now_s, seconds=4.0, model_part=own)
   assert rows_of(own_frames) == targets
 
 

@@ -88,7 +88,7 @@ def test_the_default_is_pinned():
   # A checkpoint's meaning: changing these breaks every one of them.
   c = CONFIG
   assert (c.chunk_steps, c.horizon_steps, c.end) == (200, 400, 400)
-  assert (c.held, c.longest_steps, c.steps_per_s) == (63, 1000, 100)
+  assert (c.held, c.max_duration_steps, c.steps_per_s) == (63, 1000, 100)
   ms = np.round(c.duration_table_s * 1000).astype(int)
   expected = (
     "10 20 30 40 50 60 70 80 90 100 110 120 131 143 156 170 185 202 220 240 "

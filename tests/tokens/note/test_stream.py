@@ -25,21 +25,21 @@ def steps_from(now_s, times_s):
   return CONFIG.time_to_step(np.asarray(times_s, float) - now_s).tolist()
 
 
-def event_rows(score, now_s, own_part=0):
+def event_rows(score, now_s, model_part=0):
   """(step, key, role, codes, duration, end) of each event; key -1 is pedal."""
   rows = []
   pedals = score.pedals
   for pedal, step in zip(
     pedals, steps_from(now_s, pedals["time_s"]), strict=True
   ):
-    role = int(pedal["part"] != own_part)
+    role = int(pedal["part"] != model_part)
     key = PEDAL_DOWN if pedal["down"] else PEDAL_UP
     rows.append((step, -1, role, (key, -1, -1), 0.0, 0.0))
   notes = score.notes
   for note, step in zip(
     notes, steps_from(now_s, notes["onset_s"]), strict=True
   ):
-    role = int(note["part"] != own_part)
+    role = int(note["part"] != model_part)
     codes = (
       int(note["key"]),
       int(CONFIG.velocity_to_code(note["velocity"][None])[0]),
@@ -68,9 +68,9 @@ def in_stream_order(rows):
   return sorted(pedals + notes, key=lambda r: (r[0], r[1] >= 0))
 
 
-def expected_context(score, now_s, context_s, own_part):
+def expected_context(score, now_s, context_s, model_part):
   window = -round(context_s * 100)
-  rows = event_rows(score, now_s, own_part)
+  rows = event_rows(score, now_s, model_part)
   expected = []
   last_pedal = {}
   for pedal, step in zip(
@@ -79,7 +79,7 @@ def expected_context(score, now_s, context_s, own_part):
     if step < window:
       last_pedal[int(pedal["part"])] = bool(pedal["down"])
   for role in (0, 1):
-    if any(d for p, d in last_pedal.items() if int(p != own_part) == role):
+    if any(d for p, d in last_pedal.items() if int(p != model_part) == role):
       expected.append((window, role, (PEDAL_DOWN, -1, -1)))
   sounding = []
   for step, key, role, codes, _, end_s in rows:
@@ -115,11 +115,11 @@ def check_frames(frames, expected, start):
 @given(st.data(), nows, windows)
 def test_context_is_what_its_rules_say(draw_score, data, now_s, context_s):
   score = draw_score(data, max_parts=2)
-  own_part = data.draw(st.integers(0, score.parts - 1))
+  model_part = data.draw(st.integers(0, score.parts - 1))
   frames = CODEC.encode_context(
-    score, now_s, context_s=context_s, own_part=own_part
+    score, now_s, context_s=context_s, model_part=model_part
   )
-  expected, start = expected_context(score, now_s, context_s, own_part)
+  expected, start = expected_context(score, now_s, context_s, model_part)
   check_frames(frames, expected, start)
   CODEC.vocabulary.to_ids(frames.codes)
 

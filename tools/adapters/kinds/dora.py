@@ -17,8 +17,8 @@ from magenta_midi.model.lora.lora import (
   Factors,
   LoraConfig,
   LowRank,
-  begin_factors,
   drop_inputs,
+  init_factors,
   low_rank_delta,
 )
 
@@ -39,9 +39,9 @@ def begin_dora(
   """Factors as LoRA draws them, and the magnitudes that the columns have.
 
   Raises:
-    ValueError: As `begin_factors`.
+    ValueError: As `init_factors`.
   """
-  factors = begin_factors(params, config, key)
+  factors = init_factors(params, config, key)
   return {
     name: Dora(*factors[name], _norms(jnp.asarray(value, jnp.float32)))
     for name, value in named_values(params)

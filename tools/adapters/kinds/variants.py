@@ -19,8 +19,8 @@ from magenta_midi.model.lora.lora import (
   Factors,
   LoraConfig,
   adapt,
-  begin_factors,
   drop_inputs,
+  init_factors,
   merge_factors,
 )
 from magenta_midi.tokens.codec import Codec
@@ -97,7 +97,7 @@ def begin_variant(
   if kind in LOW_RANK:
     params = nnx.state(model, nnx.Param)
     if kind == "lora":
-      factors = begin_factors(params, lora, key)
+      factors = init_factors(params, lora, key)
       return Variant(model, factors, functools.partial(_with_lora, lora))
     dora = begin_dora(params, lora, key)
     return Variant(model, dora, functools.partial(_with_dora, lora))

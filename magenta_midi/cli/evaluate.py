@@ -248,7 +248,7 @@ def _read(paths: tuple[Path, ...], split: str | None) -> Any:
     read_corpus,
   )
   from magenta_midi.data.prepared import is_prepared, prepared_splits
-  from magenta_midi.midi.io.files import MidiFileError, read_score
+  from magenta_midi.midi.score_files import MidiFileError, read_score
 
   corpora, bad = [], []
   for path in paths:

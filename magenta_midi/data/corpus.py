@@ -18,7 +18,7 @@ from magenta_midi.data.splits import (
   music_hash,
   split_by_music,
 )
-from magenta_midi.midi.io.files import MidiFileError, read_score
+from magenta_midi.midi.score_files import MidiFileError, read_score
 
 __all__ = [
   "EVENT_DTYPE",

@@ -19,7 +19,7 @@ from magenta_midi.data.pieces import EVENT_DTYPE, pack_piece
 from magenta_midi.data.prepared import UNFINISHED, shard_name
 from magenta_midi.data.splits import music_hash, split_by_music
 from magenta_midi.midi.atomic import open_atomically, write_atomically
-from magenta_midi.midi.io.files import MidiFileError, read_score
+from magenta_midi.midi.score_files import MidiFileError, read_score
 from magenta_midi.tokens.note.codec import PEDAL_DOWN
 
 __all__ = [

@@ -20,8 +20,8 @@ from magenta_midi.data.pieces import join_pieces, pack_piece
 from magenta_midi.data.saved_sessions import SavedSession, saved_session
 from magenta_midi.data.splits import music_hash
 from magenta_midi.data.titles import title_of, title_words
-from magenta_midi.midi.io.files import MidiFileError, read_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import MidiFileError, read_score
 from magenta_midi.typing import Shaped
 
 __all__ = [

@@ -15,8 +15,8 @@ import numpy as np
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.pieces import join_pieces, pack_piece
 from magenta_midi.generate.generator import Generator, join_chunks
-from magenta_midi.midi.io.files import MidiFileError, read_score, write_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import MidiFileError, read_score, write_score
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.codec import Codec
 

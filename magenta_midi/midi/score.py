@@ -9,6 +9,10 @@ from os import PathLike
 
 import numpy as np
 
+from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.io.assembly import parse_music
+from magenta_midi.midi.io.encoding import encode_music
+from magenta_midi.midi.io.files import read_music
 from magenta_midi.midi.notes import NOTE_DTYPE, tidy_notes
 from magenta_midi.midi.pedal import (
   PEDAL_DTYPE,
@@ -63,10 +67,25 @@ class Score:
 
   @classmethod
   def from_file(cls, path: str | PathLike[str]) -> Score:
-    """Reads a MIDI file; see `magenta_midi.midi.io.files.read_score`."""
-    from magenta_midi.midi.io.files import read_score
+    """Reads a MIDI file of any kind.
 
-    return read_score(path)
+    Repairs are counted in the score's `repairs`. A file without notes is a
+    score without notes.
+
+    Raises:
+      MidiFileError: The file is not there, is no MIDI file, or is damaged
+        beyond what can be read sensibly.
+    """
+    return cls(**read_music(path)._asdict())
+
+  @classmethod
+  def from_bytes(cls, data: bytes) -> Score:
+    """Reads the bytes of a MIDI file; otherwise as `from_file`.
+
+    Raises:
+      BadMidiError: With the reason, one line, without a file's name.
+    """
+    return cls(**parse_music(data)._asdict())
 
   @classmethod
   def empty(cls, part_names: Sequence[str] = ("",)) -> Score:
@@ -152,10 +171,27 @@ class Score:
     )
 
   def to_file(self, path: str | PathLike[str]) -> None:
-    """Writes a MIDI file; see `magenta_midi.midi.io.files.write_score`."""
-    from magenta_midi.midi.io.files import write_score
+    """Writes a type-1 MIDI file, whole or not at all.
 
-    write_score(self, path)
+    A track per part, with its name; the pedal as controller 64, 127 or 0;
+    the tempo, at a resolution that keeps onsets within half a millisecond.
+    Parts from the sixteenth on share channels with others.
+
+    Raises:
+      OSError: The file cannot be written there.
+      ValueError: The score is longer than 24 hours.
+    """
+    write_atomically(path, self.to_bytes())
+
+  def to_bytes(self) -> bytes:
+    """The bytes that `to_file` writes.
+
+    Raises:
+      ValueError: The score is longer than 24 hours.
+    """
+    return encode_music(
+      self.notes, self.pedals, self.part_names, self.tempo, end_s=self.end_s
+    )
 
   def __len__(self) -> int:
     """The number of notes."""

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from magenta_midi.midi.io.assembly import score_from_bytes
 from magenta_midi.midi.io.files import MAX_BYTES, SUFFIXES
 from magenta_midi.midi.score import Score
 from magenta_midi.style.model import EMBEDDING_DIM, StyleModel
@@ -191,7 +190,7 @@ def embed_library(
 
 
 def _music(data: bytes) -> Score:
-  score = score_from_bytes(data)
+  score = Score.from_bytes(data)
   if not len(score):
     raise ValueError("holds no notes")
   return score

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from magenta_midi.midi.io.files import SUFFIXES, read_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import SUFFIXES, read_score
 from magenta_midi.style.waveform import AUDIO_SUFFIXES, Waveform, read_waveform
 from magenta_midi.typing import Float
 

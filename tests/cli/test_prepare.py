@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magenta_midi.midi.io.files import write_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import write_score
 from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
 from tests.support.command_line import run

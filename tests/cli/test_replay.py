@@ -12,8 +12,8 @@ from flax import nnx
 
 from magenta_midi.cli.main import cli
 from magenta_midi.cli.terminal.errors import one_line_errors
-from magenta_midi.midi.io.files import read_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import read_score
 from magenta_midi.model.checkpoint import load_checkpoint, save_checkpoint
 from magenta_midi.model.lora.adapter_file import Adapter
 from magenta_midi.model.lora.adapter_library import install_adapter

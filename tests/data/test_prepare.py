@@ -26,8 +26,8 @@ from magenta_midi.data.prepare import prepare
 from magenta_midi.data.prepare_folder import NothingUsableError
 from magenta_midi.data.prepared import VERSION, prepared_splits
 from magenta_midi.data.splits import music_hash, split_by_music
-from magenta_midi.midi.io.files import write_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import write_score
 from magenta_midi.style.text.facts import read_facts
 from magenta_midi.tokens.note.codec import NoteCodec
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magenta_midi.midi.io.files import write_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import write_score
 
 pytest.importorskip("apache_beam")
 

@@ -13,8 +13,8 @@ import pytest
 
 from magenta_midi.data.corpus import pack_scores
 from magenta_midi.evaluation.evaluate import Evaluation
-from magenta_midi.midi.io.files import read_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import read_score
 from magenta_midi.model.checkpoint import CheckpointError, read_config
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.train import loop

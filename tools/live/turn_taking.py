@@ -36,7 +36,7 @@ from magenta_midi.live.engine.keyboard_state import Keyboard
 from magenta_midi.live.engine.turns import TurnSettings, TurnTaking
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
 from magenta_midi.live.recording.score_messages import messages_of
-from magenta_midi.midi.io.files import SUFFIXES, MidiFileError, read_score
+from magenta_midi.midi.score_files import SUFFIXES, MidiFileError, read_score
 
 FALSE_START_NS = SECOND // 2
 LONG_GAP_NS = 5 * SECOND // 2

@@ -73,7 +73,7 @@ def read_music(path: Path, what: str) -> "Score":
   Raises:
     UserError: It is missing, unreadable, or has no notes.
   """
-  from magenta_midi.midi.io.files import read_score
+  from magenta_midi.midi.score_files import read_score
 
   if not path.is_file():
     raise UserError(f"{path}: no such file. Give {what} a MIDI file.")

@@ -26,9 +26,9 @@ from magenta_midi.live.timing.bars import (
   tempo_map,
 )
 from magenta_midi.midi.atomic import write_atomically
-from magenta_midi.midi.io.files import write_score
 from magenta_midi.midi.piano_roll import plot_piano_roll
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import write_score
 
 __all__ = [
   "BOOKMARK_S",

@@ -21,8 +21,8 @@ from magenta_midi.live.recording.journal import in_use
 from magenta_midi.live.recording.recorder import make_new_folder
 from magenta_midi.live.recording.score_messages import PART_NAMES
 from magenta_midi.midi.atomic import write_atomically
-from magenta_midi.midi.io.files import read_score, write_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import read_score, write_score
 
 __all__ = [
   "export_take",

@@ -1,10 +1,12 @@
-"""From the messages of a MIDI file to a score.
+"""Assembly of a MIDI file's messages into notes, pedals, parts and tempo.
 
-A part is what one channel of one track plays: a track, then, in most files,
-and a channel in a type-0 file.
+A part is what one channel of one track plays: in most files a track, in a
+type-0 file a channel.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +20,6 @@ from magenta_midi.midi.pedal import (
   sort_pedals,
 )
 from magenta_midi.midi.repairs import Repairs
-from magenta_midi.midi.score import Score
 from magenta_midi.midi.tempo import TempoMap, TickClock
 
 # Nobody plays longer; a damaged delta time easily says so.
@@ -34,12 +35,22 @@ _SUSTAIN, _RESET = 64, 121
 _SILENCE = (120, 123, 124, 125, 126, 127)  # all sound off, all notes off
 
 
-def score_from_bytes(data: bytes) -> Score:
+class FileMusic(NamedTuple):
+  """What a MIDI file holds, in seconds; fields as in `Score`."""
+
+  notes: np.ndarray  # `NOTE_DTYPE`, tidy
+  pedals: np.ndarray  # `PEDAL_DTYPE`, tidy
+  part_names: tuple[str, ...]  # one per part, at least one
+  tempo: TempoMap
+  repairs: Repairs
+
+
+def parse_music(data: bytes) -> FileMusic:
   """Reads a MIDI file's bytes.
 
-  The songs of a type-2 file follow one another, a channel being one part.
-  Times of files with SMPTE division are those of its frames; the tempo is
-  then 120 bpm, for such files have none.
+  The songs of a type-2 file follow one another; each channel is one part.
+  A file with SMPTE division counts time in frames and has no tempo; the
+  tempo is then 120 bpm.
 
   Raises:
     smf.BadMidiError: With the reason, one line, without a file's name.
@@ -52,13 +63,13 @@ def score_from_bytes(data: bytes) -> Score:
   if chunks.format == 2:
     tracks = [smf.in_sequence(tracks)]
   clock, tempo, bad_tempos = _clock(tracks, chunks.division)
-  score = _assemble(tracks, clock, tempo)
+  music = _assemble(tracks, clock, tempo)
   found = Repairs(
     bad_tempos=bad_tempos,
     damaged_tracks=damaged,
     illegal_bytes=sum(track.illegal_bytes for track in tracks),
   )
-  return score.with_repairs(found)
+  return music._replace(repairs=music.repairs + found)
 
 
 def _clock(
@@ -84,7 +95,7 @@ def _clock(
 
 def _assemble(
   tracks: list[smf.Track], clock: TickClock, tempo: TempoMap
-) -> Score:
+) -> FileMusic:
   tick = np.concatenate([track.tick for track in tracks])
   status = np.concatenate([track.status for track in tracks])
   data1 = np.concatenate([track.data1 for track in tracks])
@@ -141,7 +152,7 @@ def _assemble(
   notes, repairs = tidy_notes(notes)
 
   pedals = _pedals(tick, source, data1, data2, control, sources, clock)
-  return Score(
+  return FileMusic(
     notes=notes,
     pedals=pedals[pedals["time_s"] <= MAX_HOURS * 3600],
     part_names=_part_names(tracks, sources) or ("",),
@@ -166,9 +177,9 @@ def _pedals(
 ) -> np.ndarray:
   """Gives every part its pedal.
 
-  A part without pedal messages of its own has those that other tracks send
-  on its channel. Where no part has any (the pedal lies in a track and on a
-  channel of its own), the pedal is everybody's.
+  A part without pedal messages of its own gets those that other tracks send
+  on its channel. Where no part has any (the pedal is on a track and channel
+  without notes), all parts get the pedal.
   """
   control = control[np.isin(data1[control], (_SUSTAIN, _RESET))]
   is_pedal = data1[control] == _SUSTAIN

@@ -17,7 +17,7 @@ from flax import nnx
 from magenta_midi.live.io.osc_packet import pack
 from magenta_midi.live.io.rtmidi import RtMidiBackend
 from magenta_midi.live.recording.files import read_facts
-from magenta_midi.midi.io.files import read_score
+from magenta_midi.midi.score_files import read_score
 from magenta_midi.model.checkpoint import load_checkpoint, save_checkpoint
 from magenta_midi.model.lora.adapter_file import Adapter
 from magenta_midi.model.lora.adapter_library import (

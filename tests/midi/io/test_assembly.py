@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magenta_midi.midi import Repairs
-from magenta_midi.midi.io.assembly import score_from_bytes
+from magenta_midi.midi import Repairs, Score
 from magenta_midi.midi.io.smf import BadMidiError
 
 BEAT_S = 0.5  # 0x60 ticks at 120 bpm
@@ -21,7 +20,7 @@ def rows(score):
 
 
 def test_a_plain_file(midi):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi(
       "00 ff 51 03 0f 42 40",  # 60 bpm
       """
@@ -41,7 +40,7 @@ def test_a_plain_file(midi):
 
 
 def test_tempo_changes_in_any_track(midi):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi(
       "60 ff 51 03 0f 42 40",  # 60 bpm from beat 1
       "60 90 3c 50 60 80 3c 00 00 90 3e 50 60 80 3e 00",
@@ -53,7 +52,7 @@ def test_tempo_changes_in_any_track(midi):
 
 
 def test_channels_of_type_0_are_parts_and_drums_are_left_out(midi):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi(
       """
       00 c0 05  # a program change splits nothing
@@ -73,7 +72,7 @@ def test_channels_of_type_0_are_parts_and_drums_are_left_out(midi):
 
 
 def test_nothing_but_drums_is_an_empty_score(midi):
-  score = score_from_bytes(midi("00 99 24 50 10 89 24 00"))
+  score = Score.from_bytes(midi("00 99 24 50 10 89 24 00"))
   assert len(score) == 0
   assert score.parts == 1
   assert score.repairs.drums_left_out == 1
@@ -102,18 +101,18 @@ OTHER = "00 91 40 50 60 81 40 00"
 def test_the_pedal_goes_to_the_notes_it_belongs_to(
   midi, tracks, parts_with_pedal
 ):
-  score = score_from_bytes(midi(*tracks))
+  score = Score.from_bytes(midi(*tracks))
   assert score.parts == 2
   assert score.pedals["part"].tolist() == parts_with_pedal
 
 
 def test_reset_of_controllers_lifts_the_pedal(midi):
-  score = score_from_bytes(midi(NOTE + "00 b0 40 7f 60 b0 79 00"))
+  score = Score.from_bytes(midi(NOTE + "00 b0 40 7f 60 b0 79 00"))
   assert score.pedals["time_s"].tolist() == [0.5, 1.0]
 
 
 def test_overlaps_end_at_the_later_onset(midi):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi("00 90 3c 50  30 90 3c 60  30 80 3c 00  60 80 3c 00")
   )
   assert rows(score) == [(0, 0.5, 0x3C, 0x50, 0), (0.5, 1.5, 0x3C, 0x60, 0)]
@@ -121,7 +120,7 @@ def test_overlaps_end_at_the_later_onset(midi):
 
 
 def test_exact_duplicates_become_one(midi):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi("00 90 3c 50  00 90 3c 60  30 80 3c 00  30 80 3c 00")
   )
   assert rows(score) == [(0, 1, 0x3C, 0x60, 0)]
@@ -129,13 +128,13 @@ def test_exact_duplicates_become_one(midi):
 
 
 def test_zero_length_notes_last_10_ms(midi):
-  score = score_from_bytes(midi("00 90 3c 50  00 80 3c 00  60 90 3e 50"))
+  score = Score.from_bytes(midi("00 90 3c 50  00 80 3c 00  60 90 3e 50"))
   assert score.notes["duration_s"].tolist() == [0.01, 1.0]
   assert score.repairs == Repairs(zero_length=1, unreleased=1)
 
 
 def test_unreleased_notes_end_with_the_music(midi):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi(
       """
       00 90 3c 50
@@ -150,20 +149,20 @@ def test_unreleased_notes_end_with_the_music(midi):
 
 
 def test_unreleased_notes_end_at_their_next_onset(midi):
-  score = score_from_bytes(midi("00 90 3c 50  60 90 3c 50  30 80 3c 00"))
+  score = Score.from_bytes(midi("00 90 3c 50  60 90 3c 50  30 80 3c 00"))
   assert rows(score) == [(0, 1, 0x3C, 0x50, 0), (1, 0.5, 0x3C, 0x50, 0)]
   assert score.repairs == Repairs(unreleased=1)
 
 
 def test_all_notes_off_releases(midi):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi("00 90 3c 50  60 b0 7b 00  83 00 90 3e 50  60 80 3e 00")
   )
   assert rows(score)[0] == (0, 1, 0x3C, 0x50, 0)
 
 
 def test_values_over_127(midi):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi(
       """
       00 90 3c c8  # velocity 200: clipped
@@ -189,7 +188,7 @@ def test_values_over_127(midi):
   ],
 )
 def test_smpte_division_ignores_tempo(midi, division, ticks_a_second):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi("00 ff 51 03 0f 42 40 60" + NOTE[2:], division=division)
   )
   np.testing.assert_allclose(score.notes["onset_s"], 0x60 / ticks_a_second)
@@ -198,11 +197,11 @@ def test_smpte_division_ignores_tempo(midi, division, ticks_a_second):
 
 def test_unknown_smpte_division_is_refused(midi):
   with pytest.raises(BadMidiError, match="unknown SMPTE division 0xf628"):
-    score_from_bytes(midi(NOTE, division=0xF628))
+    Score.from_bytes(midi(NOTE, division=0xF628))
 
 
 def test_type_2_songs_follow_one_another(midi):
-  score = score_from_bytes(
+  score = Score.from_bytes(
     midi(
       "00 ff 51 03 0f 42 40" + NOTE,  # a beat at 60 bpm
       NOTE.replace("3c", "3e"),  # its own tempo: 120 bpm
@@ -216,24 +215,24 @@ def test_type_2_songs_follow_one_another(midi):
 
 
 def test_impossible_tempo_is_ignored(midi):
-  score = score_from_bytes(midi("00 ff 51 03 00 00 00" + NOTE))
+  score = Score.from_bytes(midi("00 ff 51 03 00 00 00" + NOTE))
   assert rows(score) == [(0, 1, 0x3C, 0x50, 0)]
   assert score.repairs == Repairs(bad_tempos=1)
 
 
 def test_what_lasts_for_days_is_refused(midi):
   with pytest.raises(BadMidiError, match="lasts 388 hours, at most 24"):
-    score_from_bytes(midi("00 90 3c 50 ff ff ff 7f 80 3c 00"))
+    Score.from_bytes(midi("00 90 3c 50 ff ff ff 7f 80 3c 00"))
 
 
 def test_long_silence_at_the_end_is_no_music(midi):
-  score = score_from_bytes(midi(NOTE + "ff ff ff 7f ff 2f 00", end=False))
+  score = Score.from_bytes(midi(NOTE + "ff ff ff 7f ff 2f 00", end=False))
   assert score.end_s == BEAT_S
 
 
 def test_a_missing_track_is_said(midi):
   data = midi(NOTE, OTHER)
-  score = score_from_bytes(data[: data.rindex(b"MTrk")])
+  score = Score.from_bytes(data[: data.rindex(b"MTrk")])
   assert rows(score) == [(0, 1, 0x3C, 0x50, 0)]
   assert score.repairs == Repairs(damaged_tracks=1)
   assert "tracks damaged" in score.repairs.messages()[0]
@@ -241,11 +240,11 @@ def test_a_missing_track_is_said(midi):
 
 def test_damage_before_the_first_note_is_refused(midi):
   with pytest.raises(BadMidiError, match="damaged before its first note"):
-    score_from_bytes(midi("00 3c 3c", end=False))
+    Score.from_bytes(midi("00 3c 3c", end=False))
 
 
 def test_part_names_are_one_line(midi):
-  score = score_from_bytes(midi("00 ff 03 05 41 0a e9 00 42" + NOTE))
+  score = Score.from_bytes(midi("00 ff 03 05 41 0a e9 00 42" + NOTE))
   assert score.part_names == ("A é B",)
 
 
@@ -272,7 +271,7 @@ def test_any_damage_is_read_or_refused(midi, data):
     else:
       del damaged[at:]
   try:
-    score = score_from_bytes(bytes(damaged))
+    score = Score.from_bytes(bytes(damaged))
   except BadMidiError as error:
     assert "\n" not in str(error)
     return

@@ -6,9 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from magenta_midi.midi import read_folder
-from magenta_midi.midi.io.assembly import score_from_bytes
-from magenta_midi.midi.io.files import score_to_bytes
+from magenta_midi.midi import Score, read_folder
 
 pytestmark = pytest.mark.corpus
 
@@ -38,7 +36,7 @@ def members(shared, corpus, every):
 def test_notes_are_those_of_the_list(shared, corpus, every):
   seen = 0
   for row, data in members(shared, corpus, every):
-    score = score_from_bytes(data)
+    score = Score.from_bytes(data)
     seen += 1
     found = len(score) + score.repairs.duplicates
     start_s = score.notes["onset_s"].min()
@@ -55,7 +53,7 @@ def test_notes_are_those_of_the_list(shared, corpus, every):
     assert not score.repairs.unreleased
     if len(score.pedals):
       assert row["has_pedal"] == "1"
-    back = score_from_bytes(score_to_bytes(score))
+    back = Score.from_bytes(score.to_bytes())
     for name in ("key", "velocity", "part", "onset_s"):
       a, b = (
         s.notes[
@@ -73,7 +71,7 @@ def test_it_agrees_with_symusic(shared):
 
   for _, data in members(shared, "pop909", 40):
     theirs = ScoreTick.from_midi(data).to("second")
-    ours = score_from_bytes(data)
+    ours = Score.from_bytes(data)
     for part, track in enumerate(theirs.tracks):
       notes = track.notes.numpy()
       mine = ours.notes[ours.notes["part"] == part]
@@ -109,7 +107,7 @@ def test_damaged_real_files_are_read_or_refused(shared, seed):
     if rng.random() < 0.5:
       del data[rng.integers(len(data)) :]
     try:
-      score = score_from_bytes(bytes(data))
+      score = Score.from_bytes(bytes(data))
     except BadMidiError as error:
       assert len(str(error).splitlines()) == 1
     else:

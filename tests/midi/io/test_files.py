@@ -13,8 +13,6 @@ from magenta_midi.midi import (
   read_score,
   write_score,
 )
-from magenta_midi.midi.io.assembly import score_from_bytes
-from magenta_midi.midi.io.files import score_to_bytes
 
 NOTE = "00 90 3c 50 60 80 3c 00"
 
@@ -49,7 +47,7 @@ def test_round_trip(scores):
   def run(arguments):
     score = only_parts_with_notes(Score.from_arrays(**arguments))
     if len(score):
-      back = score_from_bytes(score_to_bytes(score))
+      back = Score.from_bytes(score.to_bytes())
       assert back.part_names == score.part_names
       # A part that never uses the pedal shares no channel with one that does.
       assert_close(score, back)
@@ -72,7 +70,7 @@ def test_round_trip_at_any_tempo(bpm):
     velocity=rng.integers(1, 128, 2000),
     tempo=tempo,
   )
-  back = score_from_bytes(score_to_bytes(score))
+  back = Score.from_bytes(score.to_bytes())
   assert_close(score, back)
   if min(bpm) > 4:
     np.testing.assert_allclose(back.tempo.bpm, tempo.bpm, rtol=1e-4)
@@ -87,9 +85,9 @@ def test_a_whole_day_fits():
     tempo = TempoMap(np.array([0.0, 1.0]), np.array([4.1, bpm]))
     fast = score.joined(Score.empty()).select(0)
     fast = Score(notes=fast.notes, tempo=tempo)
-    assert_close(fast, score_from_bytes(score_to_bytes(fast)))
+    assert_close(fast, Score.from_bytes(fast.to_bytes()))
   with pytest.raises(ValueError, match="at most 24 hours"):
-    score_to_bytes(score.shifted(86400))
+    score.shifted(86400).to_bytes()
 
 
 def test_an_empty_score_is_a_file(tmp_path):

@@ -13,7 +13,7 @@ from magenta_midi.data.takes import read_takes, takes_corpus
 from magenta_midi.evaluation.evaluate import evaluate
 from magenta_midi.finetune.mixture import mix
 from magenta_midi.finetune.trainer import AdapterTrainer
-from magenta_midi.midi.io.files import write_score
+from magenta_midi.midi.score_files import write_score
 from magenta_midi.model.checkpoint import load_checkpoint, save_checkpoint
 from magenta_midi.model.depthformer import Frames
 from magenta_midi.model.lora.lora import LoraConfig

@@ -5,7 +5,7 @@ import pytest
 from magenta_midi.live.engine.turns import TurnSettings
 from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.midi import Score
-from magenta_midi.midi.io.files import write_score
+from magenta_midi.midi.score_files import write_score
 from tools.live import turn_taking as tool
 
 MS = 1_000_000

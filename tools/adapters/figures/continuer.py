@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from magenta_midi.api import DEFAULT_SAMPLING, MagentaMidi
 from magenta_midi.finetune.finetune import factors_digest
-from magenta_midi.midi.io.files import MidiFileError, read_score, write_score
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.score_files import MidiFileError, read_score, write_score
 from magenta_midi.model.checkpoint import read_config
 from magenta_midi.model.lora.adapter_library import load_adapters
 from tools.music.continuations import Passage, play

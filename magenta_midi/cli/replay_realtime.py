@@ -24,6 +24,14 @@ from magenta_midi.live.processes.model_process import ModelConfig
 from magenta_midi.live.processes.port_process import PortConfig
 from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
+from magenta_midi.live.protocol.messages import (
+  ModelReady,
+  ModelReport,
+  ModelState,
+  PlanReceived,
+  PortReport,
+  PortsState,
+)
 from magenta_midi.live.recording.files import TRACE, read_trace
 from magenta_midi.live.recording.metrics import Meters, by_quarter, percentiles
 from magenta_midi.live.recording.score_messages import duet_score, messages_of
@@ -192,39 +200,36 @@ class _Run:
     self._received += [Message(*got) for got in synth.poll()]
 
   def take(self, news: News) -> None:
-    """What the processes said."""
-    for status in news.status:
-      if status.get("state") == "ready":
-        self.checkpoint = status["checkpoint"]
-        self.sha256 = status["sha256"]
-      if "mode" in status:
-        self._replying = status["replying"]
-        self._compiles = status["compiles"]
-        self._meters.horizon_ns = round(status["horizon_ms"] * 1e6)
-    for report in news.ports:
-      self._hear_ports(report)
-    self.heard += news.heard
+    """Messages and reports of both processes."""
+    for report in (*news.model, *news.ports):
+      self._handle(report)
+    self.heard += news.received
     self.sent += news.sent
     for message in news.sent:
       if is_note_on(message.data):
         self._meters.struck(message.time_ns)
 
-  def _hear_ports(self, report: dict[str, Any]) -> None:
+  def _handle(self, report: ModelReport | PortReport) -> None:
     meters = self._meters
-    if "compute_ns" in report:
-      now_ns = report["now_ns"]
-      since_ns = now_ns - report["compute_ns"]
-      if report["why"] == "reply":
-        meters.replied(since_ns, now_ns)
-      else:
-        meters.answered((since_ns,), now_ns)
-    if "late_ns" in report:
-      meters.jitter_ms += [late / 1e6 for late in report["late_ns"]]
-      self._clips = report["clips"]
-      for time_ns, age_ns, plays in report["ticks"]:
-        meters.planned(time_ns - age_ns)
-        counts = self._together or self._replying
-        meters.tick(time_ns, plays=plays, counts=counts)
+    match report:
+      case ModelReady():
+        self.checkpoint, self.sha256 = report.checkpoint, report.sha256
+      case ModelState():
+        self._replying, self._compiles = report.replying, report.compiles
+        meters.horizon_ns = round(report.horizon_ms * 1e6)
+      case PlanReceived(now_ns=now_ns):
+        since_ns = now_ns - report.compute_ns
+        if report.why == "reply":
+          meters.replied(since_ns, now_ns)
+        else:
+          meters.answered((since_ns,), now_ns)
+      case PortsState():
+        meters.jitter_ms += [late / 1e6 for late in report.late_ns]
+        self._clips = report.clips
+        for time_ns, age_ns, plays in report.ticks:
+          meters.planned(time_ns - age_ns)
+          counts = self._together or self._replying
+          meters.tick(time_ns, plays=plays, counts=counts)
 
   def _resident(self) -> dict[str, int]:
     """Memory of each process, MB; empty where the system does not say."""

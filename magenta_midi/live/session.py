@@ -33,6 +33,11 @@ from magenta_midi.live.protocol.controls import (
   changed,
 )
 from magenta_midi.live.protocol.events import SECOND, Message
+from magenta_midi.live.protocol.messages import (
+  ModelProblem,
+  PlanReceived,
+  PortChanged,
+)
 from magenta_midi.live.recording.metrics import percentiles
 from magenta_midi.live.recording.score_messages import duet_score
 from magenta_midi.midi.score import Score
@@ -113,7 +118,6 @@ class Duet:
     self._heard: list[Message] = []
     self._sent: list[Message] = []
     self._compute_ms: list[float] = []
-    self._status: dict[str, Any] = {}
 
   def __enter__(self) -> "Duet":
     self._host = Host(self._ports(), self._model)
@@ -210,21 +214,20 @@ class Duet:
     return percentiles(self._compute_ms)
 
   def _take(self, news: News) -> None:
-    self._heard += news.heard
+    self._heard += news.received
     self._sent += news.sent
-    for message in news.heard:
+    for message in news.received:
       self.on_heard(message)
     for message in news.sent:
       self.on_note(message)
-    for status in news.status:
-      self._status.update(status)
-      if "problem" in status:
-        self.on_message(status["problem"])
-    for report in news.ports:
-      if "compute_ns" in report and report["why"] != "reply":
-        self._compute_ms.append(report["compute_ns"] / 1e6)
-      if "state" in report:
-        self.on_message(f"{report['port']} is {report['state']}")
+    for report in (*news.model, *news.ports):
+      match report:
+        case ModelProblem(problem=problem):
+          self.on_message(problem)
+        case PlanReceived() if report.why != "reply":
+          self._compute_ms.append(report.compute_ns / 1e6)
+        case PortChanged(port=port, state=state):
+          self.on_message(f"{port} is {state}")
 
 
 def _checkpoint(model: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""What befalls a live duet, again and again: measured over JACK.
+"""Fault-injection benchmark of a live duet, over JACK.
 
     python -m tools.live.faults --times 20 --json faults.json
 
@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from magenta_midi.live.engine.engine import EngineSettings
 from magenta_midi.live.performer.limits import Limits
@@ -26,6 +25,14 @@ from magenta_midi.live.processes.model_process import ModelConfig
 from magenta_midi.live.processes.port_process import PortConfig
 from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.protocol.events import Message, is_note_off, is_note_on
+from magenta_midi.live.protocol.messages import (
+  ModelReady,
+  ModelReport,
+  ModelState,
+  PlanReceived,
+  PortChanged,
+  PortReport,
+)
 from magenta_midi.midi.io.messages import note_off, note_on
 from magenta_midi.testing.jack import JackServer
 from magenta_midi.testing.partner import Partner, wait_until
@@ -41,21 +48,21 @@ class Bench:
   def __init__(self, host: Host, partner: Partner, server: JackServer):
     self.host, self.partner, self.server = host, partner, server
     self.heard: list[Message] = []
-    self.status: list[tuple[float, dict[str, Any]]] = []
+    self.model_reports: list[ModelReport] = []
     self.compute_ms: list[float] = []
-    self.port_news: list[dict[str, Any]] = []
+    self.port_reports: list[PortReport] = []
     self.played: list[int] = []
     self._playing = False
     self._thread: threading.Thread | None = None
 
   def look(self) -> None:
     news = self.host.poll()
-    self.heard += news.heard
-    self.status += [(time.monotonic(), status) for status in news.status]
-    self.port_news += news.ports
+    self.heard += news.received
+    self.model_reports += news.model
+    self.port_reports += news.ports
     for report in news.ports:
-      if "compute_ns" in report:
-        self.compute_ms.append(report["compute_ns"] / 1e6)
+      if isinstance(report, PlanReceived):
+        self.compute_ms.append(report.compute_ns / 1e6)
     self.partner.listen()
 
   def watch(self, seconds: float) -> None:
@@ -100,9 +107,9 @@ class Bench:
     """Forgets what was seen, but for what still sounds."""
     self.look()
     self.heard.clear()
-    self.status.clear()
+    self.model_reports.clear()
     self.compute_ms.clear()
-    self.port_news.clear()
+    self.port_reports.clear()
     self.played.clear()
 
   @property
@@ -117,8 +124,17 @@ class Bench:
 
   def ready_after(self, limit_s: float) -> float:
     return self.until(
-      lambda: any(s.get("state") == "ready" for _, s in self.status), limit_s
+      lambda: any(isinstance(r, ModelReady) for r in self.model_reports),
+      limit_s,
     )
+
+  def plan_ages_ms(self, since: int) -> list[float]:
+    """Ages of the plan in the reports from number `since` on."""
+    return [
+      report.plan_age_ms
+      for report in self.model_reports[since:]
+      if isinstance(report, ModelState) and report.plan_age_ms is not None
+    ]
 
   def densest(self, since_ns: int, window_ms: float = 30.0) -> int:
     """Most onsets that came out within a window."""
@@ -183,12 +199,9 @@ def model_stopped(bench: Bench) -> Figures:
     bench.watch(1.0)
     since_ns = _stopped(bench, bench.host.model_pid)
     bench.compute_ms.clear()
-    seen = len(bench.status)
+    seen = len(bench.model_reports)
     fresh_s = bench.until(
-      lambda: any(
-        "mode" in s and s["plan_age_ms"] < 300 for _, s in bench.status[seen:]
-      ),
-      10.0,
+      lambda: any(age_ms < 300 for age_ms in bench.plan_ages_ms(seen)), 10.0
     )
     bench.watch(1.0)
   bench.until(lambda: bench.heard_all, 2.0)
@@ -245,7 +258,7 @@ def output_blocked(bench: Bench) -> Figures:
 
 def flood(bench: Bench) -> Figures:
   """1,000 notes in a second; lag until the plan is new again."""
-  seen = len(bench.status)
+  seen = len(bench.model_reports)
   for index in range(1000):
     bench.partner.send(note_on(1, 40 + index % 40, 64))
     bench.partner.send(note_off(1, 40 + index % 40))
@@ -256,7 +269,7 @@ def flood(bench: Bench) -> Figures:
       time.sleep(max(0.0, wait))
   bench.until(lambda: bench.heard_all, 3.0)
   during = max(bench.compute_ms, default=0.0)
-  ages = [s["plan_age_ms"] for _, s in bench.status[seen:] if "mode" in s]
+  ages = bench.plan_ages_ms(seen)
   bench.watch(0.5)
   bench.compute_ms.clear()
   with bench.playing():
@@ -324,15 +337,18 @@ def unplugged(bench: Bench) -> Figures:
   bench.watch(0.2)
   bench.partner.unplug()
 
-  def said(kind: str) -> bool:
-    return any(report.get("state") == kind for report in bench.port_news)
+  def reported(state: str) -> bool:
+    return any(
+      isinstance(report, PortChanged) and report.state == state
+      for report in bench.port_reports
+    )
 
-  lost_s = bench.until(lambda: said("lost"), 10.0)
+  lost_s = bench.until(lambda: reported("lost"), 10.0)
   lifted_s = bench.until(
     lambda: any(m.data == note_off(1, 60) for m in bench.heard), 5.0
   )
   bench.partner.make_keyboard()
-  back_s = bench.until(lambda: said("back"), 10.0)
+  back_s = bench.until(lambda: reported("back"), 10.0)
   bench.clear()
   with bench.playing():
     bench.watch(1.0)

@@ -41,11 +41,24 @@ from magenta_midi.live.protocol.controls import (
   Change,
   Controls,
   changed,
-  from_json,
   playing_adapter,
   to_json,
 )
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
+from magenta_midi.live.protocol.messages import (
+  EchoFound,
+  ModelCompiling,
+  ModelProblem,
+  ModelReady,
+  ModelReport,
+  ModelRestarting,
+  ModelState,
+  PlanReceived,
+  PortChanged,
+  PortReport,
+  PortsReady,
+  PortsState,
+)
 from magenta_midi.live.recording.files import TRACE
 from magenta_midi.live.recording.metrics import percentiles
 from magenta_midi.live.recording.recorder import (
@@ -77,10 +90,10 @@ class JamSession:
     self._key_map, self._map = KeyMap(), ControlMap.load()
     self._compute_ms: deque[float] = deque(maxlen=RECENT)
     self._late_ms: deque[float] = deque(maxlen=RECENT)
-    self._status: dict[str, Any] = {}
+    self._model: ModelState | None = None
     self._clips: dict[str, int] = {}
     self._dropped = 0
-    self._ports: dict[str, Any] = {}
+    self._ports: PortsReady | None = None
     self._message, self._warning = "", False
     self._notes_in = self._notes_out = 0
     self._quit = self._was_ready = False
@@ -204,9 +217,9 @@ class JamSession:
       self._take.flush(self._host.now_ns())
     if self._quit:
       raise KeyboardInterrupt
-    for status in news.status:
-      if status.get("state") == "compiling":
-        share = status["done"] / status["total"]
+    for report in news.model:
+      if isinstance(report, ModelCompiling):
+        share = report.done / report.total
         line.update(f"preparing the model: {100 * share:.0f} %")
 
   def _stop(self, number: int, frame: object) -> None:
@@ -241,7 +254,7 @@ class JamSession:
   # What comes in.
 
   def _take_in(self, news: News) -> None:
-    for message in news.heard:
+    for message in news.received:
       self._player.hear(message)
       self._notes_in += is_note_on(message.data)
       if self._take is not None:
@@ -257,44 +270,44 @@ class JamSession:
       self._notes_out += is_note_on(message.data)
       if self._take is not None:
         self._take.own(message)
-    for status in news.status:
-      self._hear_model(status)
+    for report in news.model:
+      self._handle_model(report)
     for report in news.ports:
-      self._hear_ports(report)
+      self._handle_ports(report)
 
-  def _hear_model(self, status: dict[str, Any]) -> None:
-    if "mode" in status:
-      self._status = status
-    if "controls" in status:
-      # What the model refused is refused here too.
-      with contextlib.suppress(ValueError):
-        self.controls = from_json(status["controls"])
-    if status.get("state") == "ready" and self._take is not None:
-      self._take.describe(
-        checkpoint={"path": status["checkpoint"], "sha256": status["sha256"]}
-      )
-    if status.get("state") == "restarting":
-      self._warn("the model ended unexpectedly; it is started again")
-    if "problem" in status:
-      self._warn(status["problem"])
+  def _handle_model(self, report: ModelReport) -> None:
+    match report:
+      case ModelState():
+        self._model = report
+        # What the model refused is refused here too.
+        self.controls = report.controls
+      case ModelReady() if self._take is not None:
+        self._take.describe(
+          checkpoint={"path": report.checkpoint, "sha256": report.sha256}
+        )
+      case ModelRestarting():
+        self._warn("the model ended unexpectedly; it is started again")
+      case ModelProblem(problem=problem):
+        self._warn(problem)
 
-  def _hear_ports(self, report: dict[str, Any]) -> None:
-    if "compute_ns" in report and report["why"] != "reply":
-      self._compute_ms.append(report["compute_ns"] / 1e6)
-    if "late_ns" in report:
-      self._late_ms += [late / 1e6 for late in report["late_ns"]]
-      self._clips = report["clips"]
-      if report["dropped"] > self._dropped:
-        self._warn("so much came at once that messages of yours were lost")
-      self._dropped = report["dropped"]
-    if report.get("ready"):
-      self._ports = report
-    if "echo" in report:
-      self._warn(f"our own notes come back in and are muted: {report['echo']}")
-    if "state" in report:
-      gone = report["state"] == "lost"
-      text = "is gone; waiting for it" if gone else "is back"
-      (self._warn if gone else self._say)(f"{report['port']} {text}")
+  def _handle_ports(self, report: PortReport) -> None:
+    match report:
+      case PlanReceived() if report.why != "reply":
+        self._compute_ms.append(report.compute_ns / 1e6)
+      case PortsState():
+        self._late_ms += [late / 1e6 for late in report.late_ns]
+        self._clips = report.clips
+        if report.dropped > self._dropped:
+          self._warn("so much came at once that messages of yours were lost")
+        self._dropped = report.dropped
+      case PortsReady():
+        self._ports = report
+      case EchoFound(description=loop):
+        self._warn(f"our own notes come back in and are muted: {loop}")
+      case PortChanged(port=port, state="lost"):
+        self._warn(f"{port} is gone; waiting for it")
+      case PortChanged(port=port):
+        self._say(f"{port} is back")
 
   def _control(self, message: Message) -> None:
     learning = self._map.learning
@@ -374,7 +387,7 @@ class JamSession:
   # What is shown.
 
   def _snapshot(self, now_ns: int) -> Snapshot:
-    status = self._status
+    model, ports = self._model, self._ports
     compute = percentiles(list(self._compute_ms), (50, 99))
     for record in (self._player, self._own):
       record.forget(now_ns)
@@ -385,23 +398,23 @@ class JamSession:
       notes_own=_bars(self._own, now_ns),
       plan=[
         (key, start / SECOND, (start + length) / SECOND)
-        for key, start, length in status.get("plan", ())
+        for key, start, length in (model.plan if model else ())
       ],
       pedal_player=self._player.pedal_down,
       pedal_own=self._own.pedal_down,
       controls=self.controls,
-      turn="model" if status.get("replying") else "you",
-      chord=status.get("chord", ""),
-      key=status.get("key", ""),
+      turn="model" if model and model.replying else "you",
+      chord=model.chord if model else "",
+      key=model.key if model else "",
       tempo=self.options["tempo"],
       compute_ms_p50=compute["p50"],
       compute_ms_p99=compute["p99"],
       reaction_ms=_plus(compute["p50"], EngineSettings().horizon_ns / 1e6),
-      staleness_s=_seconds(status.get("plan_age_ms")),
+      staleness_s=_seconds(model.plan_age_ms if model else None),
       sounding=len(self._own.held_keys),
       clips=sum(self._clips.values()),
-      port_in=", ".join(self._ports.get("inputs", ())),
-      port_out=self._ports.get("output", ""),
+      port_in=", ".join(ports.inputs if ports else ()),
+      port_out=ports.output if ports else "",
       message=line or self._message,
       warning=self._warning and not line,
       help_shown=self._key_map.help_shown,
@@ -417,17 +430,17 @@ class JamSession:
       console().print(problem, soft_wrap=True)
 
   def _report(self, folder: Path | None, seconds: float) -> dict[str, Any]:
-    host = self._host
+    host, model = self._host, self._model
     return {
       "seconds": round(seconds, 3),
       "notes_in": self._notes_in,
       "notes_out": self._notes_out,
       "compute_ms": percentiles(list(self._compute_ms)),
       "jitter_ms": percentiles(list(self._late_ms), (50, 99)),
-      "compiles_while_playing": self._status.get("compiles"),
+      "compiles_while_playing": model.compiles if model else None,
       "adapter": playing_adapter(self.controls),
-      "adapter_switches": self._status.get("switches"),
-      "slowest_switch_ms": self._status.get("slowest_switch_ms"),
+      "adapter_switches": model.switches if model else None,
+      "slowest_switch_ms": model.slowest_switch_ms if model else None,
       "clips": self._clips,
       "messages_dropped": self._dropped,
       "stuck_notes": len(self._own.held_keys),

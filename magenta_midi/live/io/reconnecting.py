@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import (
   Generic,
+  Literal,
   NamedTuple,
   Protocol,
   TypeVar,
@@ -40,7 +41,7 @@ class PortEvent(NamedTuple):
     is_input: Whether messages come from it.
   """
 
-  kind: str
+  kind: Literal["lost", "back"]
   name: str
   is_input: bool
 
@@ -125,7 +126,7 @@ class _Reconnecting(Generic[_P]):
       with contextlib.suppress(OSError):
         self._port = self._open(name)
         self._found = name
-        self._tell("back")
+        self._add_event("back")
         self._confirm(self._port)
 
   def _present(self, ports: PortList) -> str | None:
@@ -139,7 +140,7 @@ class _Reconnecting(Generic[_P]):
     before = display_names([self._found])[0]
     return names[short.index(before)] if before in short else None
 
-  def _tell(self, kind: str) -> None:
+  def _add_event(self, kind: Literal["lost", "back"]) -> None:
     self._events.append(PortEvent(kind, self._shown, self._is_input))
 
   def _lose(self, *, system_died: bool) -> None:
@@ -150,7 +151,7 @@ class _Reconnecting(Generic[_P]):
       port.abandon()
     else:
       port.close()
-    self._tell("lost")
+    self._add_event("lost")
 
   def _leave(self, port: _P) -> None:
     """Takes what is left in a port."""

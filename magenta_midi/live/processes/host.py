@@ -1,8 +1,7 @@
-"""Starts the processes of a duet, watches them, and ends them in order."""
+"""Host of a session's two processes: starts, watches and ends them."""
 
 import contextlib
 import dataclasses
-import json
 import multiprocessing
 import os
 import signal
@@ -21,19 +20,32 @@ from magenta_midi.live.processes.wire_format import (
   SOUNDED_BYTES,
   unpack_message,
 )
-from magenta_midi.live.protocol.controls import (
-  Action,
-  Change,
-  changed,
-  encode,
-  from_json,
-)
+from magenta_midi.live.protocol.controls import Action, Change, changed
 from magenta_midi.live.protocol.events import Message
+from magenta_midi.live.protocol.messages import (
+  REQUEST_BYTES,
+  TEXT_BYTES,
+  ModelFailed,
+  ModelReady,
+  ModelReport,
+  ModelRequest,
+  ModelRestarting,
+  ModelState,
+  PlayerInput,
+  PortReport,
+  PortRequest,
+  PortsFailed,
+  PortsReady,
+  Quit,
+  SetBars,
+  Silence,
+  decode,
+  encode,
+  request_of,
+)
 
 __all__ = ["Host", "HostError", "News"]
 
-# The controls with eight prompts, eight adapters and a plan fit.
-TEXT_BYTES = 8192
 READY_S = 600.0
 STOP_S = 3.0
 # Each start of a model numbers its notes from another number on, so that none
@@ -41,35 +53,35 @@ STOP_S = 3.0
 IDS_A_LIFE = 10_000_000
 MAX_RESTARTS = 50
 
-# Name, records, size: what waits at most, and what one is.
+# Name, most records that wait, most bytes of a record.
 _RINGS = (
   ("to_model", 8192, MESSAGE_BYTES),
   ("feedback", 4096, SOUNDED_BYTES),
   ("commands", 1024, COMMAND_BYTES),
-  ("heard", 16384, MESSAGE_BYTES),
+  ("received", 16384, MESSAGE_BYTES),
   ("sent", 16384, MESSAGE_BYTES),
   ("control", 4096, MESSAGE_BYTES),
-  ("news", 512, TEXT_BYTES),
-  ("status", 512, TEXT_BYTES),
-  ("changes", 256, 512),
-  ("asked", 4096, 512),
+  ("port_reports", 512, TEXT_BYTES),
+  ("model_reports", 512, TEXT_BYTES),
+  ("model_requests", 256, REQUEST_BYTES),
+  ("port_requests", 4096, REQUEST_BYTES),
 )
 _MODEL_RINGS = (
   "to_model",
   "feedback",
   "commands",
-  "status",
-  "changes",
+  "model_reports",
+  "model_requests",
 )
 _PORT_RINGS = (
   "to_model",
   "feedback",
   "commands",
-  "heard",
+  "received",
   "sent",
   "control",
-  "news",
-  "asked",
+  "port_reports",
+  "port_requests",
 )
 
 
@@ -82,18 +94,18 @@ class News:
   """What happened since the last look.
 
   Attributes:
-    heard: The player's messages.
-    sent: What the model played.
+    received: The player's messages.
+    sent: The model's.
     control: Messages of the second controller.
-    status: The model's reports, oldest first.
-    ports: The ports' reports, oldest first.
+    model: Reports of the model's process, oldest first.
+    ports: Reports of the ports' process, oldest first.
   """
 
-  heard: list[Message]
+  received: list[Message]
   sent: list[Message]
   control: list[Message]
-  status: list[dict[str, Any]]
-  ports: list[dict[str, Any]]
+  model: list[ModelReport]
+  ports: list[PortReport]
 
 
 class Host:
@@ -118,10 +130,10 @@ class Host:
     self.ports_ready = False
     # How often the model was started again.
     self.restarts = 0
-    self._bars: Change | None = None
+    self._bars: SetBars | None = None
     # A ring has one writer: whoever holds this.
     self._writing = threading.Lock()
-    # What was said last, once all has ended.
+    # The last reports, once all has ended.
     self.last_news: News | None = None
 
   def now_ns(self) -> int:
@@ -163,7 +175,7 @@ class Host:
   ) -> None:
     """Waits until both can play.
 
-    The player may play meanwhile: it is heard and becomes context.
+    What the player plays meanwhile is received and becomes context.
 
     Raises:
       HostError: A process says why it cannot.
@@ -182,37 +194,31 @@ class Host:
       HostError: The ports' process is gone, or something cannot work.
     """
     news = self._read()
-    for status in news.status:
-      if status.get("state") == "failed":
-        raise HostError(status["problem"])
-      if status.get("state") == "ready":
-        self.model_ready = True
-      if "controls" in status and "mode" in status:
-        self._keep_controls(status["controls"])
-    for report in news.ports:
-      if "failed" in report:
-        raise HostError(report["failed"])
-      if report.get("ready"):
-        self.ports_ready = True
+    for report in (*news.model, *news.ports):
+      match report:
+        case ModelFailed(problem=problem) | PortsFailed(problem=problem):
+          raise HostError(problem)
+        case ModelReady():
+          self.model_ready = True
+        case PortsReady():
+          self.ports_ready = True
+        case ModelState(controls=controls):
+          # What a model that is started again begins with.
+          self._model_config = dataclasses.replace(
+            self._model_config, controls=controls
+          )
     self._look_after(news)
     return news
 
   def _read(self) -> News:
     rings = self._rings
     return News(
-      heard=[unpack_message(m) for m in rings["heard"].drain()],
+      received=[unpack_message(m) for m in rings["received"].drain()],
       sent=[unpack_message(m) for m in rings["sent"].drain()],
       control=[unpack_message(m) for m in rings["control"].drain()],
-      status=[_text(packed) for packed in rings["status"].drain()],
-      ports=[_text(packed) for packed in rings["news"].drain()],
+      model=[decode(record) for record in rings["model_reports"].drain()],
+      ports=[decode(record) for record in rings["port_reports"].drain()],
     )
-
-  def _keep_controls(self, values: dict[str, Any]) -> None:
-    """What a model that is started again begins with."""
-    with contextlib.suppress(ValueError):
-      self._model_config = dataclasses.replace(
-        self._model_config, controls=from_json(values)
-      )
 
   def _look_after(self, news: News) -> None:
     if self._ports is not None and not self._ports.is_alive():
@@ -230,7 +236,7 @@ class Host:
         raise HostError("the model's process ended again and again.")
       self.restarts += 1
       self.model_ready = False
-      news.status.append({"state": "restarting", "code": code})
+      news.model.append(ModelRestarting(code=code))
       config = self._model_config
       self._model_config = dataclasses.replace(
         config,
@@ -238,10 +244,10 @@ class Host:
           config.settings, first_id=self.restarts * IDS_A_LIFE
         ),
       )
-      # What waits in its rings is heard by the new one: its first context.
+      # The new one receives what waits in its rings: its first context.
       self._model = self._start(run_model, self._model_config, _MODEL_RINGS)
       if self._bars is not None:
-        self._change(self._bars)
+        self._ask_model(self._bars)
 
   @property
   def model_pid(self) -> int | None:
@@ -256,8 +262,8 @@ class Host:
   def send(self, event: Change | Action) -> None:
     """Passes a change or an action on; panic goes to the ports directly."""
     if event is Action.PANIC:
-      self._ask(panic=True)
-    self._change(event)
+      self._ask_ports(Silence())
+    self._ask_model(request_of(event))
     if isinstance(event, Change):
       with contextlib.suppress(ValueError):
         controls = changed(self._model_config.controls, event.name, event.value)
@@ -265,36 +271,39 @@ class Host:
           self._model_config, controls=controls
         )
 
-  def _change(self, event: Change | Action) -> None:
+  def _ask_model(self, request: ModelRequest) -> None:
+    self._put("model_requests", request)
+
+  def _ask_ports(self, request: PortRequest) -> None:
+    self._put("port_requests", request)
+
+  def _put(self, ring: str, request: ModelRequest | PortRequest) -> None:
+    record = encode(request)
     with self._writing:
-      if "changes" in self._rings:
-        self._rings["changes"].put(encode(event))
+      if ring in self._rings:
+        self._rings[ring].put(record)
 
   def set_bars(self, bpm: float, beats_per_bar: int, start_ns: int) -> None:
     """The tempo from here on: metronome, clock, and where bars begin."""
-    self._ask(bars=[bpm, beats_per_bar, start_ns])
-    self._bars = Change("bars", (bpm, beats_per_bar, start_ns))
-    self._change(self._bars)
+    bars = SetBars(bpm=bpm, beats_per_bar=beats_per_bar, start_ns=start_ns)
+    self._bars = bars
+    self._ask_ports(bars)
+    self._ask_model(bars)
 
   def play_in(self, data: bytes, time_ns: int | None = None) -> None:
     """A message of the player that comes from no port: a demo."""
-    self._ask(player=[time_ns, data.hex()])
-
-  def _ask(self, **asked: Any) -> None:
-    with self._writing:
-      if "asked" in self._rings:
-        self._rings["asked"].put(json.dumps(asked).encode())
+    self._ask_ports(PlayerInput(data=data, time_ns=time_ns))
 
   def close(self) -> None:
     """Ends both processes, the ports first: they lift every note."""
-    self._ask(quit=True)
+    self._ask_ports(Quit())
     if self._ports is not None:
-      _end(self._ports, STOP_S)
+      _end_process(self._ports, STOP_S)
     # Only now: it still writes down what became of its last notes.
-    self._change(Action.QUIT)
+    self._ask_model(Quit())
     if self._model is not None:
-      # While it loads it listens to nobody.
-      _end(self._model, STOP_S if self.model_ready else 0.0)
+      # While it loads it reads no request.
+      _end_process(self._model, STOP_S if self.model_ready else 0.0)
     self._ports = self._model = None
     if self._rings:
       self.last_news = self._read()
@@ -305,7 +314,7 @@ class Host:
       ring.unlink()
 
 
-def _end(process: BaseProcess, patience_s: float) -> None:
+def _end_process(process: BaseProcess, patience_s: float) -> None:
   process.join(patience_s)
   if process.is_alive():
     process.terminate()
@@ -326,7 +335,3 @@ def _interrupts_blocked() -> Iterator[None]:
     yield
   finally:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _text(packed: bytes) -> dict[str, Any]:
-  return json.loads(packed)

@@ -1,4 +1,4 @@
-"""The process that holds the model: hears, plans, sends plans to the ports."""
+"""Process of the model: receives notes, plans, sends plans to the ports."""
 
 import contextlib
 import dataclasses
@@ -28,21 +28,31 @@ from magenta_midi.live.protocol.commands import (
   Release,
   Replan,
 )
-from magenta_midi.live.protocol.controls import (
-  Action,
-  Change,
-  Controls,
-  changed,
-  decode,
-  to_json,
-)
+from magenta_midi.live.protocol.controls import Controls, changed, to_json
 from magenta_midi.live.protocol.events import PlannedNote
+from magenta_midi.live.protocol.messages import (
+  Act,
+  ModelCompiling,
+  ModelFailed,
+  ModelLoading,
+  ModelProblem,
+  ModelReady,
+  ModelReport,
+  ModelRequest,
+  ModelState,
+  Quit,
+  SetBars,
+  SetControl,
+  decode,
+  encode,
+  shortened,
+)
 from magenta_midi.live.timing.bars import Bars
 
 __all__ = ["ModelConfig", "run_model"]
 
-# The application is told how things stand so often.
-SNAPSHOT_NS = 80_000_000
+# Between two reports of the model's state.
+STATE_NS = 80_000_000
 IDLE_S = 0.0007
 # Jobs whose plan must arrive before it is due.
 ANSWERS = ("react", "reply", "deeper")
@@ -80,7 +90,7 @@ class _Model:
     self.horizon = Horizon(config.settings.horizon_ns)
     self._journal: IO[str] | None = None
     self._lines: list[str] = []
-    self._snapshot_ns = 0
+    self._state_ns = 0
     self._busy_ns = 0
     # When another adapter was asked for that does not play yet.
     self._asked_ns: int | None = None
@@ -89,14 +99,17 @@ class _Model:
   def now_ns(self) -> int:
     return time.perf_counter_ns() - self.config.t0_ns
 
-  def tell(self, **news: Any) -> None:
-    """News for the application; what is too long for a record is left out."""
-    with contextlib.suppress(ValueError):
-      self.rings["status"].put(json.dumps(news).encode())
+  def report(self, report: ModelReport) -> None:
+    """Sends a report to the application; a problem where it is too long."""
+    try:
+      record = encode(report)
+    except ValueError as error:
+      record = encode(ModelProblem(problem=shortened(error)))
+    self.rings["model_reports"].put(record)
 
   def load(self) -> None:
     """Loads and compiles everything."""
-    self.tell(state="loading")
+    self.report(ModelLoading())
     from magenta_midi.api import MagentaMidi
     from magenta_midi.live.engine.compile_counter import CompilationCounter
     from magenta_midi.live.engine.style_control import Steering
@@ -112,13 +125,12 @@ class _Model:
     def progress() -> None:
       nonlocal done
       done += 1
-      self.tell(
-        state="compiling", done=done, total=engine.planner.warm_up_steps
-      )
+      total = engine.planner.warm_up_steps
+      self.report(ModelCompiling(done=done, total=total))
 
     engine.warm_up(progress)
     self.steering = Steering(self.mm)
-    self._tell_problem(self.steering.warm_up())
+    self._report_problem(self.steering.warm_up())
     self.plain = engine
     self.engine = TracedEngine(engine, self._write)
     if config.journal:
@@ -141,59 +153,61 @@ class _Model:
 
   def run(self) -> None:
     """Until asked to end."""
-    # What was played before "ready" is heard too: it is the context.
-    self.tell(
-      state="ready",
-      sha256=self.mm.config.get("sha256"),
-      checkpoint=self.mm.checkpoint,
+    # What was played before this is received too: it is the context.
+    self.report(
+      ModelReady(
+        checkpoint=self.mm.checkpoint, sha256=self.mm.config.get("sha256")
+      )
     )
     self._steer(self.config.controls, self.now_ns())
     with self.counter:
       while self.running:
-        self._hear()
+        self._receive()
         started_ns = self.now_ns()
         job = self.engine.next_job(started_ns)
         if job is not None:
           for command in job.run(started_ns):
-            self._say(command)
+            self._send(command)
           self._see_switch()
           took_ns = self.now_ns() - started_ns
           self._busy_ns += took_ns
           if job.name in ANSWERS:
             self.horizon.took(took_ns)
         # However busy: the session's record and its end depend on it.
-        if started_ns - self._snapshot_ns >= SNAPSHOT_NS:
-          self._look_up(started_ns)
+        if started_ns - self._state_ns >= STATE_NS:
+          self._housekeep(started_ns)
         elif job is None:
           time.sleep(IDLE_S)
 
-  def _hear(self) -> None:
+  def _receive(self) -> None:
     engine = self.engine
     for packed in self.rings["to_model"].drain():
       engine.receive(unpack_message(packed))
     for packed in self.rings["feedback"].drain():
       engine.feedback(unpack_sounded(packed))
-    for packed in self.rings["changes"].drain():
-      self._change(decode(packed))
+    for packed in self.rings["model_requests"].drain():
+      self._handle(decode(packed))
 
-  def _change(self, event: Change | Action) -> None:
-    now_ns = self.now_ns()
-    if isinstance(event, Action):
-      if event is Action.QUIT:
+  def _handle(self, request: ModelRequest) -> None:
+    match request:
+      case SetControl(name=name, value=value):
+        self._set_control(name, value)
+      case Act(action=action):
+        self.engine.act(action.value, self.now_ns())
+      case SetBars(bpm=bpm, beats_per_bar=beats, start_ns=start_ns):
+        self.engine.set_bars(Bars(bpm, beats, start_ns))
+      case Quit():
         self.running = False
-      else:
-        self.engine.act(event.value, now_ns)
-      return
-    if event.name == "bars":
-      self.engine.set_bars(Bars(*event.value))
-      return
-    if event.name == "adapters":
-      self.tell(problem="which adapters are at hand is said at the start.")
+
+  def _set_control(self, name: str, value: Any) -> None:
+    now_ns = self.now_ns()
+    if name == "adapters":
+      self._report_problem("the adapters cannot change while playing.")
       return
     try:
-      controls = changed(self.plain.controls, event.name, event.value)
+      controls = changed(self.plain.controls, name, value)
     except ValueError as error:
-      self.tell(problem=str(error))
+      self._report_problem(str(error))
       return
     if controls.adapter != self.plain.controls.adapter:
       self._asked_ns = now_ns
@@ -209,21 +223,21 @@ class _Model:
       self._asked_ns = None
 
   def _steer(self, controls: Controls, now_ns: int) -> None:
-    self._tell_problem(self.steering.set_controls(controls, now_ns))
+    self._report_problem(self.steering.set_controls(controls, now_ns))
     self._set_style(now_ns)
 
   def _set_style(self, now_ns: int) -> None:
-    """What is asked of the model moves on."""
+    """Moves prompts and sliders on towards their new values."""
     player = self.plain.planner.partner
     changed, rows = self.steering.changed_rows(player, now_ns)
     if changed:
       self.engine.set_style(rows)
 
-  def _tell_problem(self, problem: str | None) -> None:
+  def _report_problem(self, problem: str | None) -> None:
     if problem is not None:
-      self.tell(problem=problem)
+      self.report(ModelProblem(problem=shortened(problem)))
 
-  def _say(self, command: Command) -> None:
+  def _send(self, command: Command) -> None:
     commands = self.rings["commands"]
     match command:
       case Replan(from_ns, events, reacts_to, why):
@@ -236,19 +250,19 @@ class _Model:
         packed = pack_panic()
     commands.put(packed)
 
-  def _look_up(self, now_ns: int) -> None:
-    """A few times a second: what others want to know."""
-    share = self._busy_ns / max(1, now_ns - self._snapshot_ns)
-    self._snapshot_ns, self._busy_ns = now_ns, 0
+  def _housekeep(self, now_ns: int) -> None:
+    """A few times a second: style, report, journal, horizon, parent."""
+    share = self._busy_ns / max(1, now_ns - self._state_ns)
+    self._state_ns, self._busy_ns = now_ns, 0
     self._set_style(now_ns)
-    self._tell_snapshot(now_ns, share)
+    self._report_state(now_ns, share)
     self._flush()
     if self.horizon.changed():
       self.engine.set_horizon(self.horizon.ns)
     if self.config.parent and os.getppid() != self.config.parent:
       self.running = False
 
-  def _tell_snapshot(self, now_ns: int, share: float) -> None:
+  def _report_state(self, now_ns: int, share: float) -> None:
     engine = self.plain
     chord = engine.harmony.chord(now_ns)
     plan = [
@@ -256,24 +270,26 @@ class _Model:
       for event in engine.planner.planned
       if isinstance(event, PlannedNote)
     ]
-    self.tell(
-      now_ns=now_ns,
-      mode=engine.controls.mode,
-      replying=engine.replying,
-      busy=round(share, 3),
-      horizon_ms=engine.settings.horizon_ns / 1e6,
-      plan_age_ms=(
-        round((now_ns - engine.planned_at_ns) / 1e6, 1)
-        if engine.planned_at_ns
-        else None
-      ),
-      chord=chord.name if chord is not None else "",
-      key=str(engine.harmony.key(now_ns) or ""),
-      plan=plan[:24],
-      compiles=self.counter.count,
-      switches=len(self._switch_ms),
-      slowest_switch_ms=max(self._switch_ms, default=None),
-      controls=engine.controls._asdict(),
+    self.report(
+      ModelState(
+        now_ns=now_ns,
+        mode=engine.controls.mode,
+        replying=engine.replying,
+        busy=round(share, 3),
+        horizon_ms=engine.settings.horizon_ns / 1e6,
+        plan_age_ms=(
+          round((now_ns - engine.planned_at_ns) / 1e6, 1)
+          if engine.planned_at_ns
+          else None
+        ),
+        chord=chord.name if chord is not None else "",
+        key=str(engine.harmony.key(now_ns) or ""),
+        plan=plan[:24],
+        compiles=self.counter.count,
+        switches=len(self._switch_ms),
+        slowest_switch_ms=max(self._switch_ms, default=None),
+        controls=engine.controls,
+      )
     )
 
   def _flush(self) -> None:
@@ -287,7 +303,7 @@ class _Model:
       self._journal.flush()
     except OSError as error:
       self._journal = None
-      self.tell(problem=f"the session is no longer recorded: {error}")
+      self._report_problem(f"the session is no longer recorded: {error}")
 
   def close(self) -> None:
     """Ends; what was decided last is still written."""
@@ -314,7 +330,7 @@ def run_model(config: ModelConfig, rings: dict[str, str]) -> None:
     try:
       model.load()
     except (ValueError, OSError) as error:
-      model.tell(state="failed", problem=str(error))
+      model.report(ModelFailed(problem=shortened(error)))
       return
     gc.collect()
     gc.freeze()

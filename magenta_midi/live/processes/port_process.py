@@ -1,18 +1,17 @@
-"""The small process that owns the ports and everything that sounds.
+"""Process of the ports: MIDI in and out, and the plan that is played.
 
 It imports neither JAX nor the model, so nothing in it takes long. If the
-model is late or gone, the plan that lies here plays out.
+model's process is late or gone, the newest plan plays out.
 """
 
 import contextlib
 import dataclasses
 import gc
-import json
 import os
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, Literal
 
 from magenta_midi.live.io.calibration import Calibration
 from magenta_midi.live.io.echo import EchoDetector
@@ -31,6 +30,24 @@ from magenta_midi.live.processes.wire_format import (
   unpack_command,
 )
 from magenta_midi.live.protocol.events import Message, is_note_on, is_sustain
+from magenta_midi.live.protocol.messages import (
+  EchoFound,
+  MessageUnsent,
+  PlanReceived,
+  PlayerInput,
+  PortChanged,
+  PortReport,
+  PortRequest,
+  PortsFailed,
+  PortsReady,
+  PortsState,
+  Quit,
+  SetBars,
+  Silence,
+  decode,
+  encode,
+  shortened,
+)
 from magenta_midi.live.timing.bars import Bars, click_messages
 from magenta_midi.live.timing.midi_clock import ClockSender
 
@@ -49,9 +66,11 @@ TICK_NS, MAX_TICKS = 125_000_000, 40
 class RingNames(dict[str, str]):
   """Names of the rings between the processes.
 
-  `to_model`, `feedback` and `heard` leave the ports; `commands` and `asked`
-  reach them; `sent` tells the application what was played; `news` carries
-  what else there is to say, as JSON.
+  The model's process gets `to_model`, `feedback` and `model_requests`, and
+  sends `commands` and `model_reports`. The ports' process gets `commands` and
+  `port_requests`; the application gets from it the player's messages,
+  `received`, the model's, `sent`, those of the second controller, `control`,
+  and `port_reports`.
   """
 
 
@@ -116,7 +135,9 @@ class _Ports:
     self._ticks: list[tuple[int, int, bool]] = []
     self._watch: PortWatch | None = None
     self._backend: RtMidiBackend | None = None
-    self.inputs: list[tuple[str, ReconnectingInput]] = []
+    self.inputs: list[
+      tuple[Literal["player", "control"], ReconnectingInput]
+    ] = []
     self.output: Any = None
     self.thru: OutputPort | None = None
     self._clicks: list[Message] = []
@@ -155,9 +176,9 @@ class _Ports:
       if self.thru is None:
         self.thru = self.output
 
-  def tell(self, **news: Any) -> None:
-    """News for the application."""
-    self.rings["news"].put(json.dumps(news).encode())
+  def report(self, report: PortReport) -> None:
+    """Sends a report to the application."""
+    self.rings["port_reports"].put(encode(report))
 
   def now_ns(self) -> int:
     return time.perf_counter_ns() - self.config.t0_ns
@@ -170,17 +191,18 @@ class _Ports:
       if now_ns >= self._tick_ns:
         # Before anything new: what was late is not taken for timely.
         self._tick(now_ns)
-      self._hear()
-      self._obey()
-      self._send()
+      self._read_inputs()
+      self._handle_commands()
+      self._handle_requests()
+      self._send_due()
       self._keep_time()
-      self._report()
+      self._send_feedback()
       if now_ns - checked_ns > 200_000_000:
         checked_ns = now_ns
         self._check(now_ns)
       self._wait()
 
-  def _hear(self) -> None:
+  def _read_inputs(self) -> None:
     t0_ns = self.config.t0_ns
     for role, port in self.inputs:
       for stamp_ns, data in port.poll():
@@ -188,20 +210,20 @@ class _Ports:
         if role == "control":
           self.rings["control"].put(pack_message(message))
           continue
-        self.take(message)
+        self.receive(message)
 
-  def take(self, message: Message) -> None:
+  def receive(self, message: Message) -> None:
     """One message of the player."""
     if self.echo.heard(message):
       if named := self.echo.named:
-        self.tell(echo=str(named))
+        self.report(EchoFound(description=shortened(named)))
       for key in self.echo.drain_let_through():
         self._pass_on(Message(message.time_ns, bytes((0x80, key, 64))))
       return
     self._pass_on(message)
 
   def _pass_on(self, message: Message) -> None:
-    """To all who hear the player."""
+    """Sends the player's message to performer, model and application."""
     raw = message.data
     if is_sustain(raw):
       down = self.config.calibration.pedal_is_down(raw[2])
@@ -215,9 +237,9 @@ class _Ports:
       self.thru.send(passed)
     packed = pack_message(message)
     self.rings["to_model"].put(packed)
-    self.rings["heard"].put(packed)
+    self.rings["received"].put(packed)
 
-  def _obey(self) -> None:
+  def _handle_commands(self) -> None:
     performer = self.performer
     for packed in self.rings["commands"].drain():
       self._heartbeat_ns = self.now_ns()
@@ -227,8 +249,10 @@ class _Ports:
           performer.plan(command.from_ns, command.events)
           self._planned_ns = now_ns = self.now_ns()
           for time_ns in command.reacts_to:
-            self.tell(
-              compute_ns=now_ns - time_ns, now_ns=now_ns, why=command.why
+            self.report(
+              PlanReceived(
+                compute_ns=now_ns - time_ns, now_ns=now_ns, why=command.why
+              )
             )
         case "release":
           performer.release(
@@ -238,16 +262,20 @@ class _Ports:
           performer.end(self.now_ns())
         case "panic":
           self._emit(performer.panic(self.now_ns()))
-    for packed in self.rings["asked"].drain():
-      asked = json.loads(packed)
-      if "player" in asked:
-        time_ns, data = asked["player"]
-        self.take(Message(time_ns or self.now_ns(), bytes.fromhex(data)))
-      elif "bars" in asked:
-        self._set_bars(Bars(*asked["bars"]))
-      elif asked.get("panic"):
-        self._emit(performer.panic(self.now_ns()))
-      elif asked.get("quit"):
+
+  def _handle_requests(self) -> None:
+    for packed in self.rings["port_requests"].drain():
+      self._handle(decode(packed))
+
+  def _handle(self, request: PortRequest) -> None:
+    match request:
+      case PlayerInput(data=data, time_ns=time_ns):
+        self.receive(Message(time_ns or self.now_ns(), data))
+      case SetBars(bpm=bpm, beats_per_bar=beats, start_ns=start_ns):
+        self._set_bars(Bars(bpm, beats, start_ns))
+      case Silence():
+        self._emit(self.performer.panic(self.now_ns()))
+      case Quit():
         self.running = False
 
   def _set_bars(self, bars: Bars) -> None:
@@ -279,7 +307,7 @@ class _Ports:
     if self.output is not None:
       self.output.send(data)
 
-  def _send(self) -> None:
+  def _send_due(self) -> None:
     now_ns = self.now_ns()
     due_ns = self.performer.next_due_ns()
     if due_ns is None or due_ns > now_ns:
@@ -289,14 +317,14 @@ class _Ports:
   def _emit(self, messages: list[Message]) -> None:
     for message in messages:
       if self.output is not None and not self.output.send(message.data):
-        self.tell(unsent=message.data.hex())
+        self.report(MessageUnsent(data=message.data))
       now_ns = self.now_ns()
       if is_note_on(message.data):
         self._late_ns.append(now_ns - message.time_ns)
       self.echo.sent(Message(now_ns, message.data))
       self.rings["sent"].put(pack_message(Message(now_ns, message.data)))
 
-  def _report(self) -> None:
+  def _send_feedback(self) -> None:
     for sounded in self.performer.feedback():
       self.rings["feedback"].put(pack_sounded(sounded))
 
@@ -318,23 +346,27 @@ class _Ports:
     self.performer.watchdog(now_ns, self._heartbeat_ns)
     for role, port in self.inputs:
       for event in port.take_events():
-        self.tell(port=event.name, state=event.kind, role=role)
+        self.report(PortChanged(port=event.name, state=event.kind, role=role))
         if event.kind == "lost" and role == "player":
           self._lift_player(now_ns)
     if isinstance(self.output, ReconnectingOutput):
       for event in self.output.take_events():
-        self.tell(port=event.name, state=event.kind, role="output")
+        self.report(
+          PortChanged(port=event.name, state=event.kind, role="output")
+        )
         if event.kind == "lost":
           self.performer.lost(now_ns)
         else:
           self.performer.back(now_ns)
     late, self._late_ns = self._late_ns, []
     ticks, self._ticks = self._ticks, []
-    self.tell(
-      late_ns=late[:60],
-      clips=dict(self.performer.clips),
-      dropped=self._dropped(),
-      ticks=ticks,
+    self.report(
+      PortsState(
+        late_ns=late[:60],
+        clips=dict(self.performer.clips),
+        dropped=self._dropped(),
+        ticks=ticks,
+      )
     )
     if self.config.parent and os.getppid() != self.config.parent:
       self.running = False
@@ -343,13 +375,13 @@ class _Ports:
     """Messages of the player that were lost because nobody took them."""
     waited = sum(port.dropped for _, port in self.inputs)
     return waited + sum(
-      self.rings[name].dropped for name in ("heard", "to_model", "control")
+      self.rings[name].dropped for name in ("received", "to_model", "control")
     )
 
   def _lift_player(self, now_ns: int) -> None:
     for key in self.performer.player_keys:
-      self.take(Message(now_ns, bytes((0x80, key, 64))))
-    self.take(Message(now_ns, bytes((0xB0, 64, 0))))
+      self.receive(Message(now_ns, bytes((0x80, key, 64))))
+    self.receive(Message(now_ns, bytes((0xB0, 64, 0))))
 
   def _wait(self) -> None:
     now_ns = self.now_ns()
@@ -368,7 +400,7 @@ class _Ports:
     """Everything of ours falls silent, whatever happened."""
     with contextlib.suppress(Exception):
       self._emit(self.performer.close(self.now_ns()))
-      self._report()
+      self._send_feedback()
     for port in (*(p for _, p in self.inputs), self.thru, self.output):
       if port is not None:
         with contextlib.suppress(Exception):
@@ -393,7 +425,7 @@ def run_ports(config: PortConfig, rings: dict[str, str]) -> None:
     try:
       ports.open()
     except (ValueError, OSError) as error:
-      ports.tell(failed=str(error))
+      ports.report(PortsFailed(problem=shortened(error)))
       return
     with contextlib.suppress(OSError, AttributeError):
       os.nice(-5)
@@ -402,14 +434,16 @@ def run_ports(config: PortConfig, rings: dict[str, str]) -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    ports.tell(
-      ready=True,
-      inputs=[port.name for _, port in ports.inputs],
-      output=getattr(ports.output, "name", ""),
+    ports.report(
+      PortsReady(
+        inputs=[port.name for _, port in ports.inputs],
+        output=getattr(ports.output, "name", ""),
+      )
     )
     ports.run()
   except BaseException as error:
-    ports.tell(failed=f"{type(error).__name__}: {error}")
+    problem = shortened(f"{type(error).__name__}: {error}")
+    ports.report(PortsFailed(problem=problem))
     raise
   finally:
     ports.close()

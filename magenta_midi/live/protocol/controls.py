@@ -4,7 +4,6 @@
 event: it happens once and leaves no value behind.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from enum import StrEnum
@@ -17,15 +16,12 @@ __all__ = [
   "MAX_PROMPTS",
   "MODES",
   "RANGES",
-  "RECORD_BYTES",
   "TOGGLES",
   "Action",
   "Change",
   "Controls",
   "Range",
   "changed",
-  "decode",
-  "encode",
   "from_json",
   "playing_adapter",
   "to_json",
@@ -50,7 +46,6 @@ MAX_PROMPT_BYTES = 200
 # Each is a copy of the weights that it changes.
 MAX_ADAPTERS = 8
 MAX_ADAPTER_BYTES = 200
-RECORD_BYTES = 512
 
 
 class Range(NamedTuple):
@@ -385,43 +380,3 @@ def from_json(values: Mapping[str, Any]) -> Controls:
   for name, value in values.items():
     controls = changed(controls, name, value)
   return controls
-
-
-def encode(event: Change | Action) -> bytes:
-  """Writes an event as a record of at most RECORD_BYTES, for a ring.
-
-  Raises:
-    ValueError: It does not fit: several long prompts at once.
-  """
-  if isinstance(event, Action):
-    plain: Any = event.value
-  else:
-    plain = [event.name, event.value]
-  record = json.dumps(
-    plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-  ).encode()
-  if len(record) > RECORD_BYTES:
-    raise ValueError(
-      f"a change must fit {RECORD_BYTES} bytes, got {len(record)}. Send one"
-      " prompt at a time."
-    )
-  return record
-
-
-def decode(record: bytes) -> Change | Action:
-  """Reads a record, which may be padded with zeros.
-
-  Raises:
-    ValueError: It is none.
-  """
-  plain = json.loads(record.rstrip(b"\0"))
-  if isinstance(plain, str):
-    return Action(plain)
-  name, value = _pair("a record", plain, "a name and a value")
-  return Change(name, _tuples(value))
-
-
-def _tuples(value: Any) -> Any:
-  if isinstance(value, list):
-    return tuple(_tuples(item) for item in value)
-  return value

@@ -1,4 +1,4 @@
-"""Ports and model as processes, over real ports: what may befall them."""
+"""Ports and model as processes, over real ports: faults and their repair."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ from magenta_midi.live.processes.model_process import ModelConfig
 from magenta_midi.live.processes.port_process import PortConfig
 from magenta_midi.live.protocol.controls import Action, Change, Controls
 from magenta_midi.live.protocol.events import is_note_off
+from magenta_midi.live.protocol.messages import ModelState
 from magenta_midi.midi.io.messages import note_off, note_on
 from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
@@ -50,8 +51,13 @@ def poll_until(host, condition, timeout_s=60.0):
   return news
 
 
-def statuses(news):
-  return [status for each in news for status in each.status]
+def states(news):
+  return [
+    report
+    for each in news
+    for report in each.model
+    if isinstance(report, ModelState)
+  ]
 
 
 def test_a_killed_model_is_started_again_as_it_was(played):
@@ -59,9 +65,7 @@ def test_a_killed_model_is_started_again_as_it_was(played):
   host.send(Change("temperature", 0.7))
   poll_until(
     host,
-    lambda news: any(
-      s.get("controls", {}).get("temperature") == 0.7 for s in statuses(news)
-    ),
+    lambda news: any(s.controls.temperature == 0.7 for s in states(news)),
   )
   partner.play(12, 0.15)
   first = len(partner.onsets)
@@ -73,7 +77,7 @@ def test_a_killed_model_is_started_again_as_it_was(played):
   partner.send(note_on(1, 50, 64))
   partner.send(note_off(1, 50))
   poll_until(
-    host, lambda news: any(m.data[1] == 50 for n in news for m in n.heard)
+    host, lambda news: any(m.data[1] == 50 for n in news for m in n.received)
   )
   host.wait_until_ready()
   assert host.ports_pid == ports
@@ -83,11 +87,11 @@ def test_a_killed_model_is_started_again_as_it_was(played):
   # What the dead one began ends in time, whatever the new one plays.
   began = partner.onsets[first - 1]
   wait_until(lambda: _ended(partner, began), Limits().longest_s + 1)
-  news = poll_until(host, lambda news: any("mode" in s for s in statuses(news)))
-  last = [s for s in statuses(news) if "mode" in s][-1]
-  assert last["mode"] == "simultaneous"
-  assert last["controls"]["temperature"] == 0.7
-  assert last["compiles"] == 0
+  news = poll_until(host, states)
+  last = states(news)[-1]
+  assert last.mode == "simultaneous"
+  assert last.controls.temperature == 0.7
+  assert last.compiles == 0
 
 
 def _ended(partner, onset):
@@ -125,7 +129,7 @@ def test_a_crowd_of_notes_is_heard_whole_and_survived(played):
 
   def all_came(got):
     nonlocal heard
-    heard = sum(len(each.heard) for each in news + got)
+    heard = sum(len(each.received) for each in news + got)
     return heard >= 2 * count
 
   poll_until(host, all_came, 10.0)
@@ -135,9 +139,8 @@ def test_a_crowd_of_notes_is_heard_whole_and_survived(played):
   partner.rest(0.5)
   host.poll()
   partner.play(1, 0.1)
-  news = poll_until(host, lambda news: any("mode" in s for s in statuses(news)))
-  last = [s for s in statuses(news) if "mode" in s][-1]
-  assert last["plan_age_ms"] < 500
+  news = poll_until(host, states)
+  assert states(news)[-1].plan_age_ms < 500
 
 
 def test_an_ended_ports_process_is_named(played):

@@ -1,7 +1,6 @@
 """What the process that owns the ports does with the player's messages."""
 
 import contextlib
-import json
 from contextlib import closing
 
 import pytest
@@ -12,6 +11,7 @@ from magenta_midi.live.processes.port_process import PortConfig, _Ports
 from magenta_midi.live.processes.shm_ring import Ring
 from magenta_midi.live.processes.wire_format import pack_plan, unpack_message
 from magenta_midi.live.protocol.events import Message, PlannedNote, PlannedPedal
+from magenta_midi.live.protocol.messages import EchoFound, decode
 from magenta_midi.midi.io.messages import control_change, note_off, note_on
 from magenta_midi.testing.ports import FakeBackend, FakeOutput
 
@@ -19,11 +19,11 @@ SECOND = 1_000_000_000
 NAMES = (
   "to_model",
   "feedback",
-  "heard",
+  "received",
   "commands",
-  "asked",
+  "port_requests",
   "sent",
-  "news",
+  "port_reports",
   "control",
 )
 
@@ -43,19 +43,19 @@ class Rig:
 
   def plan(self, *events):
     self.rings["commands"].put(pack_plan(self.now_ns, events, [], "react"))
-    self.ports._obey()
+    self.ports._handle_commands()
 
   def play(self, data):
-    self.ports.take(Message(self.now_ns, data))
+    self.ports.receive(Message(self.now_ns, data))
 
   def send(self):
     """What was due; what went out."""
-    self.ports._send()
+    self.ports._send_due()
     sent, self.ports.output.sent = self.ports.output.sent, []
     return sent
 
-  def news(self):
-    return [json.loads(record) for record in self.rings["news"].drain()]
+  def reports(self):
+    return [decode(record) for record in self.rings["port_reports"].drain()]
 
   def close(self):
     self.ports.close()
@@ -107,7 +107,7 @@ def test_a_calibrated_keyboard_is_heard_as_any_other(rings):
     played += [control_change(1, 64, value) for value in (100, 31, 30, 0)]
     for data in played:
       rig.play(data)
-    for name in ("to_model", "heard"):
+    for name in ("to_model", "received"):
       heard = [unpack_message(r).data for r in rings[name].drain()]
       assert [data[2] for data in heard] == [20, 64, 110, 64, 0, 0, 127, 127]
     # The instrument gets what was played.
@@ -120,11 +120,11 @@ def test_what_nobody_took_is_told(rings):
     port = ReconnectingInput(backend, "piano", backend)
     rig.ports.inputs.append(("player", port))
     backend.opened_inputs["Fake Piano"].dropped = 3
-    for _ in range(rings["heard"].capacity + 2):
+    for _ in range(rings["received"].capacity + 2):
       rig.play(note_on(1, 60, 64))
       rings["to_model"].drain()
     rig.ports._check(0)
-    assert rig.news()[-1]["dropped"] == 5
+    assert rig.reports()[-1].dropped == 5
 
 
 def test_a_loop_is_named_once_and_leaves_no_key_down(rig):
@@ -138,7 +138,7 @@ def test_a_loop_is_named_once_and_leaves_no_key_down(rig):
         rig.now_ns += 1_000_000
         rig.play(bytes((data[0] - 1, *data[1:])))
     assert rig.ports.echo.looped == (index >= 3)
-  assert len([news for news in rig.news() if "echo" in news]) == 1
+  assert [type(r) for r in rig.reports()] == [EchoFound]
   assert rig.ports.performer.player_keys == []
   assert rig.ports.performer.next_due_ns() is None
   # Three were taken for the player's, at first.

@@ -11,15 +11,18 @@ from magenta_midi.live.protocol.controls import (
   MAX_PROMPTS,
   MODES,
   RANGES,
-  RECORD_BYTES,
   Action,
   Change,
   Controls,
   changed,
-  decode,
-  encode,
   from_json,
   to_json,
+)
+from magenta_midi.live.protocol.messages import (
+  REQUEST_BYTES,
+  decode,
+  encode,
+  request_of,
 )
 
 numbers = {
@@ -66,22 +69,26 @@ def test_any_changes_leave_valid_controls_that_survive_json(made):
 
 @given(changes)
 def test_every_change_passes_through_a_record(made):
-  record = encode(Change(*made))
-  assert len(record) <= RECORD_BYTES
-  assert decode(record.ljust(RECORD_BYTES, b"\0")) == Change(*made)
+  request = request_of(Change(*made))
+  record = encode(request)
+  assert len(record) <= REQUEST_BYTES
+  assert decode(record.ljust(REQUEST_BYTES, b"\0")) == request
+  assert (request.name, request.value) == made
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_action_passes_through_a_record(action):
-  assert decode(encode(action)) is action
+  request = request_of(action)
+  assert decode(encode(request)) == request
+  assert getattr(request, "action", Action.QUIT) is action
 
 
 def test_the_longest_prompt_fits_a_record():
   text = '"' * MAX_PROMPT_BYTES
-  change = Change("prompt", (text, 9.123456789))
+  change = request_of(Change("prompt", (text, 9.123456789)))
   assert decode(encode(change)) == change
   with pytest.raises(ValueError, match="one prompt at a time"):
-    encode(Change("prompts", ((text, 1.0), (text + "x", 1.0))))
+    encode(request_of(Change("prompts", ((text, 1.0), (text + "x", 1.0)))))
 
 
 def test_controls_are_never_mutated():

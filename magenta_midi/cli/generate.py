@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +32,9 @@ from magenta_midi.cli.terminal.output import (
   print_json,
   progress_bar,
 )
+
+if TYPE_CHECKING:
+  from magenta_midi.api import MagentaMidi
 
 __all__ = ["command"]
 
@@ -210,7 +213,7 @@ def command(
 
 
 def _notes(
-  mm: Any, items: list[tuple[Any, float]], controls: Any
+  mm: "MagentaMidi", items: list[tuple[Any, float]], controls: Any
 ) -> Iterator[str]:
   """What a user should know of how style and controls are heard."""
   from magenta_midi.style.model import means_nothing
@@ -231,7 +234,7 @@ def _notes(
 
 
 def _first_note_ms(
-  mm: Any,
+  mm: "MagentaMidi",
   given: Any,
   seed: int,
   style: Any,

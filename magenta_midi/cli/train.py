@@ -161,7 +161,7 @@ _PARAMETERS = dict(
   metavar="FIELD=VALUE",
   help="Overrides a field of the model's preset (encoder_layers=6), of the"
   " run (optimizer=adamw, ema_decay=0.999) or of the codec"
-  " (codec.releases=true); docs/training.md lists these.",
+  " (codec.releases=true); docs/guides/training.md lists these.",
 )
 @click.option(
   "--partners",

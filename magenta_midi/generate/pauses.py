@@ -34,7 +34,7 @@ def waits(
     new: The new chunk; its time 0 is `now_s`.
     now_s: Its start in the history's time, s.
     seconds: Its length.
-    least_s: A pause up to so long is none.
+    min_s: Shorter silences are no pauses.
   """
   onset_s = history.notes["onset_s"]
   low, high = np.searchsorted(onset_s, (now_s - LOOK_BACK_S, now_s))

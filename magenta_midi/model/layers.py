@@ -34,7 +34,7 @@ MASKED = -1e10
 
 
 # Query times key positions from which a CPU takes one head at a time: the
-# logits of all heads no longer fit its caches (`docs/performance.md`).
+# logits of all heads no longer fit its caches (`docs/reports/performance.md`).
 LONG = 512 * 512
 
 

@@ -1,6 +1,6 @@
 """Our speed beside other systems', in one run, on the same 2 s of music.
 
-  python -m tools.speed.peers --markdown docs/performance.md
+  python -m tools.speed.peers --markdown docs/reports/performance.md
 
 The first run installs CPU PyTorch, `transformers` and Notochord into an
 environment of their own (build/peers, about 1.2 GB); nothing of it is ever

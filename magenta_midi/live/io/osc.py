@@ -1,7 +1,7 @@
 """Open Sound Control over UDP: the same controls from a tablet or a patch.
 
-Addresses are documented in `docs/live_controls.md`. Nothing that arrives can
-raise: what is no OSC, or says what cannot be, is counted and left out.
+`docs/guides/live_controls.md` lists the addresses. No packet raises: what is
+not OSC, or has an impossible value, is counted and left out.
 """
 
 import errno

@@ -9,7 +9,9 @@ from magenta_midi.live.io.control_map import TARGETS
 from magenta_midi.live.io.key_map import KEYS, key_help
 from magenta_midi.live.io.osc import ADDRESSES
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "live_controls.md"
+PAGE = (
+  Path(__file__).resolve().parents[3] / "docs" / "guides" / "live_controls.md"
+)
 
 
 @pytest.fixture(scope="module")

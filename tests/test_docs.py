@@ -1,0 +1,107 @@
+"""Docs: links, the drawings of the architecture, the table of tools."""
+
+import ast
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from tools.docs.draw_architecture import (
+  LINES,
+  PAGE,
+  ROOMS,
+  drawn,
+  floors,
+  path_of,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+  [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "tools/README.md"]
+)
+PAIRS = [
+  (line, above, below)
+  for line, stops in LINES.items()
+  for above, below in itertools.pairwise(stops)
+]
+
+
+def imports_of(module: str) -> set[str]:
+  """Names that a module imports anywhere, within `magenta_midi`."""
+  names = set()
+  for node in ast.walk(ast.parse(path_of(module).read_text("utf-8"))):
+    if isinstance(node, ast.ImportFrom) and node.module:
+      names.add(node.module)
+      names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    elif isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+  prefix = "magenta_midi."
+  return {name.removeprefix(prefix) for name in names if prefix in name}
+
+
+def anchors_of(page: Path) -> set[str]:
+  """The anchors that GitHub makes of a page's headings."""
+  text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+  anchors = set()
+  for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+    words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
+    anchors.add(re.sub(r"[^\w\- ]", "", words).replace(" ", "-"))
+  return anchors
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_relative_link_leads_somewhere(page):
+  text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+  for target in re.findall(r"\]\(([^)\s]+)\)", text):
+    if re.match(r"\w+:", target):
+      continue
+    name, _, anchor = target.partition("#")
+    file = (page.parent / name).resolve() if name else page
+    assert file.exists(), target
+    if anchor:
+      assert anchor in anchors_of(file), target
+
+
+def test_the_index_lists_every_page():
+  index = (ROOT / "docs" / "index.md").read_text("utf-8")
+  for page in ROOT.glob("docs/**/*.md"):
+    if page.name != "index.md":
+      assert f"({page.relative_to(ROOT / 'docs').as_posix()})" in index
+
+
+def test_the_drawings_are_current():
+  page = PAGE.read_text("utf-8")
+  assert drawn(page) == page, "python -m tools.docs.draw_architecture"
+
+
+def test_every_room_is_described():
+  assert {room for floor in floors() for room in floor} == set(ROOMS)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_main_line_has_at_most_eight_modules(line):
+  modules = [stop.module for stop in LINES[line]]
+  assert 2 <= len(modules) <= 8
+  assert len(set(modules)) == len(modules)
+  for module in modules:
+    assert path_of(module).exists(), module
+
+
+@pytest.mark.parametrize(
+  ("line", "above", "below"),
+  PAIRS,
+  ids=[f"{line}:{below.module}" for line, _, below in PAIRS],
+)
+def test_each_module_of_a_main_line_leads_down_to_the_next(line, above, below):
+  floor = {
+    room: number for number, rooms in enumerate(floors()) for room in rooms
+  }
+  room = [module.split(".")[0] for module in (above.module, below.module)]
+  assert floor[room[0]] <= floor[room[1]]
+  if below.through:
+    assert below.through in imports_of(above.module)
+    assert below.through in imports_of(below.module)
+  else:
+    assert below.module in imports_of(above.module)
+    assert above.module not in imports_of(below.module)

@@ -13,6 +13,7 @@ from magenta_midi.data.pieces import pack_scores
 from magenta_midi.evaluation.evaluate import evaluate
 from magenta_midi.evaluation.losses import level_logits
 from magenta_midi.finetune import run as finetune_run
+from magenta_midi.finetune import self_samples
 from magenta_midi.finetune.config import FinetuneConfig
 from magenta_midi.finetune.finetune import finetune
 from magenta_midi.finetune.forgetting import Divergence, divergence
@@ -33,7 +34,7 @@ from tests.support.finetuning import CODEC, run_config, same, scale
 @pytest.fixture(autouse=True)
 def short_pieces(monkeypatch):
   """Two chunks each: a drawn model plays as well as it ever will."""
-  monkeypatch.setattr(own_continuations, "PIECE_S", 4.0)
+  monkeypatch.setattr(self_samples, "PIECE_S", 4.0)
 
 
 def moved(before, after):
@@ -262,7 +263,7 @@ def test_figures_of_a_divergence():
 def rehearsed(tmp_path_factory, base, split):
   """A run that rehearses what the base plays by itself."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(own_continuations, "PIECE_S", 4.0)
+    patch.setattr(self_samples, "PIECE_S", 4.0)
     out, seen = tmp_path_factory.mktemp("rehearsed"), []
     found = finetune(
       run_config(continuations_s=16.0),

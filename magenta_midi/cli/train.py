@@ -41,7 +41,7 @@ def _run_settings(values: dict[str, Any]) -> dict[str, Any]:
   """Takes the fields of TrainConfig that no option has out of `values`."""
   import typing
 
-  from magenta_midi.cli.gin.values import conform
+  from magenta_midi.settings import convert
   from magenta_midi.train.run_settings import TrainConfig
 
   hints = typing.get_type_hints(TrainConfig)
@@ -49,7 +49,7 @@ def _run_settings(values: dict[str, Any]) -> dict[str, Any]:
   for name in values.keys() & hints.keys():
     if name in _OPTIONS:
       raise UserError(f"--set {name}: give {_OPTIONS[name]} instead.")
-    found[name] = conform(hints[name], values.pop(name), f"--set {name}")
+    found[name] = convert(hints[name], values.pop(name), f"--set {name}")
   return found
 
 

@@ -3,8 +3,14 @@
 import dataclasses
 import json
 import math
-import typing
 from typing import Any, Literal
+
+from magenta_midi.settings import (
+  check_at_least,
+  check_below_one,
+  check_choices,
+  convert,
+)
 
 __all__ = [
   "MAGENTA_RT",
@@ -77,14 +83,14 @@ class DepthformerConfig:
 
   def __post_init__(self) -> None:
     """Refuses shapes that cannot be built."""
-    for field in dataclasses.fields(self):
-      least = 0 if field.name in _MAY_BE_ZERO else 1
-      value = getattr(self, field.name)
-      if field.type in (int, int | None) and (
-        value is not None and value < least
-      ):
-        raise ValueError(f"{field.name} must be at least {least}, got {value}.")
-      _check_choice(field, value)
+    counts = [
+      field.name
+      for field in dataclasses.fields(self)
+      if field.type in (int, int | None)
+    ]
+    check_at_least(self, 0, *_MAY_BE_ZERO)
+    check_at_least(self, 1, *(n for n in counts if n not in _MAY_BE_ZERO))
+    check_choices(self)
     if self.level_columns and len(self.level_columns) != self.levels:
       raise ValueError(
         f"level_columns must name {self.levels} levels, got"
@@ -100,10 +106,7 @@ class DepthformerConfig:
       raise ValueError(
         f"{self.levels} levels need a depth stack, got depth_layers 0."
       )
-    if not 0.0 <= self.dropout_rate < 1.0:
-      raise ValueError(
-        f"dropout_rate must be in [0, 1), got {self.dropout_rate}."
-      )
+    check_below_one(self, "dropout_rate")
 
   @property
   def depth_width(self) -> int:
@@ -137,72 +140,11 @@ class DepthformerConfig:
       ValueError: A key is unknown or missing, or a value is of another type
         or out of range.
     """
-    known = {field.name for field in dataclasses.fields(cls)}
-    if unknown := sorted(set(values) - known):
-      raise ValueError(
-        f"unknown model setting {', '.join(unknown)}. Known:"
-        f" {', '.join(sorted(known))}."
-      )
-    if missing := [
-      field.name
-      for field in dataclasses.fields(cls)
-      if field.default is dataclasses.MISSING and field.name not in values
-    ]:
-      raise ValueError(
-        f"model settings are incomplete: {', '.join(missing)} missing."
-      )
-    values = dict(values)
-    for field in dataclasses.fields(cls):
-      if field.name in values:
-        values[field.name] = _checked(field, values[field.name])
-    return cls(**values)
+    return convert(cls, values, "model", source="json")
 
 
-# Counts of which none is a model too.
+# Counts that may be 0.
 _MAY_BE_ZERO = ("encoder_layers", "depth_layers", "parts", "style_slots")
-
-
-def _check_choice(field: dataclasses.Field, value: Any) -> None:
-  if typing.get_origin(field.type) is Literal:
-    choices = typing.get_args(field.type)
-    if value not in choices:
-      raise ValueError(
-        f"{field.name} must be {' or '.join(choices)}, got {value!r}."
-      )
-
-
-def _checked(field: dataclasses.Field, value: Any) -> Any:
-  """A parsed JSON value as the field's type.
-
-  Raises:
-    ValueError: It is of another.
-  """
-  if field.name == "level_columns":
-    pairs: Any = value if isinstance(value, list | tuple) else [None]
-    if all(
-      isinstance(pair, list | tuple)
-      and len(pair) == 2
-      and all(type(column) is int for column in pair)
-      for pair in pairs
-    ):
-      return tuple((start, stop) for start, stop in pairs)
-    expected = "pairs of integers"
-  elif field.type is float:
-    if type(value) in (int, float):
-      return float(value)
-    expected = "a number"
-  elif field.type is bool:
-    if type(value) is bool:
-      return value
-    expected = "true or false"
-  elif field.type is int or field.type == int | None:
-    if type(value) is int or (value is None and field.type is not int):
-      return value
-    expected = "an integer" if field.type is int else "an integer or null"
-  else:
-    _check_choice(field, value)
-    return value
-  raise ValueError(f"{field.name} must be {expected}, got {value!r}.")
 
 
 # Widths only: vocabulary, levels and columns come from the codec.

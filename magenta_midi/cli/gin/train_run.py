@@ -14,7 +14,7 @@ from magenta_midi.cli.gin.config import (
   evaluate,
   optional,
 )
-from magenta_midi.cli.gin.values import build, conform
+from magenta_midi.settings import convert
 
 __all__ = ["TrainRun", "gin_train_run", "save_gin_config"]
 
@@ -163,12 +163,12 @@ def _run(
   if not isinstance(config, dict):
     raise ValueError(f"train.config must be @TrainConfig(), got {config!r}.")
   return TrainRun(
-    build(TrainConfig, config),
-    conform(str, codec, "train.codec"),
-    conform(dict[str, Any], codec_settings or {}, "train.codec_settings"),
+    convert(TrainConfig, config),
+    convert(str, codec, "train.codec"),
+    convert(dict[str, Any], codec_settings or {}, "train.codec_settings"),
     _mixture(mixture_or_task_name),
-    conform(str | None, mixture_or_task_module, "train.mixture_or_task_module"),
-    Path(conform(str, model_dir, "train.model_dir")),
+    convert(str | None, mixture_or_task_module, "train.mixture_or_task_module"),
+    Path(convert(str, model_dir, "train.model_dir")),
     "",
   )
 
@@ -177,7 +177,7 @@ def _mixture(given: Any) -> tuple[str, ...]:
   """`DIR:SHARE,DIR:SHARE`, or a list of such, as a tuple."""
   name = "train.mixture_or_task_name"
   parts = given.split(",") if isinstance(given, str) else given
-  parts = tuple(part.strip() for part in conform(list[str], parts, name))
+  parts = tuple(part.strip() for part in convert(list[str], parts, name))
   if not parts or not all(parts):
     raise ValueError(
       f"{name} must name a folder of MIDI files, got {given!r}. Give it:"
@@ -195,7 +195,7 @@ def _model_fields(**given: Any) -> dict[str, Any]:
   for name, value in given.items():
     if value is None and type(None) not in typing.get_args(hints[name]):
       continue
-    fields[name] = conform(hints[name], value, f"DepthformerConfig.{name}")
+    fields[name] = convert(hints[name], value, f"DepthformerConfig.{name}")
   return fields
 
 
@@ -214,7 +214,7 @@ def _seconds(lengths: Any, feature: str, field: str) -> float:
 
   if lengths is None:
     return _defaults(TrainConfig)[field]
-  lengths = conform(dict[str, int], lengths, "TASK_FEATURE_LENGTHS")
+  lengths = convert(dict[str, int], lengths, "TASK_FEATURE_LENGTHS")
   if set(lengths) != {"inputs", "targets"}:
     raise ValueError(
       "TASK_FEATURE_LENGTHS must be {'inputs': STEPS, 'targets': STEPS}, got"
@@ -230,7 +230,7 @@ def _frames_per_batch(*, examples: Any = None, codec: Any = "note") -> int:
 
   if examples is None:
     return _defaults(TrainConfig)["frames_per_batch"]
-  count = conform(int, examples, "BATCH_SIZE")
+  count = convert(int, examples, "BATCH_SIZE")
   if count < 1:
     raise ValueError(f"BATCH_SIZE must be at least 1, got {count}.")
   if codec not in BUCKETS:

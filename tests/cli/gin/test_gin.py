@@ -21,7 +21,6 @@ from magenta_midi.cli.gin import files as gin_files
 from magenta_midi.cli.gin.config import GinSource
 from magenta_midi.cli.gin.options import gin_source
 from magenta_midi.cli.gin.train_run import TrainRun, gin_train_run
-from magenta_midi.cli.gin.values import conform
 from magenta_midi.cli.main import main
 from magenta_midi.cli.terminal.errors import UserError
 from magenta_midi.cli.train import command as train_command
@@ -523,40 +522,3 @@ def test_as_a_module():
   assert found.returncode == 2
   assert found.stderr.startswith("magenta-midi: no.gin: there is no such file")
   assert len(found.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-  ("hint", "value", "expected"),
-  [
-    (float, 1, 1.0),
-    (int, 1e3, 1000),
-    (int | None, None, None),
-    (float | None, 2, 2.0),
-    (dict[str, float], {"a": 1}, {"a": 1.0}),
-    (tuple[int, int], [1, 2], (1, 2)),
-    (tuple[float, ...], (1, 2, 3), (1.0, 2.0, 3.0)),
-    (list[str], ("a",), ["a"]),
-    (bool, True, True),
-  ],
-)
-def test_values_take_the_type_of_their_field(hint, value, expected):
-  found = conform(hint, value, "x")
-  assert found == expected
-  assert type(found) is type(expected)
-
-
-@pytest.mark.parametrize(
-  ("hint", "value", "expected"),
-  [
-    (int, True, "an integer"),
-    (int, 1.5, "an integer"),
-    (bool, 1, "True or False"),
-    (str, 1, "text in quotes"),
-    (int | None, "a", "an integer or None"),
-    (tuple[int, int], [1], r"\(an integer, an integer\)"),
-    (dict[str, float], [1], r"a {name: value}"),
-  ],
-)
-def test_values_of_another_type_are_refused(hint, value, expected):
-  with pytest.raises(ValueError, match=f"^x must be {expected}, got "):
-    conform(hint, value, "x")

@@ -1,0 +1,275 @@
+"""Conversion and checks of settings.
+
+`convert` turns what JSON, gin files and options hold into the types that a
+dataclass declares. The `check_` functions are for `__post_init__`: they check
+what a type cannot say. Each error is one line that names the field, what was
+expected and what was given.
+"""
+
+import dataclasses
+import difflib
+import functools
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = [
+  "check_at_least",
+  "check_below_one",
+  "check_choices",
+  "check_finite",
+  "check_length",
+  "check_positive",
+  "check_within",
+  "convert",
+  "convert_fields",
+]
+
+# Where values come from: it decides how types are called in errors.
+Source = Literal["python", "json"]
+
+_WORDS: dict[Source, dict[Any, str]] = {
+  "python": {
+    int: "an integer",
+    float: "a number",
+    str: "text in quotes",
+    bool: "True or False",
+    types.NoneType: "None",
+  },
+  "json": {
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    bool: "true or false",
+    types.NoneType: "null",
+  },
+}
+
+
+def convert(
+  kind: Any, value: Any, name: str = "", *, source: Source = "python"
+) -> Any:
+  """Converts a plain value to a type.
+
+  An integer passes as a float, a whole float (1e5) as an integer, a list as a
+  tuple and the other way round. Nothing else changes its type: text is not
+  parsed, and True is no number.
+
+  Args:
+    kind: A type as it is annotated: a dataclass, int, float, str, bool, None,
+      Literal, a union, or a list, tuple or dict of these.
+    value: Numbers, text, bools, None, and containers of them.
+    name: What errors call it; empty: the name of the dataclass.
+    source: Whether errors call types as Python (and gin) or JSON does.
+
+  Raises:
+    ValueError: The value is of another type, a field is unknown or missing, or
+      the dataclass refuses the value.
+  """
+  if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+    kind_name = name or getattr(kind, "__name__", str(kind))
+    given = convert_fields(kind, value, kind_name, source=source)
+    if missing := [
+      field.name
+      for field in dataclasses.fields(kind)
+      if field.name not in given
+      and field.default is dataclasses.MISSING
+      and field.default_factory is dataclasses.MISSING
+    ]:
+      raise ValueError(
+        f"{kind_name} settings are incomplete: {', '.join(missing)} missing."
+      )
+    return typing.cast(Any, kind)(**given)
+  for candidate in (value, _whole(value)):
+    try:
+      return msgspec.convert(candidate, kind)
+    except msgspec.ValidationError as error:
+      if isinstance(error.__cause__, ValueError):
+        raise error.__cause__ from None
+  # Of a dict, name the entry that is wrong.
+  if typing.get_origin(kind) is dict and isinstance(value, Mapping):
+    of_key, of_item = typing.get_args(kind)
+    for key, item in value.items():
+      convert(of_key, key, f"{name}'s keys", source=source)
+      convert(of_item, item, f"{name}[{key!r}]", source=source)
+  raise ValueError(f"{name} must be {_words(kind, source)}, got {value!r}.")
+
+
+def convert_fields(
+  kind: Any,
+  values: Mapping[str, Any],
+  name: str = "",
+  *,
+  source: Source = "python",
+) -> dict[str, Any]:
+  """Converts some fields of a dataclass, without making one.
+
+  Args:
+    kind: The dataclass.
+    values: Field -> value.
+    name: What errors call the dataclass; empty: its own name.
+    source: As for `convert`.
+
+  Raises:
+    ValueError: A field is unknown, or its value is of another type.
+  """
+  hints, name = _hints(kind), name or kind.__name__
+  if unknown := sorted(values.keys() - hints.keys()):
+    near = difflib.get_close_matches(unknown[0], hints, n=1)
+    raise ValueError(
+      f"unknown {name} setting {', '.join(unknown)}: {kind.__name__} has no"
+      f" field {unknown[0]!r}. Known: {', '.join(hints)}."
+      + "".join(f" Did you mean {field}?" for field in near)
+    )
+  return {
+    field: convert(hints[field], value, f"{name}.{field}", source=source)
+    for field, value in values.items()
+  }
+
+
+def check_choices(settings: Any) -> None:
+  """Refuses fields that hold none of the choices of their `Literal`.
+
+  Raises:
+    ValueError: Names the field and its choices.
+  """
+  for name, kind in _hints(type(settings)).items():
+    if Literal in (typing.get_origin(part) for part in (kind, *_parts(kind))):
+      value = getattr(settings, name)
+      choices = [c for part in _parts(kind) for c in _choices(part)]
+      if value not in choices:
+        raise ValueError(
+          f"{name} must be one of {', '.join(map(str, choices))},"
+          f" got {value!r}."
+        )
+
+
+def check_finite(settings: Any) -> None:
+  """Refuses NaN and infinities among the fields.
+
+  Raises:
+    ValueError: Names the field.
+  """
+  for field in dataclasses.fields(settings):
+    value = getattr(settings, field.name)
+    if isinstance(value, float) and not math.isfinite(value):
+      raise ValueError(f"{field.name} must be finite, got {value}.")
+
+
+def check_at_least(settings: Any, least: float, *names: str) -> None:
+  """Refuses fields below a bound; None passes.
+
+  Raises:
+    ValueError: Names the field and the bound.
+  """
+  for name in names:
+    value = getattr(settings, name)
+    if value is not None and not value >= least:
+      raise ValueError(f"{name} must be at least {least}, got {value}.")
+
+
+def check_positive(settings: Any, *names: str) -> None:
+  """Refuses fields that are not finite and above 0.
+
+  Raises:
+    ValueError: Names the field.
+  """
+  for name in names:
+    value = getattr(settings, name)
+    if not 0 < value < math.inf:
+      raise ValueError(f"{name} must be positive, got {value}.")
+
+
+def check_below_one(settings: Any, *names: str) -> None:
+  """Refuses fields that are not in [0, 1).
+
+  Raises:
+    ValueError: Names the field.
+  """
+  for name in names:
+    value = getattr(settings, name)
+    if not 0 <= value < 1:
+      raise ValueError(f"{name} must be in [0, 1), got {value}.")
+
+
+def check_within(settings: Any, low: float, high: float, *names: str) -> None:
+  """Refuses fields outside a range whose ends are included.
+
+  Raises:
+    ValueError: Names the field and the range.
+  """
+  for name in names:
+    value = getattr(settings, name)
+    if not low <= value <= high:
+      raise ValueError(f"{name} must be in {low}..{high}, got {value}.")
+
+
+def check_length(steps: int | None, minutes: float | None) -> None:
+  """Refuses a run that has no length, two, or one that is not positive.
+
+  Raises:
+    ValueError: Says which.
+  """
+  if (steps is None) == (minutes is None):
+    raise ValueError("give either steps or minutes, not both and not none.")
+  length = steps if minutes is None else minutes
+  if length is not None and not 0 < length < math.inf:
+    raise ValueError(f"the run's length must be positive, got {length}.")
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+  """Field -> type, of a dataclass."""
+  hints = typing.get_type_hints(kind)
+  return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+  """The types of a union; of any other type, itself."""
+  if typing.get_origin(kind) in (typing.Union, types.UnionType):
+    return typing.get_args(kind)
+  return (kind,)
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+  """The values of a `Literal`, and None."""
+  return (None,) if kind is types.NoneType else typing.get_args(kind)
+
+
+def _whole(value: Any) -> Any:
+  """The value with whole floats as integers: 1e5 is a number of steps too."""
+  if isinstance(value, float) and value.is_integer():
+    return int(value)
+  if isinstance(value, list | tuple):
+    return [_whole(item) for item in value]
+  if isinstance(value, dict):
+    return {key: _whole(item) for key, item in value.items()}
+  return value
+
+
+def _words(kind: Any, source: Source) -> str:
+  """A type in words."""
+  inner, origin = typing.get_args(kind), typing.get_origin(kind)
+  words = functools.partial(_words, source=source)
+  if len(parts := _parts(kind)) > 1:
+    return " or ".join(map(words, parts))
+  if origin is Literal:
+    return " or ".join(map(repr, inner))
+  if origin is dict:
+    return "a {name: value}"
+  if origin is tuple and inner[1:] != (...,):
+    if set(inner) == {int} and len(inner) == 2 and source == "json":
+      return "a pair of integers"
+    return f"({', '.join(map(words, inner))})"
+  if origin in (list, tuple):
+    item = words(inner[0])
+    if item.startswith("a pair"):
+      return item.replace("a pair", "pairs")
+    return f"a list of {item}"
+  if dataclasses.is_dataclass(kind):
+    return f"a {{field: value}} of {', '.join(_hints(kind))}"
+  return _WORDS[source].get(kind, getattr(kind, "__name__", str(kind)))

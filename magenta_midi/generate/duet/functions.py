@@ -17,8 +17,7 @@ from flax import nnx
 
 from magenta_midi.generate.compilation.cached_jit import CachedFunction
 from magenta_midi.generate.compilation.compiled_store import open_store
-from magenta_midi.generate.duet.density import paced
-from magenta_midi.generate.duet.timed_noise import timed_gumbel
+from magenta_midi.generate.duet.event_draws import paced, timed_gumbel
 from magenta_midi.generate.sample_frame import draw_frame
 from magenta_midi.generate.sampling import LevelSampling, draw_with
 from magenta_midi.model.depthformer import Depthformer, Frames

@@ -19,8 +19,8 @@ from magenta_midi.live.engine.accompaniment import YieldPolicy
 from magenta_midi.live.engine.context_mix import inject
 from magenta_midi.live.engine.harmony import HeardHarmony
 from magenta_midi.live.engine.joining import entrance, pedal_blurs
+from magenta_midi.live.engine.phrase import Reply
 from magenta_midi.live.engine.planner import STEP_NS, Planner, PlayedFrame
-from magenta_midi.live.engine.reply import Reply
 from magenta_midi.live.engine.turns import Turn, TurnSettings, TurnTaking
 from magenta_midi.live.protocol.commands import (
   Command,

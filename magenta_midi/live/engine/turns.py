@@ -8,10 +8,8 @@ import statistics
 from collections import deque
 from typing import NamedTuple
 
-from magenta_midi.live.engine.adaptive_wait import AdaptiveWait
 from magenta_midi.live.engine.keyboard_state import MAX_RING_NS, Keyboard
-from magenta_midi.live.engine.phrase import Call, Phrase
-from magenta_midi.live.engine.reply import Reply
+from magenta_midi.live.engine.phrase import AdaptiveWait, Call, Phrase, Reply
 from magenta_midi.live.protocol.events import (
   SECOND,
   Message,

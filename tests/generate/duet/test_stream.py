@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from magenta_midi.generate.duet.density import paced
+from magenta_midi.generate.duet.event_draws import paced, timed_gumbel
 from magenta_midi.generate.duet.functions import DuetFunctions
 from magenta_midi.generate.duet.stream import DuetStream, PlanSettings
-from magenta_midi.generate.duet.timed_noise import timed_gumbel
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.model.depthformer import Frames as Ids
 from magenta_midi.testing import tiny_generator

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from magenta_midi.live.engine.phrase import Phrase
-from magenta_midi.live.engine.reply import Reply
+from magenta_midi.live.engine.phrase import Phrase, Reply
 from magenta_midi.live.protocol.events import SECOND
 
 MS = SECOND // 1000

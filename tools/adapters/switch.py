@@ -124,16 +124,16 @@ class Player:
 def answers_ms(engine: Engine, count: int) -> np.ndarray:
   """Time of an answer to the same event by each choice, `[count, choices]`."""
   planner = engine.planner
-  settings = engine._plan_settings
+  settings = planner.plan_settings
   streams = []
   for number in range(len(CHOICES)):
-    planner.choose(number)
+    planner.encoder.choose(number)
     *_, stream = planner.open_stream(10_000)
     assert stream is not None
     streams.append(stream)
   took = np.zeros((count, len(CHOICES)))
   draw = np.random.default_rng(0)
-  held = planner.codec.config.held
+  held = planner.encoder.codec.config.held
   for row in range(-3, count):
     codes = np.array([[0, 48 + row % 24, 9, held]], np.int32)
     step = np.zeros(1, np.int32)
@@ -146,7 +146,7 @@ def answers_ms(engine: Engine, count: int) -> np.ndarray:
       if row >= 0:
         took[row, choice] = 1e3 * (time.perf_counter() - started)
       stream.roll_back(1)
-  planner.choose(engine.controls.adapter - 1)
+  planner.encoder.choose(engine.controls.adapter - 1)
   return took
 
 

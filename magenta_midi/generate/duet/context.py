@@ -1,4 +1,4 @@
-"""What a duet's model hears at *now*: both players, and what still sounds."""
+"""Context of a duet: the frames of both players before *now*."""
 
 from collections.abc import Collection
 from typing import Any
@@ -18,12 +18,12 @@ KEY, DURATION = 1, 3
 
 def duet_context(
   codec: NoteCodec,
-  own: Score,
-  partner: Score,
+  model: Score,
+  player: Score,
   held_keys: Collection[int],
   now_s: float,
   *,
-  partner_part: int,
+  player_part: int,
   context_s: float = 10.0,
   max_frames: int | None = None,
 ) -> Frames:
@@ -31,29 +31,28 @@ def duet_context(
 
   Args:
     codec: The model's.
-    own: What the model played, one part.
-    partner: What the player did, one part, on the same clock.
-    held_keys: Keys of the partner that are down at *now*: how long their
-      notes last is not known, so they say HELD.
+    model: What the model played, one part.
+    player: What the player did, one part, on the same clock.
+    held_keys: Keys of the player that are down at *now*: how long their notes
+      last is not known, so their duration is HELD.
     now_s: *Now*, on the codec's grid.
-    partner_part: How the model marks its partner; MODEL where it was never
+    player_part: How frames of the player are marked; MODEL where it was never
       trained with one.
     context_s: Length of the window, s.
     max_frames: Most frames; the newest stay. None: the codec's most.
   """
-  both = own.joined(partner)
   frames = codec.encode_context(
-    both,
+    model.joined(player),
     now_s,
     context_s=context_s,
     max_frames=codec.context_frames if max_frames is None else max_frames,
   )
-  partners = frames.part != MODEL
+  by_player = frames.part != MODEL
   for key in held_keys:
-    rows = np.flatnonzero(partners & (frames.codes[:, KEY] == key))
+    rows = np.flatnonzero(by_player & (frames.codes[:, KEY] == key))
     if len(rows):
       frames.codes[rows[-1], DURATION] = codec.config.held
-  part = np.where(partners, partner_part, MODEL).astype(np.int32)
+  part = np.where(by_player, player_part, MODEL).astype(np.int32)
   return frames._replace(part=part)
 
 

@@ -58,6 +58,14 @@ class PlayerRecord:
     """Keys that are down, ascending."""
     return sorted(self._open)
 
+  def sounding_keys(self, now_ns: int) -> list[int]:
+    """Keys of notes that have begun and whose end lies ahead."""
+    return [
+      note.key
+      for note in self.notes
+      if note.onset_ns <= now_ns < (note.end_ns or 0)
+    ]
+
   def hear(self, message: Message) -> bool:
     """Takes a message of the player.
 

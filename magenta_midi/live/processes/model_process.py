@@ -125,7 +125,7 @@ class _Model:
     def progress() -> None:
       nonlocal done
       done += 1
-      total = engine.planner.warm_up_steps
+      total = engine.warm_up_steps
       self.report(ModelCompiling(done=done, total=total))
 
     engine.warm_up(progress)
@@ -228,7 +228,7 @@ class _Model:
 
   def _set_style(self, now_ns: int) -> None:
     """Moves prompts and sliders on towards their new values."""
-    player = self.plain.planner.partner
+    player = self.plain.planner.player
     changed, rows = self.steering.changed_rows(player, now_ns)
     if changed:
       self.engine.set_style(rows)

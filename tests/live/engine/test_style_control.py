@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from magenta_midi.api import MagentaMidi
+from magenta_midi.live.engine.call_response import CallResponse
 from magenta_midi.live.engine.compile_counter import CompilationCounter
 from magenta_midi.live.engine.note_history import PlayerRecord
 from magenta_midi.live.engine.style_control import Steering, asked_of
@@ -238,24 +239,26 @@ def test_where_the_model_is_asked_less_is_done_to_what_it_says(styled, plain):
   controls = Controls(density=4.0, loudness=20)
   for mm, pace, loudness in ((styled, 2.0, 10), (plain, 4.0, 20)):
     engine = make_engine(mm, controls)
-    settings, added, _ = engine._decide(0)
-    engine._replying = True
-    settings, added, _ = engine._decide(0)
-    assert settings.pace == pytest.approx(pace)
-    assert added == loudness
+    planner = engine.planner
+    assert planner.plan_settings.pace == pytest.approx(pace)
+    assert planner.loudness == loudness
+    # In a reply both are used as they are.
+    intent = CallResponse(planner).on_plan_needed(0)
+    assert intent.settings.pace == pytest.approx(pace)
+    assert intent.loudness == loudness
 
 
 def test_guidance_costs_nothing_until_something_is_asked(styled):
   engine = make_engine(styled, Controls(guidance=1.5))
-  assert not engine.planner.guided
+  assert not engine.planner.encoder.guided
   engine.set_style(rows_of(styled, "slow"))
-  assert engine.planner.guided
+  assert engine.planner.encoder.guided
   engine.set_controls(Controls(guidance=0.0), 0)
-  assert not engine.planner.guided
+  assert not engine.planner.encoder.guided
   engine.set_controls(Controls(guidance=3.0), 0)
-  assert engine.planner.guided
+  assert engine.planner.encoder.guided
   engine.set_style(None)
-  assert not engine.planner.guided
+  assert not engine.planner.encoder.guided
 
 
 def test_nothing_compiles_while_styles_change(styled):
@@ -279,7 +282,7 @@ def test_nothing_compiles_while_styles_change(styled):
         engine.set_controls(controls, now)
       engine.receive(Message(now, bytes((0x90, 60 + index % 7, 60))))
       engine.receive(Message(now + 1, bytes((0x80, 60 + index % 7, 0))))
-      changed, rows = steering.changed_rows(engine.planner.partner, now + 2)
+      changed, rows = steering.changed_rows(engine.planner.player, now + 2)
       if changed:
         engine.set_style(rows)
       for _ in range(6):

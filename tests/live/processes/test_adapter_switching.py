@@ -11,6 +11,7 @@ from magenta_midi.api import MagentaMidi
 from magenta_midi.generate.generator import Generator
 from magenta_midi.live.engine.adapter_choices import parts_of
 from magenta_midi.live.engine.compile_counter import CompilationCounter
+from magenta_midi.live.engine.context_encoder import ContextEncoder
 from magenta_midi.live.engine.engine import Engine
 from magenta_midi.live.engine.planner import Planner
 from magenta_midi.live.protocol.controls import Controls
@@ -152,7 +153,7 @@ def test_while_it_plays_the_music_so_far_is_read_anew(mm, alone):
   engine = make_engine(mm, controls._replace(adapter=4), seed=3)
   drive(engine, 0, 60)
   planner = engine.planner
-  own = list(planner.own.notes)
+  own = list(planner.model.notes)
   assert own and planner.stream is not None
   codes = np.array([3, 64, 9, 20], np.int32)
   before = planner.stream.next_log_p(codes)
@@ -168,8 +169,9 @@ def test_while_it_plays_the_music_so_far_is_read_anew(mm, alone):
     said += job.run(now)
   assert said
   stream = planner.stream
-  fresh = Planner(alone(CHOICES[1]).generator)
-  fresh.own, fresh.partner = planner.own, planner.partner
+  encoder = ContextEncoder(alone(CHOICES[1]).generator)
+  fresh = Planner(encoder, planner.plan_settings)
+  fresh.model, fresh.player = planner.model, planner.player
   fresh._recent = planner._recent
   *_, expected = fresh.open_stream(stream.origin_step)
   assert expected is not None and expected.length == stream.length
@@ -177,7 +179,7 @@ def test_while_it_plays_the_music_so_far_is_read_anew(mm, alone):
     stream.next_log_p(codes), expected.next_log_p(codes)
   )
   assert not np.array_equal(stream.next_log_p(codes), before)
-  wanted, plans = engine._plan_settings, []
+  wanted, plans = planner.plan_settings, []
   for each in (stream, expected):
     each.drop_plan()
     plans.append(each.plan(wanted, events=8, earliest_step=1))
@@ -185,7 +187,7 @@ def test_while_it_plays_the_music_so_far_is_read_anew(mm, alone):
   for one, other in zip(plans[0].frames, plans[1].frames, strict=True):
     np.testing.assert_array_equal(one, other)
   # What was played stands.
-  assert [note.id for note in planner.own.notes][: len(own)] == [
+  assert [note.id for note in planner.model.notes][: len(own)] == [
     note.id for note in own
   ]
 
@@ -195,13 +197,13 @@ def test_a_reply_prepared_by_others_is_prepared_again(mm):
   engine = make_engine(mm, controls, seed=3)
   drive(engine, 0, 20)
   now = 20 * STEP
-  while engine._draft is None:
+  while engine.planner.draft is None:
     now += STEP
     job = engine.next_job(now)
     if job is not None:
       job.run(now)
   engine.set_controls(controls._replace(adapter=3), now)
-  assert engine._draft is None
+  assert engine.planner.draft is None
   while not engine.replying:
     now += STEP
     job = engine.next_job(now)

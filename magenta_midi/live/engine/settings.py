@@ -1,0 +1,36 @@
+"""Settings of the engine that cannot change while playing."""
+
+import dataclasses
+
+from magenta_midi.live.engine.turns import TurnSettings
+from magenta_midi.live.protocol.events import SECOND
+
+__all__ = ["EngineSettings"]
+
+_MS = SECOND // 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+  """What does not change while playing; all but the commit horizon."""
+
+  # Commit horizon: nothing is planned closer than this. It is the time of one
+  # answer and the port's latency, with what both vary by.
+  horizon_ns: int = 12 * _MS
+  # The context is encoded again so often.
+  refresh_ns: int = 400 * _MS
+  # How far ahead a plan reaches while there is time.
+  lookahead_ns: int = 1500 * _MS
+  # A reply begins within so much after the first moment at which it can.
+  reply_within_ns: int = 20 * _MS
+  # Input that waited longer is not appended but encoded.
+  backlog_ns: int = 50 * _MS
+  # How fast held notes end when the player interrupts.
+  interrupt_ns: int = 250 * _MS
+  # Length of the context.
+  context_s: float = 10.0
+  seed: int = 0
+  # Number of the first note; see `PlannedNote.id`.
+  first_id: int = 0
+  # Which of the player's silences end a phrase.
+  turns: TurnSettings = dataclasses.field(default_factory=TurnSettings)

@@ -1,4 +1,4 @@
-"""The axis legend: the letters of every shape annotation and einsum string.
+"""Axis legend: the letters of all shape annotations and einsum strings.
 
   b  batch            t  time (decoder frames)   s  cache or encoder slots
   l  levels           d  width                   h  heads

@@ -1,4 +1,4 @@
-"""Codecs: music to integer frames and back, and what may come next."""
+"""Codecs between music and integer frames, with the rules of legal frames."""
 
 from magenta_midi.tokens.codec import Codec, codec_names, get_codec
 from magenta_midi.tokens.event.codec import (

@@ -1,4 +1,4 @@
-"""What every codec offers, and the codecs by name."""
+"""The interface of all codecs, and a registry of codecs by name."""
 
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -16,19 +16,19 @@ __all__ = ["Codec", "Rules", "get_codec", "codec_names"]
 
 @runtime_checkable
 class Rules(Protocol):
-  """A codec's state of what may come next: a NamedTuple of arrays.
+  """The state that decides which codes are legal next: a NamedTuple.
 
-  Of one shape and type for ever, so that a compiled loop can carry it.
+  Its arrays keep their shapes and types, so that a compiled loop can carry it.
   """
 
   @property
   def step(self) -> Any:
-    """Absolute step of the last own frame since the origin, int32."""
+    """Step of the model's last frame, counted from the origin, int32."""
     ...
 
   @property
   def pedal_down(self) -> Any:
-    """Whether the own pedal is down after it, bool."""
+    """Whether the model's pedal is down after that frame, bool."""
     ...
 
 
@@ -36,36 +36,36 @@ class Rules(Protocol):
 class Codec(Protocol):
   """Turns music into integers `[frames, levels]` and back."""
 
-  # What `get_codec` and a checkpoint call it.
+  # The name for `get_codec` and in checkpoints.
   name: ClassVar[str]
-  # Most frames of 10 s that a model hears, and of 2 s that it plays.
+  # Maximum number of frames in a context of 10 s and in a chunk of 2 s.
   context_frames: ClassVar[int]
   chunk_frames: ClassVar[int]
 
   @property
   def levels(self) -> int:
-    """Codes a frame."""
+    """Number of codes in a frame."""
     ...
 
   @property
   def config(self) -> Any:
     """A `GridConfig`; its fields are the settings of `get_codec`.
 
-    Its `end` is the code of level 0 that says that a chunk holds no more.
+    Its `end` is the code of level 0 that ends a chunk.
     """
     ...
 
   @property
   def vocabulary(self) -> Vocabulary:
-    """Names and sizes of the levels; codes to ids."""
+    """Names and sizes of the levels; converts codes to ids."""
     ...
 
   def encode(self, score: Score) -> Encoded:
-    """A whole score, in chunks."""
+    """Encodes a whole score in chunks."""
     ...
 
   def decode(self, encoded: Encoded) -> Score:
-    """The score again, within the codec's tolerances."""
+    """Decodes a score, within the codec's tolerances."""
     ...
 
   def decode_frames(
@@ -77,7 +77,7 @@ class Codec(Protocol):
     until_step: int | None = None,
     part_names: tuple[str, ...] | None = None,
   ) -> Score:
-    """The score of a stream whose step 0 lies at `origin_s`."""
+    """Decodes a stream whose step 0 is at `origin_s`."""
     ...
 
   def encode_context(
@@ -89,13 +89,13 @@ class Codec(Protocol):
     max_frames: int = 256,
     model_part: int = 0,
   ) -> Frames:
-    """What is known at `now`: state frames, then the last seconds."""
+    """The model's context at `now`: state frames, then the last seconds."""
     ...
 
   def encode_targets(
     self, score: Score, now_s: float, *, seconds: float, model_part: int = 0
   ) -> Frames:
-    """The own events of the seconds from `now`, without END."""
+    """The model's events in the seconds after `now`, without END."""
     ...
 
   def end_frame(self) -> Int[np.ndarray, " l"]:
@@ -105,7 +105,7 @@ class Codec(Protocol):
   def complete(
     self, history: Score, frames: Frames, now_s: float, end_step: int
   ) -> Frames:
-    """The frames of a generated chunk, with what it must not leave open."""
+    """A generated chunk, with frames added that end what it left open."""
     ...
 
   def append(
@@ -117,17 +117,17 @@ class Codec(Protocol):
     end_step: int,
     pedal_down: bool = False,
   ) -> Score:
-    """The history (one part) with the frames of a chunk from `now_s`."""
+    """The history (one part), followed by a chunk that starts at `now_s`."""
     ...
 
   def rules_at(
     self, score: Score, now_s: float, *, model_part: int = 0
   ) -> Rules:
-    """The rules at `now`, before the first own frame."""
+    """The rules at `now`, before the model's first frame."""
     ...
 
   def applies(self, level: int, codes: Any, *, xp=np) -> Any:
-    """Whether a frame uses `level`, given its codes below."""
+    """Whether a frame uses `level`, given its codes of lower levels."""
     ...
 
   def legal(
@@ -143,12 +143,12 @@ class Codec(Protocol):
   ) -> Any:
     """Which codes of `level` may follow, bool `[level_size]`.
 
-    `keys`, bool `[128]`, are those that may be struck; None: all.
+    `keys`, bool `[128]`, are the keys that may be played; None: all.
     """
     ...
 
   def advance(self, rules: Any, codes: Any, *, xp=np) -> Rules:
-    """The rules after one own frame."""
+    """The rules after one more frame of the model."""
     ...
 
 
@@ -159,19 +159,20 @@ _CODECS: dict[str, tuple[Any, Any]] = {
 
 
 def codec_names() -> tuple[str, ...]:
-  """The names `get_codec` knows, sorted."""
+  """The names that `get_codec` accepts, sorted."""
   return tuple(sorted(_CODECS))
 
 
 def get_codec(name: str, **settings: Any) -> Codec:
-  """The codec of that name.
+  """Makes a codec by its name.
 
   Args:
     name: One of `codec_names()`.
-    settings: Fields of the codec's configuration; the rest keep defaults.
+    settings: Fields of the codec's configuration; other fields keep their
+      defaults.
 
   Raises:
-    ValueError: The name or a setting is unknown, or a setting is refused.
+    ValueError: The name or a setting is unknown, or a setting is invalid.
   """
   if name not in _CODECS:
     known = ", ".join(codec_names())

@@ -1,4 +1,4 @@
-"""The events of a score on a codec's grid, and their order as frames."""
+"""Events of a score on a codec's grid, and their order as frames."""
 
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ ONSET, KEY, VELOCITY, DURATION = range(LEVELS)
 
 
 class Notes(NamedTuple):
-  """Notes with their onset and its step, by onset; all `[n]`."""
+  """Notes with onset times and steps, sorted by onset; all `[n]`."""
 
   onset_s: np.ndarray
   step: np.ndarray
@@ -43,24 +43,24 @@ class Notes(NamedTuple):
   duration_s: np.ndarray
 
   def take(self, index: Any) -> "Notes":
-    """Some of them: a slice, a mask or indices."""
+    """Selects rows by a slice, a mask or indices."""
     return Notes(*(field[index] for field in self))
 
 
 class Pedals(NamedTuple):
-  """Pedal changes with their step, in order of time; all `[n]`."""
+  """Pedal changes with their steps, sorted by time; all `[n]`."""
 
   step: np.ndarray
   part: np.ndarray
   down: np.ndarray
 
   def take(self, index: Any) -> "Pedals":
-    """Some of them: a slice, a mask or indices."""
+    """Selects rows by a slice, a mask or indices."""
     return Pedals(*(field[index] for field in self))
 
 
 def all_events(score: Score, config: GridConfig) -> tuple[Notes, Pedals]:
-  """Every event of a score, on the grid from its origin.
+  """All events of a score, on the grid that starts at its origin.
 
   Raises:
     ValueError: An event lies beyond 245 days.
@@ -83,9 +83,9 @@ def events_around(
   stop: int,
   model_part: int,
 ) -> tuple[Notes, Pedals]:
-  """The events of a span, on the grid from `now_s`; parts become roles.
+  """The events of a time span, on the grid from `now_s`.
 
-  Costs two binary searches and the events inside, not the whole score.
+  Reads only the events inside (two binary searches), not the whole score.
 
   Args:
     score: Any score.
@@ -94,14 +94,14 @@ def events_around(
     first_note: Step of the earliest note.
     first_pedal: Step of the earliest pedal change.
     stop: The step after the last.
-    model_part: The part that is MODEL; every other is PLAYER.
+    model_part: The part that becomes MODEL; all others become PLAYER.
   """
   found = []
   for events, field, first in (
     (score.notes, "onset_s", first_note),
     (score.pedals, "time_s", first_pedal),
   ):
-    # One step of slack each side: what decides is the rounded step.
+    # One step more on each side, because the rounded step decides.
     rough_s = now_s + np.array([first - 1, stop + 1]) / config.steps_per_s
     rough = slice(*np.searchsorted(events[field], rough_s))
     time_s = _dense(events[field][rough]) - now_s
@@ -119,7 +119,7 @@ def events_around(
 def pedals_down(
   score: Score, now_s: float, config: GridConfig, *, before: int
 ) -> list[int]:
-  """The parts whose last pedal change before a step is down, ascending.
+  """Parts whose pedal is down before a step, ascending.
 
   Args:
     score: Any score.
@@ -130,13 +130,14 @@ def pedals_down(
   time_s = score.pedals["time_s"]
   rough_s = now_s + (before + 1) / config.steps_per_s
   count = int(np.searchsorted(time_s, rough_s))
-  # Only the last two steps' worth can round to `before` or later.
+  # Only changes of the last two steps can round to `before` or later.
   while count and (
     config.time_to_step(_dense(time_s[count - 1 : count]) - now_s)[0] >= before
   ):
     count -= 1
   changes = score.pedals[:count]
-  # The changes of a part alternate from down: balance 1 is down, 0 is up.
+  # The changes of a part alternate and begin with down: a sum of 1 is down, a
+  # sum of 0 is up.
   balance = np.bincount(changes["part"], np.where(changes["down"], 1, -1))
   return np.flatnonzero(balance > 0).tolist()
 
@@ -144,13 +145,13 @@ def pedals_down(
 def ordered_frames(
   notes: Notes, pedals: Pedals, config: NoteCodecConfig
 ) -> tuple[Frames, int, int]:
-  """Frames by step: pedal changes as they came, then keys, then parts.
+  """Frames sorted by step: pedal changes, then notes by key and part.
 
-  The onset level is left unset.
+  Pedal changes of one step keep their order. The onset level is not set.
 
   Returns:
-    The frames, how many duplicate notes were left out, and how many of the
-    others are longer than the longest duration.
+    The frames, the number of duplicate notes that were left out, and the number
+    of remaining notes that exceed the longest duration.
   """
   count = len(notes.step)
   order = ordering.note_order(
@@ -164,7 +165,7 @@ def ordered_frames(
     notes = notes.take(order)
   merged = count - len(notes.step)
   frames = empty_frames(LEVELS, len(notes.step) + len(pedals.step))
-  # Before the notes of their step, which are those at or after it.
+  # A pedal change comes before the notes of its step.
   at = np.searchsorted(notes.step, pedals.step) + np.arange(len(pedals.step))
   rest: Any = slice(None)
   if len(at):
@@ -196,5 +197,5 @@ def _role(part: np.ndarray, model_part: int) -> np.ndarray:
 
 
 def _dense(field: np.ndarray) -> np.ndarray:
-  """A structured array's field without the gaps, for speed."""
+  """A contiguous copy of a structured array's field, for speed."""
   return np.ascontiguousarray(field)

@@ -1,4 +1,4 @@
-"""Frames: what a codec makes of music, one row an event."""
+"""Frames: music as rows of integers, one row for each event."""
 
 import dataclasses
 from typing import NamedTuple
@@ -17,8 +17,8 @@ __all__ = [
   "join_frames",
 ]
 
-MODEL = 0  # the player whose music the model predicts
-PLAYER = 1  # the other one, heard but not predicted
+MODEL = 0  # whose music the model predicts
+PLAYER = 1  # the other one: input only
 
 
 class Frames(NamedTuple):
@@ -37,7 +37,7 @@ class Frames(NamedTuple):
 
 
 def empty_frames(levels: int, count: int = 0) -> Frames:
-  """So many frames that use no level yet, at step 0, all MODEL."""
+  """`count` frames without codes, at step 0, all of the MODEL."""
   return Frames(
     codes=np.full((count, levels), UNUSED, np.int32),
     step=np.zeros(count, np.int32),
@@ -46,7 +46,7 @@ def empty_frames(levels: int, count: int = 0) -> Frames:
 
 
 def join_frames(*pieces: Frames) -> Frames:
-  """One after the other, as they are (no onset is recomputed)."""
+  """Concatenates frames unchanged (onsets are not recomputed)."""
   if not pieces:
     raise ValueError("join_frames needs at least one Frames, got none.")
   codes, step, part = (
@@ -57,17 +57,18 @@ def join_frames(*pieces: Frames) -> Frames:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Encoded:
-  """A whole file as frames, with what the encoding did to it.
+  """A whole file as frames, with statistics of the encoding.
 
   Attributes:
-    frames: In order of step; `step` counts from the start of the file, `part`
-      is the index of the score's part.
+    frames: Sorted by step. `step` counts from the start of the file; `part` is
+      the index of the score's part.
     chunk_offsets: int64 `[chunks + 1]`; chunk i holds the frames from
       `chunk_offsets[i]` up to `chunk_offsets[i + 1]`. The chunks cover the
       score up to its end.
-    part_names: The score's.
-    merged: Notes left out as exact duplicates (key, onset step and part).
-    saturated: Notes longer than the longest duration.
+    part_names: Names of the score's parts.
+    merged: Number of notes left out as duplicates (same key, onset step and
+      part).
+    saturated: Number of notes longer than the longest duration.
   """
 
   frames: Frames
@@ -78,7 +79,7 @@ class Encoded:
 
   @property
   def chunks(self) -> int:
-    """How many chunks there are, empty ones included."""
+    """Number of chunks, with the empty ones."""
     return len(self.chunk_offsets) - 1
 
   def chunk(self, index: int) -> Frames:

@@ -1,4 +1,4 @@
-"""The grid that every codec of MIDI shares: time in steps, velocity in bins."""
+"""The grid of all MIDI codecs: time in steps, velocity in bins."""
 
 import dataclasses
 
@@ -8,12 +8,14 @@ from magenta_midi.typing import Float, Int
 
 __all__ = ["MAX_DURATION_S", "GridConfig"]
 
-# What a note counts for at most around a now, in every codec.
+# The longest duration that a context or a target holds, in every codec.
 MAX_DURATION_S = 10.0
 
-# A half that rounding of floats pushed below itself still counts as a half.
+# A time halfway between two steps rounds up, even if float error made it
+# slightly smaller.
 _TIE_STEPS = 1e-8
-# What a file is promised; a configuration that cannot hold it is refused.
+# The promised precision of a round trip; settings that cannot keep it are
+# refused.
 _VELOCITY_ERROR = 2
 
 
@@ -26,11 +28,12 @@ class GridConfig:
       2) or the settings do not fit each other.
   """
 
-  # The onset grid, absolute from the origin. At most 10, dividing 1000.
+  # Step of the onset grid, counted from the origin. At most 10, divides 1000.
   step_ms: int = 10
-  # Music a chunk holds; a whole number of steps.
+  # Length of a chunk; a whole number of steps.
   chunk_s: float = 2.0
-  # The longest stretch a decoder runs from its origin; so many onset steps.
+  # The longest time that a decoder runs from its origin; sets the number of
+  # onset codes.
   horizon_s: float = 4.0
   # Equal bins over 0..127; a divisor of 128.
   velocity_bins: int = 32
@@ -74,12 +77,12 @@ class GridConfig:
 
   @property
   def horizon_steps(self) -> int:
-    """Onset codes that are steps: 0 up to this, exclusive."""
+    """Number of onset codes that are steps (0 up to this, exclusive)."""
     return round(self.horizon_s * self.steps_per_s)
 
   @property
   def max_duration_steps(self) -> int:
-    """Steps that a note counts for at most around a now: 10 s."""
+    """Steps of the longest duration in a context or target: 10 s."""
     return round(MAX_DURATION_S * self.steps_per_s)
 
   # Time.
@@ -87,7 +90,7 @@ class GridConfig:
   def time_to_step(
     self, time_s: Float[np.ndarray, "*n"]
   ) -> Int[np.ndarray, "*n"]:
-    """The nearest step of each time, halves upward; int32.
+    """The nearest step of each time (halves round up), int32.
 
     Raises:
       ValueError: A time is beyond what 32 bits hold (248 days at 10 ms).
@@ -103,14 +106,14 @@ class GridConfig:
   def step_to_time_s(
     self, step: Int[np.ndarray, "*n"]
   ) -> Float[np.ndarray, "*n"]:
-    """Seconds from the origin; exact under `time_to_step`."""
+    """Seconds from the origin; `time_to_step` is the exact inverse."""
     return np.asarray(step / float(self.steps_per_s))
 
   def seconds_to_steps(self, seconds: float, *, name: str) -> int:
-    """One length of time as steps.
+    """Converts a length of time to steps.
 
     Raises:
-      ValueError: It is negative or not finite; `name` says what it was.
+      ValueError: It is negative or not finite; the message uses `name`.
     """
     if not 0 <= seconds < float("inf"):
       raise ValueError(f"{name} must be 0 s or more, got {seconds}.")
@@ -121,13 +124,13 @@ class GridConfig:
   def velocity_to_code(
     self, velocity: Int[np.ndarray, "*n"]
   ) -> Int[np.ndarray, "*n"]:
-    """The bin of each velocity in 0..127 (clipped to that)."""
+    """The bin of each velocity, clipped to 0..127."""
     width = 128 // self.velocity_bins
     return np.asarray(np.clip(velocity, 0, 127) // width).astype(np.int32)
 
   def code_to_velocity(
     self, code: Int[np.ndarray, "*n"]
   ) -> Int[np.ndarray, "*n"]:
-    """The middle of each bin; never 0, which MIDI reads as a note off."""
+    """The middle of each bin; never 0, which MIDI reads as a note-off."""
     width = 128 // self.velocity_bins
     return np.asarray(np.maximum(code * width + width // 2, 1)).astype(np.int32)

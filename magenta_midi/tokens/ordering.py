@@ -1,4 +1,4 @@
-"""Order in a stream: sorting, steps to onset codes and back, overlaps."""
+"""Order of frames in a stream: sorting, onset codes, overlapping notes."""
 
 import numpy as np
 
@@ -28,20 +28,21 @@ def note_order(
   duration_s: Float[np.ndarray, " n"],
   velocity: Int[np.ndarray, " n"],
 ) -> Int[np.ndarray, " m"] | slice:
-  """Which notes to take for the order step, key, part, without duplicates.
+  """Indices that sort notes by step, key and part, without duplicates.
 
-  Of notes equal in all three the longest is taken, of those the loudest.
+  Of notes equal in all three the longest stays; of equally long ones, the
+  loudest.
 
   Returns:
-    Indices, or the whole slice where the notes are in order as they are.
+    Indices, or the whole slice if the notes are sorted already.
   """
   place = (step.astype(np.int64) << 7) + key
-  # One part (the usual case) needs no digit of its own.
+  # With one part (the usual case) the sort key needs no part.
   if len(part) and np.any(part != part[0]):
     place = (place << 15) + part
   if np.all(place[1:] > place[:-1]):
     return slice(None)
-  # Nearly sorted already, which a stable sort makes use of.
+  # A stable sort is fast here, because the notes are nearly sorted.
   order = np.argsort(place, kind="stable")
   place = place[order]
   repeats = place[1:] == place[:-1]
@@ -52,7 +53,7 @@ def note_order(
   grouped[:-1] |= repeats
   slots = np.flatnonzero(grouped)
   among = order[slots]
-  # To the microsecond: what only rounding of floats has parted is equal.
+  # To the microsecond, so that float error does not separate equal notes.
   longest = np.round(duration_s[among], 6)
   best = np.lexsort((-velocity[among], -longest, place[slots]))
   order[slots] = among[best]
@@ -64,13 +65,13 @@ def steps_to_onsets(
   part: Int[np.ndarray, " n"],
   start: Int[np.ndarray, " n"],
 ) -> Int[np.ndarray, " n"]:
-  """Steps from the previous frame of the same part, or from the start.
+  """Steps since the previous frame of the same part, or since the start.
 
   Args:
     step: Ascending within each part.
     part: Of each frame.
-    start: The step counted from where no earlier frame of the part lies at
-      or after it (the start of the frame's chunk or window).
+    start: Start of each frame's chunk or window. It counts as the previous
+      frame where the part has none at or after it.
   """
   previous = np.empty_like(step)
   if len(step) == 0:
@@ -96,9 +97,9 @@ def onsets_to_steps(
   """The inverse of `steps_to_onsets`; int64.
 
   Args:
-    onset: Steps from the previous frame of the same part and start.
+    onset: Steps since the previous frame of the same part and start.
     part: Of each frame.
-    start: The step each frame's chunk or window starts at, ascending.
+    start: The step where each frame's chunk or window starts, ascending.
   """
   if len(onset) == 0:
     return np.zeros(0, np.int64)
@@ -126,8 +127,8 @@ def decoded_notes(
 ) -> Shaped[np.ndarray, " m"]:
   """Notes of NOTE_DTYPE, duplicates merged and overlaps trimmed.
 
-  A note ends at the latest where the next one of its key and part begins.
-  Durations were rounded, onsets too: a true duration loses at most a step.
+  A note ends before the next note of its key and part. This removes at most one
+  step of a true duration, because durations and onsets were rounded.
   """
   order = note_order(step, key, part, duration_s=duration_s, velocity=velocity)
   notes = np.zeros(len(step[order]), NOTE_DTYPE)
@@ -136,7 +137,7 @@ def decoded_notes(
   notes["key"] = key[order]
   notes["velocity"] = velocity[order]
   notes["part"] = part[order]
-  # Stable, so the notes of a key and part stay in order of onset.
+  # A stable sort keeps the notes of a key and part in order of onset.
   by_key = np.argsort(
     notes["part"].astype(np.int64) * 128 + notes["key"], kind="stable"
   )
@@ -147,7 +148,7 @@ def decoded_notes(
   earlier, later = earlier[same], later[same]
   onset_s, next_s = notes["onset_s"][earlier], notes["onset_s"][later]
   trimmed = np.minimum(notes["duration_s"][earlier], next_s - onset_s)
-  # The sum may round above the next onset; the float below it does not.
+  # The sum may round above the next onset; the next smaller float does not.
   over = onset_s + trimmed > next_s
   trimmed[over] = np.nextafter(trimmed[over], 0)
   notes["duration_s"][earlier] = trimmed
@@ -157,15 +158,15 @@ def decoded_notes(
 def decoded_pedals(
   pedals: Shaped[np.ndarray, " n"],
 ) -> Shaped[np.ndarray, " m"]:
-  """Pedal events in order, without those that change nothing in their part.
+  """Pedal changes sorted by time, without those that change nothing.
 
   Args:
     pedals: Of PEDAL_DTYPE, in stream order.
 
   Returns:
-    By time. A score holds one change of a part at a time, so of several in a
-    step each later one is moved on by 1 ns. (What they were before rounding
-    lay as far apart: the error stays within half a step.)
+    Sorted by time. A score has at most one change of a part at one time, so of
+    several in a step each later one moves by 1 ns. (The changes had different
+    times before rounding, so the error stays within half a step.)
   """
   pedals = pedals[np.argsort(pedals["time_s"], kind="stable")]
   order = np.argsort(pedals["part"], kind="stable")
@@ -177,8 +178,8 @@ def decoded_pedals(
     return pedals
   time_s, part = np.round(pedals["time_s"], _DIGITS), pedals["part"]
   opens = np.append(True, time_s[1:] != time_s[:-1])
-  # A score sorts one time by part; only where that would change the order,
-  # or the part is the same, a change must come later.
+  # A score sorts changes of equal time by part. A change moves only if that
+  # sorting would reorder it, or if its part is the same.
   later = np.append(False, part[1:] <= part[:-1]) & ~opens
   total = np.cumsum(later)
   rank = total - total[opens][np.cumsum(opens) - 1]
@@ -193,14 +194,14 @@ def pedal_rows(
   *,
   down_from_s: float | None,
 ) -> Shaped[np.ndarray, " m"]:
-  """Rows of PEDAL_DTYPE.
+  """Makes rows of PEDAL_DTYPE.
 
   Args:
     time_s: Of each change, in seconds.
-    down: Whether it goes down.
-    part: Whose it is.
-    down_from_s: Where part 0's pedal is down before the first change: the
-      time at which to state it.
+    down: Whether the pedal goes down.
+    part: Index of the part of each change.
+    down_from_s: If the pedal of part 0 is down before the first change, the
+      time of an added pedal-down; None: it is up.
   """
   stated = int(down_from_s is not None)
   pedals = np.zeros(stated + len(time_s), PEDAL_DTYPE)
@@ -219,7 +220,7 @@ def check_times(
   steps_per_s: int,
   part_names: tuple[str, ...] | None,
 ) -> None:
-  """Refuses frames that no score can hold.
+  """Checks that a score can hold the frames.
 
   Raises:
     ValueError: A frame lies before 0 s, or its part has no name.
@@ -239,14 +240,14 @@ def check_times(
 def append_score(
   history: Score, new: Score, now_s: float, *, stated: bool
 ) -> Score:
-  """The history and after it, from `now_s`, the new music; one part each.
+  """The history, followed by new music from `now_s`; one part each.
 
   Args:
-    history: What was played before.
-    new: Its time 0 is `now_s`.
-    now_s: In the history's time.
-    stated: Whether the first pedal change of `new` only states what the
-      history knows.
+    history: Music before `now_s`.
+    new: New music; its time 0 is `now_s`.
+    now_s: In seconds of the history.
+    stated: Whether the first pedal change of `new` only repeats the state at
+      the end of the history.
   """
   notes, pedals = new.notes.copy(), new.pedals[int(stated) :].copy()
   notes["onset_s"] += now_s

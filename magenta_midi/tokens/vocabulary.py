@@ -1,7 +1,7 @@
-"""The vocabulary: each level's codes laid side by side as global ids.
+"""Vocabulary of global ids: the codes of all levels, level after level.
 
-Codes are local to a level (0 up to its size, -1 where a frame does not use
-the level). Ids are global: a few reserved ones, then level after level.
+Codes are local to a level: 0 up to its size, or -1 where a frame does not use
+the level. Ids are global: first the reserved ids, then the codes of each level.
 """
 
 import dataclasses
@@ -15,21 +15,21 @@ from magenta_midi.typing import Int
 __all__ = ["MASK", "NONE", "PAD", "RESERVED", "UNUSED", "Vocabulary"]
 
 PAD = 0  # padding, and the start of a sequence
-MASK = 1  # an input left out on purpose (style dropped, infilling)
+MASK = 1  # an input that was left out on purpose (no style, infilling)
 NONE = 2  # a level this frame does not use
-RESERVED = 8  # ids below belong to no level; 3..7 are kept free
+RESERVED = 8  # smaller ids belong to no level; 3..7 are free
 
 UNUSED = -1  # the level-local code that becomes NONE
 
-_PADDED_MULTIPLE = 128  # widths that matrix units like
+_PADDED_MULTIPLE = 128  # a width that matrix units use well
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-  """Names and sizes of a codec's levels; codes to ids and back.
+  """Names and sizes of a codec's levels; converts codes and ids.
 
   Attributes:
-    level_names: One name a level, in frame order.
+    level_names: The name of each level, in frame order.
     level_sizes: Number of codes of each level.
   """
 
@@ -50,17 +50,17 @@ class Vocabulary:
 
   @property
   def levels(self) -> int:
-    """Levels of a frame."""
+    """Number of levels of a frame."""
     return len(self.level_sizes)
 
   @property
   def offsets(self) -> tuple[int, ...]:
-    """Where each level starts, counted from RESERVED."""
+    """Start of each level, counted from RESERVED."""
     return (0, *itertools.accumulate(self.level_sizes[:-1]))
 
   @property
   def size(self) -> int:
-    """Ids in use, the reserved ones included."""
+    """Number of ids in use, with the reserved ones."""
     return RESERVED + sum(self.level_sizes)
 
   @property
@@ -74,7 +74,7 @@ class Vocabulary:
     return slice(start, start + self.level_sizes[level])
 
   def to_ids(self, codes: Int[Any, "*b l"], *, xp=np) -> Int[Any, "*b l"]:
-    """Turns level-local codes into global ids; -1 becomes NONE.
+    """Converts level-local codes to global ids; -1 becomes NONE.
 
     Args:
       codes: Level-local codes, -1 where a level is unused.
@@ -89,12 +89,12 @@ class Vocabulary:
     return xp.where(codes == UNUSED, NONE, codes + offsets + RESERVED)
 
   def to_codes(self, ids: Int[Any, "*b l"], *, xp=np) -> Int[Any, "*b l"]:
-    """Turns global ids back into level-local codes; NONE becomes -1.
+    """Converts global ids to level-local codes; NONE becomes -1.
 
-    PAD, MASK and the free reserved ids become -1 too: they are no code.
+    PAD, MASK and the free reserved ids also become -1: they have no code.
 
     Args:
-      ids: Global ids, one level a column.
+      ids: Global ids, one column for each level.
       xp: `numpy`, or `jax.numpy` inside a compiled function (unchecked).
 
     Raises:
@@ -113,7 +113,7 @@ class Vocabulary:
 
   @staticmethod
   def _row(values, like, xp):
-    """One value a level, with as many axes as `like`."""
+    """One value for each level, with as many axes as `like`."""
     shape = (1,) * (like.ndim - 1) + (-1,)
     return xp.asarray(values, dtype=like.dtype).reshape(shape)
 

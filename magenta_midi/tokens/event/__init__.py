@@ -1,1 +1,1 @@
-"""The event codec: one token a frame."""
+"""Event codec: one token in each frame."""

@@ -1,13 +1,14 @@
-"""The `event` codec: one frame a token, one level, as Magenta's older models.
+"""The `event` codec: one token in each frame, as in Magenta's older models.
 
-Tokens are time shifts, note-ons, note-offs, velocities, pedal down and up,
-BOS (a file begins) and EOS (no more own tokens in this chunk). A frame's
-`step` is when it happens; that of a time shift is the time after it.
+Tokens are time shifts, note-ons, note-offs, velocities, pedal down and up, BOS
+(start of a file) and EOS (the model plays no more in this chunk). The `step` of
+a frame is the time of its event; for a time shift it is the time after the
+shift.
 
-Every music has one stream. Inside a step come note-offs by key, pedal changes
-as they came, note-ons by key; a velocity stands before a note-on where it
-differs from the running one. Time and velocity begin anew in every chunk of a
-file, at the start of a context's window, and at now.
+The same music always gives the same stream. Order inside a step: note-offs by
+key, pedal changes in order of time, note-ons by key. A velocity token comes
+before a note-on whose velocity differs from the previous one. Time and velocity
+start again in every chunk of a file, at the start of a context, and at now.
 
 Source: Oore et al. 2018, https://arxiv.org/abs/1808.03715
 """
@@ -49,11 +50,13 @@ _ROLES = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EventCodec:
-  """Music as note-ons, note-offs and waits; hashable, so static under `jit`."""
+  """Music as note-ons, note-offs and time shifts; hashable (static in
+  `jit`).
+  """
 
   name: ClassVar[str] = "event"
-  # Tokens the model hears and plays at most: about four times as many as
-  # `note` has frames (`docs/decisions.md`).
+  # Maximum number of tokens in a context and in a chunk: about four times the
+  # frames of `note` (`docs/decisions.md`).
   context_frames: ClassVar[int] = 1024
   chunk_frames: ClassVar[int] = 512
 
@@ -61,7 +64,7 @@ class EventCodec:
 
   @property
   def levels(self) -> int:
-    """One."""
+    """Number of levels: 1."""
     return 1
 
   @property
@@ -72,10 +75,10 @@ class EventCodec:
   def encode(self, score: Score) -> Encoded:
     """Encodes a whole score, chunk by chunk on the absolute grid.
 
-    BOS comes first and EOS ends every chunk. A note whose key is still down
-    at the end of its chunk has its note-off in a later one. Of exact
-    duplicates the longest note stays, of those the loudest; durations of any
-    length are kept to the step.
+    BOS comes first and EOS ends every chunk. If a key is still down at the end
+    of its chunk, its note-off is in a later chunk. Of exact duplicates the
+    longest note stays; of equally long ones, the loudest. Durations of any
+    length are kept, rounded to steps.
 
     Args:
       score: Any score; its origin is time 0.
@@ -109,7 +112,7 @@ class EventCodec:
     if len(step):
       chunks = max(chunks, int(step[-1]) // config.chunk_steps + 1)
     upto = np.searchsorted(step, np.arange(1, chunks + 1) * config.chunk_steps)
-    # BOS, then each chunk's tokens and its EOS.
+    # BOS, then the tokens of each chunk, each followed by EOS.
     count = len(step) + chunks + (chunks > 0)
     ends = upto + np.arange(1, chunks + 1)
     codes = np.full(count, config.end, np.int32)
@@ -130,7 +133,7 @@ class EventCodec:
     )
 
   def decode(self, encoded: Encoded) -> Score:
-    """Rebuilds the score from codes, parts and chunk offsets alone.
+    """Decodes a score from codes, parts and chunk offsets only.
 
     Raises:
       ValueError: A code is out of range.
@@ -162,18 +165,17 @@ class EventCodec:
     """Decodes frames by their `step` (time shifts are not read).
 
     Note-offs of keys that are not down and pedal changes that change nothing
-    are left out. A note ends at its note-off, at the latest at the next
-    note-on of its key and part. Before the first velocity of a part its notes
-    are of middle velocity: a context that was cut may begin so.
+    are left out. A note ends at its note-off or at the next note-on of its key
+    and part, whichever is first. Notes before the first velocity of a part get
+    a middle velocity; this happens in a context that was cut.
 
     Args:
-      frames: Of a file, a context or a generated stream.
+      frames: Frames of a file, a context or a generated stream.
       origin_s: Time of step 0, in seconds.
-      pedal_down: Whether the pedal of part 0 is down before the first frame;
-        it is then stated at `origin_s`.
-      until_step: Notes without a note-off last until then; None: until the
-        last frame.
-      part_names: One a part; by default the score's own default.
+      pedal_down: Whether the pedal of part 0 is down before the first frame; if
+        so, the score gets a pedal-down at `origin_s`.
+      until_step: End of notes without a note-off; None: the last frame.
+      part_names: The name of each part; None: the default of `Score`.
 
     Raises:
       ValueError: A code is out of range, unused, or an event lies before 0 s.
@@ -218,21 +220,21 @@ class EventCodec:
     max_frames: int = 1024,
     model_part: int = 0,
   ) -> Frames:
-    """What the model hears at `now`: the events of the last seconds.
+    """Encodes the model's context at `now`: the last seconds of music.
 
-    As of `note`: steps count from now, notes as no longer than 10 s, and
-    nothing at step 0 or later has any influence (a note that sounds at now
-    has no note-off here). First, at the window's start, stand the pedals that
-    are down and the notes that sound beyond it. Each player's time shifts and
-    velocities are their own; of one step the own tokens come first.
+    As for `note`, steps count from now, notes are cut to 10 s, and events at
+    step 0 or later have no influence (a note that sounds at now has no note-off
+    here). The stream starts with the pedals that are down and the notes that
+    sound at the start of the window. Model and player have separate time shifts
+    and velocities. Inside a step the model's tokens come first.
 
     Args:
-      score: The own part and, as any other part, the partner's. Parts beside
-        the own one share PLAYER: merge them first if they share keys.
-      now_s: The origin, in seconds; `step` is relative to it, so negative.
+      score: Contains the model's part; all other parts become PLAYER. Merge
+        these parts first if they share keys.
+      now_s: The origin, in seconds; `step` is relative to it and negative.
       context_s: Length of the window, in seconds.
-      max_frames: Most frames to return: the last, as they are.
-      model_part: The part that is MODEL.
+      max_frames: Maximum number of frames; only the last ones are returned.
+      model_part: Index of the part that becomes MODEL.
 
     Raises:
       ValueError: `context_s` or `max_frames` is negative, or a time is not
@@ -263,16 +265,16 @@ class EventCodec:
   def encode_targets(
     self, score: Score, now_s: float, *, seconds: float, model_part: int = 0
   ) -> Frames:
-    """The own tokens with a step in [0, steps of `seconds`) from now.
+    """Encodes the model's tokens with steps in [0, steps of `seconds`).
 
-    The note-offs of notes that sound at now are among them; notes count as no
-    longer than 10 s. There is no EOS inside.
+    They include the note-offs of notes that sound at now. Notes are cut to 10
+    s. There is no EOS.
 
     Args:
       score: As for `encode_context`.
       now_s: The origin, in seconds.
-      seconds: At most the horizon.
-      model_part: The part to predict.
+      seconds: Length of the target, at most the codec's horizon.
+      model_part: Index of the part to predict.
 
     Raises:
       ValueError: `seconds` is negative or beyond the horizon.
@@ -307,17 +309,17 @@ class EventCodec:
   def complete(
     self, history: Score, frames: Frames, now_s: float, end_step: int
   ) -> Frames:
-    """Ends what a model never would: keys down for longer than 10 s.
+    """Adds note-offs for keys that are down for longer than 10 s.
 
     Args:
-      history: What was played before, one part.
-      frames: A chunk's.
-      now_s: Its start, in the history's time.
-      end_step: Its length.
+      history: Music before the chunk, one part.
+      frames: The frames of a chunk.
+      now_s: Start of the chunk, in seconds of the history.
+      end_step: Length of the chunk in steps.
 
     Returns:
-      The frames, and at the chunk's last step a note-off of each such key,
-      after as many time shifts as lead there.
+      The frames. If needed, time shifts to the chunk's last step and one
+      note-off for each such key are added.
     """
     config = self.config
     since = self._sounding(history, now_s)
@@ -336,7 +338,8 @@ class EventCodec:
     waits = time_shifts(wait, config)
     codes = np.append(frames.codes[:, 0], waits - 1)
     steps = np.append(frames.step, last - wait + np.cumsum(waits))
-    # In a step note-offs come first, by key: those that are there as well.
+    # In a step note-offs come first, by key. Sort the new ones and the existing
+    # ones of the last step together.
     is_off = (codes >= config.note_off) & (codes < config.velocity)
     others = np.flatnonzero(
       (steps == last) & (codes >= config.note_on) & ~is_off
@@ -365,23 +368,23 @@ class EventCodec:
     end_step: int,
     pedal_down: bool = False,
   ) -> Score:
-    """The history (one part) with the frames of a chunk from `now_s`.
+    """The history (one part), followed by a chunk that starts at `now_s`.
 
-    Notes of the history that sound at now end at their note-off in the
-    chunk. What sounds at its end counts as lasting until then.
+    Notes of the history that sound at now end at their note-off in the chunk.
+    Notes that sound at the end of the chunk end there.
 
     Args:
-      history: What was played before.
-      frames: A chunk's, from `complete`.
-      now_s: Its start, in the history's time.
-      end_step: Its length.
-      pedal_down: Whether the pedal is down at its start.
+      history: Music before the chunk.
+      frames: The frames of a chunk, from `complete`.
+      now_s: Start of the chunk, in seconds of the history.
+      end_step: Length of the chunk in steps.
+      pedal_down: Whether the pedal is down at the start of the chunk.
     """
     config = self.config
     ends = np.full(KEYS, end_step)
     code = frames.codes[:, 0]
     offs = np.flatnonzero((code >= config.note_off) & (code < config.velocity))
-    # Backwards, so that the first note-off of a key is the one that stays.
+    # Backwards, so that the first note-off of a key overwrites later ones.
     ends[code[offs[::-1]] - config.note_off] = frames.step[offs[::-1]]
     notes = history.notes.copy()
     index = self._sounding_notes(history, now_s)
@@ -391,7 +394,7 @@ class EventCodec:
     before = dataclasses.replace(history, notes=notes)
     return ordering.append_score(before, new, now_s, stated=pedal_down)
 
-  # What may come next: see `event_rules`.
+  # Legal tokens: see `grammar`.
 
   def rules_at(
     self, score: Score, now_s: float, *, model_part: int = 0
@@ -407,7 +410,7 @@ class EventCodec:
   def init_rules(
     self, pedal_down: Any = False, sounding: Any = None, *, xp=np
   ) -> EventRules:
-    """At the origin, before the first own token."""
+    """The rules at the origin, before the model's first token."""
     if sounding is None:
       sounding = xp.zeros((*np.shape(pedal_down), KEYS), bool)
     return grammar.init_rules(pedal_down, sounding, xp=xp)
@@ -428,7 +431,7 @@ class EventCodec:
     keys: Any = None,
     xp=np,
   ) -> Any:
-    """Which codes may follow, bool `[size]`; see `event_rules`."""
+    """Which codes are legal next, bool `[size]`; see `grammar.legal`."""
     del level, codes
     return grammar.legal(
       rules,
@@ -440,15 +443,15 @@ class EventCodec:
     )
 
   def advance(self, rules: EventRules, codes: Any, *, xp=np) -> EventRules:
-    """The state of the rules after one own token; see `event_rules`."""
+    """The rules after one more token of the model; see `grammar.advance`."""
     return grammar.advance(rules, codes, self.config, xp=xp)
 
-  # Parts of the above.
+  # Helpers.
 
   def _settled(
     self, notes: Notes, *, longest_s: float = np.inf
   ) -> tuple[Spans, int]:
-    """Notes on the grid without duplicates, and how many were left out."""
+    """Notes on the grid without duplicates, and the number left out."""
     config = self.config
     duration_s = np.minimum(notes.duration_s, longest_s)
     spans = Spans(
@@ -469,7 +472,7 @@ class EventCodec:
     stop: int,
     model_part: int,
   ) -> tuple[Notes, Pedals]:
-    """Events up to `stop`, notes from as early as may sound at `start`."""
+    """Events up to `stop`, with notes that may still sound at `start`."""
     return events_around(
       score,
       _finite(now_s),
@@ -483,7 +486,7 @@ class EventCodec:
   def _sounding(
     self, score: Score, now_s: float, *, model_part: int = 0
   ) -> Int[np.ndarray, " k"]:
-    """Since which step each own key is down at `now`; _SILENT: it is not."""
+    """The step since which each key is down at `now`; _SILENT: it is up."""
     notes, _ = self._around(
       score, now_s, start=0, stop=0, model_part=model_part
     )
@@ -498,7 +501,7 @@ class EventCodec:
   def _sounding_notes(
     self, history: Score, now_s: float
   ) -> Int[np.ndarray, " n"]:
-    """The notes of a history of one part that sound at `now`, as indices."""
+    """Indices of the notes that sound at `now` (history of one part)."""
     config = self.config
     onset_s = history.notes["onset_s"] - now_s
     duration_s = np.minimum(history.notes["duration_s"], MAX_DURATION_S)
@@ -512,7 +515,7 @@ class EventCodec:
     part: Int[np.ndarray, " n"],
     until_step: int,
   ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
-    """The note-ons, as indices by voice, and the step at which each ends."""
+    """Indices of the note-ons, by voice, and the step where each ends."""
     config = self.config
     acts = np.flatnonzero((code >= config.note_on) & (code < config.velocity))
     voice = part[acts] * np.int64(KEYS) + (code[acts] - config.note_on) % KEYS
@@ -527,12 +530,12 @@ class EventCodec:
   def _running_velocity(
     self, code: Int[np.ndarray, " n"], part: Int[np.ndarray, " n"]
   ) -> Int[np.ndarray, " n"]:
-    """The velocity's bin at each frame."""
+    """The velocity bin in force at each frame."""
     config = self.config
     order = np.argsort(part, kind="stable")
     code, part = code[order], part[order]
     speaks = (code >= config.velocity) & (code < config.pedal_down)
-    # The part's first frame starts it at the middle.
+    # Each part starts with the middle velocity.
     opens = np.append(True, part[1:] != part[:-1])[: len(part)]
     known = np.where(speaks, code - config.velocity, config.velocity_bins // 2)
     latest = np.where(speaks | opens, np.arange(len(code)), 0)

@@ -1,4 +1,4 @@
-"""The event codec's settings, and which code means what."""
+"""Settings of the event codec, and the meaning of its codes."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ class EventCodecConfig(GridConfig):
     ValueError: The settings do not fit each other.
   """
 
-  # The longest time that one TIME_SHIFT passes; a whole number of steps.
+  # The longest time of one time shift; a whole number of steps.
   longest_shift_s: float = 2.0
 
   def __post_init__(self):
@@ -34,7 +34,7 @@ class EventCodecConfig(GridConfig):
 
   @property
   def shift_steps(self) -> int:
-    """Steps of the longest time shift; code s - 1 passes s steps."""
+    """Steps of the longest time shift; code s - 1 waits s steps."""
     return round(self.longest_shift_s * self.steps_per_s)
 
   @property
@@ -49,7 +49,7 @@ class EventCodecConfig(GridConfig):
 
   @property
   def velocity(self) -> int:
-    """Code of the softest velocity."""
+    """Code of the lowest velocity bin."""
     return self.note_off + KEYS
 
   @property
@@ -69,7 +69,7 @@ class EventCodecConfig(GridConfig):
 
   @property
   def end(self) -> int:
-    """EOS: no more own tokens in this chunk."""
+    """EOS: the model plays no more tokens in this chunk."""
     return self.begin + 1
 
   @property

@@ -1,10 +1,10 @@
-"""What may come next in a stream of `event` tokens.
+"""Grammar of a stream of `event` tokens: which token is legal next.
 
-Pure functions of arrays on an array module `xp` (`numpy` or `jax.numpy`), as
-in `rules`; every array may carry leading batch axes. What is legal is exactly
-the canonical order of the encoder, so that every music has one stream:
-time shifts only as needed, then note-offs, pedal changes, note-ons, keys
-ascending; a velocity only where it changes, right before its note-on.
+Pure functions of arrays on an array module `xp` (`numpy` or `jax.numpy`), as in
+`tokens.note.grammar`; arrays may have leading batch axes. Only the order of the
+encoder is legal, so that the same music always gives the same stream: time
+shifts only where needed, then note-offs, pedal changes and note-ons, keys
+ascending. A velocity is legal only if it changes, directly before its note-on.
 """
 
 from typing import Any, NamedTuple
@@ -20,15 +20,15 @@ _PEDAL, _ON = 128, 129
 
 
 class EventRules(NamedTuple):
-  """The state of the rules after the last own token.
+  """The state of the grammar after the model's last token.
 
   Attributes:
-    step: int32, the absolute step since the origin; 0 at the origin.
-    last: int32, the last code; -1 while there is none.
-    place: int32, the lowest place in the order of this step that is left.
-    velocity: int32, the running velocity's bin; -1 while there is none.
-    pedal_down: bool, whether the own pedal is down.
-    sounding: bool `[..., 128]`, which own keys are down.
+    step: int32, steps since the origin.
+    last: int32, the last code; -1: none yet.
+    place: int32, the first position in the order of this step that is free.
+    velocity: int32, the velocity bin in force; -1: none yet.
+    pedal_down: bool, whether the model's pedal is down.
+    sounding: bool `[..., 128]`, which of the model's keys are down.
   """
 
   step: Any
@@ -40,7 +40,7 @@ class EventRules(NamedTuple):
 
 
 def init_rules(pedal_down: Any, sounding: Any, *, xp=np) -> EventRules:
-  """At the origin, before the first own token."""
+  """The state at the origin, before the model's first token."""
   down = xp.asarray(pedal_down, dtype=bool)
   zero = xp.zeros(down.shape, xp.int32)
   return EventRules(
@@ -57,20 +57,20 @@ def legal(
   keys: Any = None,
   xp=np,
 ) -> Any:
-  """Which codes may follow.
+  """Which codes are legal next.
 
   Args:
-    rules: The state after the previous own token.
+    rules: The state after the model's previous token.
     config: The codec's settings.
-    earliest_step: Nothing may happen before it (what is committed or past);
-      full time shifts may lead up to it.
-    end_step: Nor at it or after it (the end of the chunk).
-    keys: bool `[128]`, keys that may be struck, at least one; None: all.
+    earliest_step: Earliest legal step of an event (earlier music is committed
+      or past); full time shifts may lead to it.
+    end_step: End of the chunk; events must come before it.
+    keys: bool `[128]`, keys that may be played, at least one; None: all.
     xp: Array module.
 
   Returns:
-    bool `[..., size]`, never all False. BOS is never legal; EOS is but after
-    a velocity or a time shift, which announce something.
+    bool `[..., size]`, never all False. BOS is never legal. EOS is always
+    legal, except after a velocity or a time shift, which need a next token.
   """
   step, last = rules.step[..., None], rules.last[..., None]
   place = rules.place[..., None]
@@ -106,7 +106,7 @@ def legal(
     axis=-1,
   )
   never = xp.zeros(step.shape, bool)
-  # After a full shift onto a place where nothing may stand, nothing is left.
+  # After a full time shift to a step where no event is legal, EOS is not legal.
   stop = ~announced & ~shifted & ((last != full) | ~here)
   return xp.concatenate([onward, on, off, louder, pedal, never, stop], axis=-1)
 
@@ -114,7 +114,7 @@ def legal(
 def advance(
   rules: EventRules, codes: Any, config: EventCodecConfig, *, xp=np
 ) -> EventRules:
-  """The state after one own token; BOS and EOS change nothing."""
+  """The state after one more token; BOS and EOS change nothing."""
   code = codes[..., 0]
   is_shift = code < config.note_on
   is_on = (code >= config.note_on) & (code < config.note_off)
@@ -144,7 +144,7 @@ def advance(
 
 
 def _codes(size: int, rules: EventRules, xp) -> Any:
-  """0 up to size along the last axis, after the batch axes."""
+  """The codes 0..size-1 along the last axis, after the batch axes."""
   return xp.arange(size).reshape((1,) * rules.step.ndim + (size,))
 
 

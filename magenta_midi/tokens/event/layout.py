@@ -1,7 +1,7 @@
-"""Notes and pedal changes to event tokens: pure functions of flat arrays.
+"""Layout of notes and pedal changes as event tokens.
 
-Everything here works on many groups at once: the parts of a file, the two
-players of a context, or the examples of a training batch.
+Pure functions of flat arrays. They work on many groups at once: the parts of a
+file, model and player in a context, or the examples of a training batch.
 """
 
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from magenta_midi.typing import Bool, Int
 __all__ = ["Changes", "Spans", "Tokens"]
 __all__ += ["merge_duplicates", "time_shifts", "tokens_between"]
 
-# Order inside a step: what already sounds where the stream begins, then
-# note-offs, pedal changes as they came, note-ons; keys ascending.
+# Order inside a step: what already sounds at the start of the stream, then
+# note-offs, pedal changes in order of time, note-ons; keys ascending.
 _STATE_PEDAL, _STATE_ON, _OFF, _PEDAL, _ON = 0, 1, 129, 257, 258
 _RANK_BITS = 10
 
 
 class Spans(NamedTuple):
-  """Notes on the grid, by group, key and step; all `[n]`."""
+  """Notes on the grid, sorted by group, key and step; all `[n]`."""
 
   group: np.ndarray
   key: np.ndarray
@@ -31,7 +31,7 @@ class Spans(NamedTuple):
 
 
 class Changes(NamedTuple):
-  """Pedal changes; within a group in the order they came; all `[n]`."""
+  """Pedal changes, in order of time within a group; all `[n]`."""
 
   group: np.ndarray
   step: np.ndarray
@@ -42,24 +42,24 @@ class Tokens(NamedTuple):
   """Event tokens, group after group; all `[n]`."""
 
   group: np.ndarray
-  step: np.ndarray  # at which it happens; of a time shift: the time after it
+  step: np.ndarray  # time of the event; for a time shift: the time after it
   code: np.ndarray
 
 
 def merge_duplicates(
   spans: Spans, duration: Int[np.ndarray, " n"] | np.ndarray
 ) -> tuple[Spans, int]:
-  """Merges duplicates and ends every note by the next onset of its key.
+  """Merges duplicates and ends each note before the next of its key.
 
-  Of notes equal in group, key and step the longest stays, of those the
-  loudest. Every note lasts at least one step.
+  Of notes equal in group, key and step the longest stays; of equally long ones,
+  the loudest. Every note lasts at least one step.
 
   Args:
     spans: In any order.
-    duration: Of each, in any unit, before rounding.
+    duration: Duration of each note before rounding, in any unit.
 
   Returns:
-    The notes by group, key and step, and how many were left out.
+    The notes sorted by group, key and step, and the number left out.
   """
   if not len(spans.step):
     return spans, 0
@@ -69,7 +69,7 @@ def merge_duplicates(
   sorted_place = place[order]
   fresh = np.append(True, sorted_place[1:] != sorted_place[:-1])
   if not fresh.all():
-    # What only rounding of floats has parted is equal.
+    # Rounded, so that float error does not separate equal notes.
     order = np.lexsort((-spans.velocity, -np.round(duration, 6), place))[fresh]
   spans = Spans(*(field[order] for field in spans))
   voice = voice[order]
@@ -80,7 +80,7 @@ def merge_duplicates(
 
 
 def time_shifts(wait: int, config: EventCodecConfig) -> Int[np.ndarray, " n"]:
-  """The steps of each time shift that together pass `wait`: full ones first."""
+  """Steps of the time shifts that add up to `wait`, full ones first."""
   full, rest = divmod(wait, config.shift_steps)
   shifts = np.full(full, config.shift_steps)
   return np.append(shifts, rest) if rest else shifts
@@ -96,19 +96,20 @@ def tokens_between(
   pedal_held: Bool[np.ndarray, " g"] | None = None,
   chunk_steps: int | None = None,
 ) -> Tokens:
-  """The tokens of each group from its start up to a step.
+  """The tokens of each group, from its start to a common end.
 
   Args:
     spans: From `merge_duplicates`.
     changes: Pedal changes.
     start: First step of each group.
-    stop: The step after the last.
+    stop: End of all groups, exclusive.
     config: The codec's settings.
-    pedal_held: Given, the stream states what sounds and whose pedal is down
-      at its start (a context). Without, the note-offs of notes from before
-      the start belong to it (targets).
-    chunk_steps: Given, time shifts and velocities begin anew in every chunk
-      of so many steps (a file).
+    pedal_held: Which groups start with the pedal down. If given, the stream
+      starts with tokens for sounding notes and pedals that are down (a
+      context). If None, it contains the note-offs of notes from before the
+      start (targets).
+    chunk_steps: If given, time and velocity start again every `chunk_steps`
+      steps (a file).
   """
   first = start[spans.group]
   inside = (spans.step >= first) & (spans.step < stop)
@@ -174,7 +175,7 @@ def _lay_out(
   origin: np.ndarray,
   config: EventCodecConfig,
 ) -> Tokens:
-  """Puts time shifts and velocities before what needs them."""
+  """Inserts time shifts and velocities before the tokens that need them."""
   count = len(step)
   if not count:
     empty = np.zeros(0, np.int32)
@@ -203,7 +204,7 @@ def _lay_out(
   waits = np.flatnonzero(shifts)
   last = first[waits] + shifts[waits] - 1
   codes[last] = wait[waits] - most * (shifts[waits] - 1) - 1
-  # Waits longer than one shift: full ones come first.
+  # A wait longer than one time shift begins with full shifts.
   long = np.flatnonzero(shifts > 1)
   extra = shifts[long] - 1
   whose = np.repeat(long, extra)

@@ -1,1 +1,1 @@
-"""The note codec: one note a frame."""
+"""Note codec: one note in each frame."""

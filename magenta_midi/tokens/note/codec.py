@@ -1,12 +1,13 @@
-"""The `note` codec: one frame an event (a note, pedal down, pedal up, END).
+"""The `note` codec: one event in each frame.
 
-A frame's levels are onset, key, velocity and duration. Order inside a step:
-pedal changes as they came, then keys ascending. A note stands once, in the
-chunk of its onset, with its whole duration.
+An event is a note, pedal down, pedal up or END. The levels of a frame are
+onset, key, velocity and duration. Order inside a step: pedal changes in order
+of time, then keys ascending. A note is in the chunk of its onset, with its
+whole duration.
 
-The onset level is the step from the previous frame *of the same part*. Where
-there is none it counts from the start: of the chunk (a whole file), of the
-window (a context), or from now (targets).
+The onset level is the number of steps since the previous frame *of the same
+part*. The first frame counts from the start of the chunk (a whole file), from
+the start of the window (a context), or from now (targets).
 """
 
 import dataclasses
@@ -60,11 +61,12 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoteCodec:
-  """Music as notes and pedal changes; hashable, so static under `jit`."""
+  """Music as notes and pedal changes; hashable (static in `jit`)."""
 
   name: ClassVar[str] = "note"
-  # Frames the model hears and plays at most: 10 s hold 213 notes and their
-  # pedal at the 95th percentile of the training corpora, 2 s hold 153 at most.
+  # Maximum number of frames in a context and in a chunk. In the training
+  # corpora 10 s contain 213 notes and pedal changes at the 95th percentile, and
+  # 2 s contain at most 153.
   context_frames: ClassVar[int] = 256
   chunk_frames: ClassVar[int] = 192
 
@@ -72,20 +74,20 @@ class NoteCodec:
 
   @property
   def levels(self) -> int:
-    """Onset, key, velocity, duration: 4."""
+    """Number of levels, 4: onset, key, velocity, duration."""
     return LEVELS
 
   @property
   def vocabulary(self) -> Vocabulary:
-    """Onset (END last), key (pedal down, up last), velocity, duration."""
+    """Onset (END last), key (pedals last), velocity, duration."""
     return _vocabulary(self.config)
 
   def encode(self, score: Score) -> Encoded:
     """Encodes a whole score, chunk by chunk on the absolute grid.
 
     A note belongs to the chunk of its *quantized* step: 1.9951 s is step 200,
-    the first of chunk 1. Of exact duplicates the longest note stays, of those
-    the loudest.
+    the first of chunk 1. Of exact duplicates the longest note stays; of equally
+    long ones, the loudest.
 
     Args:
       score: Any score; its origin is time 0.
@@ -120,10 +122,10 @@ class NoteCodec:
     )
 
   def decode(self, encoded: Encoded) -> Score:
-    """Rebuilds the score from codes, parts and chunk offsets alone.
+    """Decodes a score from codes, parts and chunk offsets only.
 
-    A note is trimmed to the next onset of its key in its part, which costs
-    it at most 10 ms of its true duration.
+    A note ends before the next onset of its key and part. This removes at most
+    10 ms of its true duration.
 
     Raises:
       ValueError: A duration is HELD, or a code is out of range.
@@ -152,17 +154,17 @@ class NoteCodec:
   ) -> Score:
     """Decodes frames by their `step` (the onset level is not read).
 
-    END frames and pedal changes that change nothing are left out; notes of
-    one key, step and part are merged, and trimmed where they overlap. Several
-    pedal changes of one step lie 1 ns apart.
+    END frames and pedal changes that change nothing are left out. Notes of one
+    key, step and part are merged; overlapping notes are trimmed. Pedal changes
+    of one step get times 1 ns apart.
 
     Args:
-      frames: Of a file, a context or a generated stream.
+      frames: Frames of a file, a context or a generated stream.
       origin_s: Time of step 0, in seconds.
-      pedal_down: Whether the pedal of part 0 is down before the first frame;
-        it is then stated at `origin_s`.
-      until_step: Not needed: every note has its duration.
-      part_names: One a part; by default the score's own default.
+      pedal_down: Whether the pedal of part 0 is down before the first frame; if
+        so, the score gets a pedal-down at `origin_s`.
+      until_step: Not used: every note has its duration.
+      part_names: The name of each part; None: the default of `Score`.
 
     Raises:
       ValueError: A duration is HELD, a code out of range, or an event lies
@@ -204,32 +206,32 @@ class NoteCodec:
     max_frames: int = 256,
     model_part: int = 0,
   ) -> Frames:
-    """What the model hears at `now`: the events of the last seconds.
+    """Encodes the model's context at `now`: the last seconds of music.
 
-    Steps are quantized relative to now, so an event's step is the nearest
-    whole number of 10 ms from now (on the file's grid if now is on it). With
-    w = minus the steps of `context_s`, in this order:
+    Steps are quantized relative to now: the step of an event is its time from
+    now, rounded to 10 ms (this is the file's grid if now is on it). With w =
+    minus the steps of `context_s`, the frames are:
 
-    1. State frames, all at step w: pedal down of each player whose last pedal
-       event before w is down; then, keys ascending, the notes with an onset
-       step before w whose end rounds to a step after w, with the duration
-       that remains from w. Notes count as no longer than the codec can say
-       (10 s).
-    2. Every event with a step in [w, 0), ordered as in a file. Notes keep
-       their whole duration, even where it reaches beyond now.
+    1. State frames, all at step w. First a pedal down for each part whose pedal
+       is down before w. Then, keys ascending, the notes with an onset step
+       before w whose end rounds to a step after w, with the duration that
+       remains after w. Notes are cut to the longest duration of the codec (10
+       s).
+    2. Every event with a step in [w, 0), ordered as in a file. Notes keep their
+       whole duration, even if it ends after now.
 
-    Nothing with a step of 0 or later has any influence. The onset level is
-    the step from the previous frame of the same player, from w for the first,
-    saturating at the horizon. Of more than `max_frames` the last are
-    returned, as they are.
+    Events at step 0 or later have no influence. The onset level is the number
+    of steps since the previous frame of the same part (since w for the first),
+    at most the horizon. If there are more than `max_frames`, only the last ones
+    are returned, unchanged.
 
     Args:
-      score: The own part and, as any other part, the partner's. Parts beside
-        the own one share PLAYER: merge them first if they share keys.
-      now_s: The origin, in seconds; `step` is relative to it, so negative.
+      score: Contains the model's part; all other parts become PLAYER. Merge
+        these parts first if they share keys.
+      now_s: The origin, in seconds; `step` is relative to it and negative.
       context_s: Length of the window, in seconds.
-      max_frames: Most frames to return.
-      model_part: The part that is MODEL.
+      max_frames: Maximum number of frames.
+      model_part: Index of the part that becomes MODEL.
 
     Raises:
       ValueError: `context_s` or `max_frames` is negative, or a time is not
@@ -269,16 +271,16 @@ class NoteCodec:
   def encode_targets(
     self, score: Score, now_s: float, *, seconds: float, model_part: int = 0
   ) -> Frames:
-    """The own events with a step in [0, steps of `seconds`) from now.
+    """Encodes the model's events with steps in [0, steps of `seconds`).
 
-    The onset level is the step from the previous of these frames, from now
-    for the first; `step` is relative to now. There is no END inside.
+    The onset level is the number of steps since the previous of these frames
+    (since now for the first). `step` is relative to now. There is no END.
 
     Args:
       score: As for `encode_context`.
       now_s: The origin, in seconds.
-      seconds: At most the horizon.
-      model_part: The part to predict.
+      seconds: Length of the target, at most the codec's horizon.
+      model_part: Index of the part to predict.
 
     Raises:
       ValueError: `seconds` is negative or beyond the horizon.
@@ -310,7 +312,7 @@ class NoteCodec:
   def pedal_down_at(
     self, score: Score, now_s: float, *, model_part: int = 0
   ) -> bool:
-    """Whether the own pedal is down just before `now`."""
+    """Whether the model's pedal is down just before `now`."""
     held = pedals_down(score, _finite(now_s), self.config, before=0)
     return model_part in held
 
@@ -323,7 +325,7 @@ class NoteCodec:
   def complete(
     self, history: Score, frames: Frames, now_s: float, end_step: int
   ) -> Frames:
-    """The frames as they are: every note has its duration."""
+    """Returns the frames unchanged: every note has its duration."""
     del history, now_s, end_step
     return frames
 
@@ -336,35 +338,35 @@ class NoteCodec:
     end_step: int,
     pedal_down: bool = False,
   ) -> Score:
-    """The history (one part) with the frames of a chunk from `now_s`.
+    """The history (one part), followed by a chunk that starts at `now_s`.
 
     Args:
-      history: What was played before.
-      frames: A chunk's.
-      now_s: Its start, in the history's time.
-      end_step: Not needed: every note has its duration.
-      pedal_down: Whether the pedal is down at its start.
+      history: Music before the chunk.
+      frames: The frames of a chunk.
+      now_s: Start of the chunk, in seconds of the history.
+      end_step: Not used: every note has its duration.
+      pedal_down: Whether the pedal is down at the start of the chunk.
     """
     del end_step
     new = self.decode_frames(frames, pedal_down=pedal_down)
     return ordering.append_score(history, new, now_s, stated=pedal_down)
 
-  # What may come next: see `rules`.
+  # Legal frames: see `grammar`.
 
   def rules_at(
     self, score: Score, now_s: float, *, model_part: int = 0
   ) -> Rules:
-    """The rules at `now`, before the first own frame."""
+    """The rules at `now`, before the model's first frame."""
     return self.init_rules(
       self.pedal_down_at(score, now_s, model_part=model_part)
     )
 
   def init_rules(self, pedal_down: Any = False, *, xp=np) -> Rules:
-    """At the origin, before the first own frame."""
+    """The rules at the origin, before the model's first frame."""
     return grammar.init_rules(pedal_down, xp=xp)
 
   def applies(self, level: int, codes: Any, *, xp=np) -> Any:
-    """Whether a frame uses `level`, given its codes below; see `rules`."""
+    """Whether a frame uses `level`; see `grammar.applies`."""
     return grammar.applies(level, codes, self.config, xp=xp)
 
   def legal(
@@ -378,7 +380,7 @@ class NoteCodec:
     keys: Any = None,
     xp=np,
   ) -> Any:
-    """Which codes of `level` may follow, bool `[level_size]`; see `rules`."""
+    """Which codes of `level` are legal, bool; see `grammar.legal`."""
     return grammar.legal(
       level,
       codes,
@@ -391,11 +393,11 @@ class NoteCodec:
     )
 
   def advance(self, rules: Rules, codes: Any, *, xp=np) -> Rules:
-    """The state of the rules after one own frame; see `rules`."""
+    """The rules after one more frame; see `grammar.advance`."""
     return grammar.advance(rules, codes, self.config, xp=xp)
 
   def _state(self, notes: Notes, held: list[int], start: int) -> Frames:
-    """What sounds and whose pedal is held at the start of a window."""
+    """Frames for the notes and pedals that are down at a window's start."""
     config = self.config
     start_s = start / config.steps_per_s
     longest_s = config.duration_table_s[-1]

@@ -1,4 +1,4 @@
-"""The note codec's settings and its grid of durations."""
+"""Settings of the note codec, and its table of durations."""
 
 import dataclasses
 import functools
@@ -20,7 +20,8 @@ PEDAL_DOWN = 128  # codes of the key level beyond the keys
 PEDAL_UP = 129
 
 _TIE_S = 1e-9
-# What a file is promised; a configuration that cannot hold it is refused.
+# The promised precision of a round trip; settings that cannot keep it are
+# refused.
 _DURATION_RELATIVE = 0.05
 _DURATION_ABSOLUTE_S = 0.010
 
@@ -34,10 +35,10 @@ class NoteCodecConfig(GridConfig):
       2, duration 5 % or 10 ms) or the settings do not fit each other.
   """
 
-  # 10 ms to 10 s, evenly spaced first, then geometrically; HELD is one more.
+  # Durations of 10 ms to 10 s: first linear, then geometric. HELD is one more.
   duration_bins: int = 63
-  # Whether a model is told, by a frame of its own, that a partner's key came
-  # up; RELEASED is then one more duration. Never predicted.
+  # Whether the context has frames for the player's note-offs; RELEASED is then
+  # one more duration. Never predicted.
   releases: bool = False
 
   def __post_init__(self):
@@ -58,22 +59,22 @@ class NoteCodecConfig(GridConfig):
 
   @property
   def end(self) -> int:
-    """The onset code END: no more own events in this chunk."""
+    """The onset code END: the model plays no more in this chunk."""
     return self.horizon_steps
 
   @property
   def held(self) -> int:
-    """The duration code HELD: sounding, length unknown."""
+    """The duration code HELD: the note still sounds, its length is unknown."""
     return self.duration_bins
 
   @property
   def released(self) -> int:
-    """The duration code RELEASED: no note, but the end of a held one."""
+    """The duration code RELEASED: the end of a held note, not a new note."""
     return self.duration_bins + 1
 
   @property
   def duration_codes(self) -> int:
-    """How many codes the duration level has."""
+    """Number of codes of the duration level."""
     return self.duration_bins + 1 + self.releases
 
   # Duration.
@@ -86,7 +87,7 @@ class NoteCodecConfig(GridConfig):
   def duration_to_code(
     self, duration_s: Float[np.ndarray, "*n"]
   ) -> Int[np.ndarray, "*n"]:
-    """The nearest of the table, ties upward; beyond its ends, the end."""
+    """The nearest code, ties upward; clipped at both ends of the table."""
     edges = _duration_edges_s(self.duration_bins)
     return np.asarray(np.searchsorted(edges, duration_s, side="right")).astype(
       np.int32
@@ -110,7 +111,7 @@ class NoteCodecConfig(GridConfig):
 
 @functools.lru_cache
 def _duration_table_s(bins: int) -> np.ndarray:
-  """Multiples of 10 ms for as long as a geometric rest would be finer."""
+  """Multiples of 10 ms while geometric spacing would be finer than that."""
   first_ms, last_ms = 10.0, 1000 * MAX_DURATION_S
   for even in range(1, bins):
     ratio = (last_ms / (even * first_ms)) ** (1 / (bins - even))
@@ -128,5 +129,5 @@ def _duration_table_s(bins: int) -> np.ndarray:
 @functools.lru_cache
 def _duration_edges_s(bins: int) -> np.ndarray:
   table = _duration_table_s(bins)
-  # As with steps: a tie goes up, rounding of floats or not.
+  # As with steps: a tie rounds up, whatever the float error.
   return (table[1:] + table[:-1]) / 2 - _TIE_S

@@ -1,9 +1,9 @@
-"""What may come next in a stream of `note` frames.
+"""Grammar of a stream of `note` frames: which frame is legal next.
 
-Pure functions of arrays, written on an array module `xp` (`numpy` or
-`jax.numpy`), so that a sampler can run them inside one compiled loop while
-this room needs NumPy only. `level` and the configuration are static; nothing
-branches on a value. Every array may carry leading batch axes.
+Pure functions of arrays on an array module `xp` (`numpy` or `jax.numpy`). A
+sampler can run them inside a compiled loop, and this package needs only NumPy.
+`level` and the configuration are static; nothing branches on a value. Arrays
+may have leading batch axes.
 """
 
 from typing import Any, NamedTuple
@@ -23,13 +23,13 @@ ONSET, KEY, VELOCITY, DURATION = range(4)
 
 
 class Rules(NamedTuple):
-  """The state of the rules after the last own frame.
+  """The state of the grammar after the model's last frame.
 
   Attributes:
-    step: int32, its absolute step since the origin; 0 at the origin.
-    last_key: int32, its key level (0..127, PEDAL_DOWN, PEDAL_UP); -1 while
-      there is no own frame yet.
-    pedal_down: bool, whether the own pedal is down after it.
+    step: int32, steps since the origin.
+    last_key: int32, key level of the last frame (0..127, PEDAL_DOWN, PEDAL_UP);
+      -1: no frame yet.
+    pedal_down: bool, whether the model's pedal is down.
   """
 
   step: Any
@@ -38,14 +38,14 @@ class Rules(NamedTuple):
 
 
 def init_rules(pedal_down: Any, *, xp=np) -> Rules:
-  """At the origin, before the first own frame."""
+  """The state at the origin, before the model's first frame."""
   down = xp.asarray(pedal_down, dtype=bool)
   zero = xp.zeros(down.shape, xp.int32)
   return Rules(zero, zero - 1, down)
 
 
 def applies(level: int, codes: Any, config: NoteCodecConfig, *, xp=np) -> Any:
-  """Whether a frame uses this level, given its codes at the levels below.
+  """Whether a frame uses a level, given its codes of lower levels.
 
   Args:
     level: 0 onset, 1 key, 2 velocity, 3 duration.
@@ -54,7 +54,7 @@ def applies(level: int, codes: Any, config: NoteCodecConfig, *, xp=np) -> Any:
     xp: Array module.
 
   Returns:
-    bool `[...]`. END uses level 0 only, a pedal change 0 and 1.
+    bool `[...]`. END uses only level 0, a pedal change levels 0 and 1.
   """
   onset = codes[..., ONSET]
   if level == ONSET:
@@ -76,30 +76,29 @@ def legal(
   keys: Any = None,
   xp=np,
 ) -> Any:
-  """Which codes of a level may follow.
+  """Which codes of a level are legal next.
 
   Args:
     level: 0 onset, 1 key, 2 velocity, 3 duration.
     codes: `[..., l]` level-local; entries at `level` and above are not read.
-    rules: The state after the previous own frame.
+    rules: The state after the model's previous frame.
     config: The codec's settings.
-    earliest_step: Nothing may be placed before it (what is committed or past).
-    end_step: Nor at it or after it (the end of the chunk).
-    keys: bool `[128]`, keys that may be struck, at least one; None: all.
+    earliest_step: Earliest legal step (earlier music is committed or past).
+    end_step: End of the chunk; events must come before it.
+    keys: bool `[128]`, keys that may be played, at least one; None: all.
     xp: Array module.
 
   Returns:
-    bool `[..., level_size]`, never all False. END is always legal: an onset is
-    taken from `earliest_step <= rules.step + s < end_step`. Within a step the
-    pedal changes come first, then keys ascending; a pedal change is legal
-    only in the direction left. HELD and RELEASED are
-    never legal.
+    bool `[..., level_size]`, never all False. END is always legal. An onset s
+    is legal if `earliest_step <= rules.step + s < end_step`. Inside a step
+    pedal changes come first, then keys ascending. Only a pedal change that
+    changes the pedal is legal. HELD and RELEASED are never legal.
   """
   if level == ONSET:
     onset = _codes(config.horizon_steps + 1, rules, xp)
     at = rules.step[..., None] + onset
     fits = (at >= _column(earliest_step, xp)) & (at < _column(end_step, xp))
-    # After the highest key nothing is left for this step.
+    # After the highest key no event of the same step is legal.
     last = rules.last_key[..., None]
     if keys is None:
       fits &= (onset > 0) | (last != KEYS - 1)
@@ -114,7 +113,7 @@ def legal(
     is_key = key < KEYS
     if keys is not None:
       is_key &= xp.append(keys, xp.zeros(2, bool))
-    # -1 (nothing yet) and pedals (above all keys) bound nothing.
+    # -1 (no frame yet) and pedals (above all keys) set no lower limit.
     after_key = (
       (codes[..., ONSET] == 0)[..., None] & (last >= 0) & (last < KEYS)
     )
@@ -130,7 +129,7 @@ def legal(
 def advance(
   rules: Rules, codes: Any, config: NoteCodecConfig, *, xp=np
 ) -> Rules:
-  """The state after one own frame; END changes nothing."""
+  """The state after one more frame; END changes nothing."""
   onset, key = codes[..., ONSET], codes[..., KEY]
   plays = onset != config.end
   down = xp.where(key == PEDAL_UP, False, rules.pedal_down)

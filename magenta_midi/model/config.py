@@ -1,4 +1,4 @@
-"""The shape of a Depthformer, and the presets."""
+"""Configuration of the Depthformer, and its presets."""
 
 import dataclasses
 import json
@@ -26,13 +26,13 @@ __all__ = [
 class DepthformerConfig:
   """Widths, depths and inputs of one Depthformer.
 
-  The defaults of the last block are Magenta RealTime's; ours switch frames,
-  time, parts and memory slots on.
+  The defaults are those of Magenta RealTime. Our presets switch on frames,
+  time, parts and memory slots.
 
   Source: magenta-realtime v1, `mrt_merged_base.gin`.
   """
 
-  # Embedding rows and head columns; a multiple of 128 tiles well.
+  # Rows of the embedding and columns of the head; best a multiple of 128.
   vocab_size: int
   # Levels of one decoder frame (Q).
   levels: int
@@ -46,43 +46,44 @@ class DepthformerConfig:
   encoder_layers: int
   temporal_layers: int
   depth_layers: int
-  # The depth stack runs once a level, so it is the place to be narrow. None:
-  # as the temporal stack, as in the original.
+  # The depth stack runs once for each level, so a narrow one saves much time.
+  # None: as wide as the temporal stack, as in the original.
   depth_dim: int | None = None
   depth_heads: int | None = None
   depth_mlp_dim: int | None = None
   # Ids of each level as half-open (start, stop) columns of the head. Empty:
-  # every level may be any id, as in the original.
+  # every level may use every id, as in the original.
   level_columns: tuple[tuple[int, int], ...] = ()
-  # `flat`: every level is one encoder position. `frames`: the levels of a
-  # frame are summed into one position.
+  # `flat`: one encoder position for each level. `frames`: one position for each
+  # frame, the sum of its levels.
   encoder_input: Literal["flat", "frames"] = "flat"
   # Adds the absolute time of each frame (10 ms steps from the origin).
   time_features: bool = False
-  # Part ids: 0 self, then the partner by how late it is known; 0 of them:
-  # players are not told apart.
+  # Number of part ids: 0 is the model, the others are the player, by the delay
+  # of the input. 0: the network does not see the part.
   parts: int = 0
-  # Style as extra cross-attention slots; 0: style lies in the encoder input.
+  # Number of cross-attention slots for style; 0: style is in the encoder input.
   style_slots: int = 0
   # Rows of the style table; row 0 is the mask ("no style").
   style_vocab_size: int = 1
-  # Whether the slots' sum moves all that is attended too. Slots alone are 16
-  # of 200 positions: a trained model learned to hear them too slowly.
+  # Whether the sum of the slots is also added to all attended positions. Slots
+  # are only 16 of 200 positions: without this, training learned to use them too
+  # slowly.
   style_shift: bool = False
-  # How the temporal stack knows positions: learned biases by distance, or
-  # the encoder's fixed sinusoids (the original's plain T5 decoder).
+  # Positions of the temporal stack: learned biases by distance, or the fixed
+  # sinusoids of the encoder (the plain T5 decoder of the original).
   temporal_positions: Literal["relative", "sinusoid"] = "relative"
-  # Relative-position buckets of the temporal stack and their reach, frames.
+  # Relative-position buckets of the temporal stack, and their reach in frames.
   temporal_buckets: int = 128
-  # The same of the depth stack; None: one a level, as in the original, which
-  # cannot run one level so.
+  # The same for the depth stack; None: one for each level, as in the original
+  # (this fails for one level).
   depth_buckets: int | None = None
-  # Activations; parameters are float32.
+  # Type of the activations; parameters are float32.
   dtype: Literal["float32", "bfloat16"] = "float32"
   dropout_rate: float = 0.0
 
   def __post_init__(self) -> None:
-    """Refuses shapes that cannot be built."""
+    """Checks that the network can be built."""
     counts = [
       field.name
       for field in dataclasses.fields(self)
@@ -125,11 +126,11 @@ class DepthformerConfig:
 
   @property
   def columns(self) -> tuple[tuple[int, int], ...]:
-    """Head columns of each level, the whole head where unset."""
+    """Head columns of each level; by default the whole head."""
     return self.level_columns or ((0, self.vocab_size),) * self.levels
 
   def to_json(self) -> str:
-    """The config as JSON, one key a field."""
+    """The config as JSON, one key for each field."""
     return json.dumps(dataclasses.asdict(self), indent=2)
 
   @classmethod
@@ -137,8 +138,8 @@ class DepthformerConfig:
     """Builds a config from parsed JSON.
 
     Raises:
-      ValueError: A key is unknown or missing, or a value is of another type
-        or out of range.
+      ValueError: A key is unknown or missing, or a value has the wrong type or
+        is out of range.
     """
     return convert(cls, values, "model", source="json")
 
@@ -147,7 +148,7 @@ class DepthformerConfig:
 _MAY_BE_ZERO = ("encoder_layers", "depth_layers", "parts", "style_slots")
 
 
-# Widths only: vocabulary, levels and columns come from the codec.
+# Only widths: vocabulary, levels and columns come from the codec.
 PRESETS: dict[str, dict[str, Any]] = {
   # For tests: compiles in a second or two.
   "tiny": dict(
@@ -160,7 +161,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     depth_layers=1,
     style_slots=2,
   ),
-  # The embedded one: 2 CPU cores train it in an hour and play it live.
+  # The embedded checkpoint: 2 CPU cores train it in an hour and play it live.
   "small": dict(
     embed_dim=256,
     num_heads=4,
@@ -174,7 +175,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     depth_mlp_dim=512,
     style_slots=6,
   ),
-  # For one accelerator.
+  # For training on one accelerator.
   "base": dict(
     embed_dim=640,
     num_heads=10,
@@ -189,8 +190,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     style_slots=6,
     dropout_rate=0.1,
   ),
-  # The widths of Magenta RealTime's published models, for MIDI: a checkpoint
-  # of theirs can start one. `magenta_rt_config` is the original itself.
+  # MIDI models with the widths of Magenta RealTime's published models, so that
+  # training can start from them. `magenta_rt_config` is the original model.
   "magenta_rt_base": dict(
     embed_dim=768,
     num_heads=12,
@@ -208,7 +209,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     head_dim=64,
     mlp_dim=2816,
     encoder_layers=24,
-    # Not a slip: the original's `large` leaves it as in `base`.
+    # Intended: the original `large` has the same value as `base`.
     temporal_layers=20,
     depth_layers=4,
     style_slots=6,
@@ -216,17 +217,17 @@ PRESETS: dict[str, dict[str, Any]] = {
   ),
 }
 
-# Published checkpoint -> preset with its widths.
+# Published checkpoint -> preset with the same widths.
 MAGENTA_RT = {"base": "magenta_rt_base", "large": "magenta_rt_large"}
 
 
 def padded_vocabulary(ids: int) -> int:
-  """Rows for so many ids: the next multiple of 128."""
+  """Number of rows for `ids` ids: the next multiple of 128."""
   return 128 * math.ceil(ids / 128)
 
 
 def magenta_rt_config(tag: str) -> DepthformerConfig:
-  """The model of a checkpoint that Magenta RealTime published.
+  """The configuration of a published Magenta RealTime checkpoint.
 
   Args:
     tag: `base` (347,873,472 parameters) or `large` (761,651,456).
@@ -254,12 +255,12 @@ def magenta_rt_config(tag: str) -> DepthformerConfig:
 def preset(
   name: str, *, level_sizes: tuple[int, ...], reserved: int, **overrides: Any
 ) -> DepthformerConfig:
-  """A preset for a codec's vocabulary.
+  """Makes the configuration of a preset for a codec's vocabulary.
 
   Args:
     name: One of `PRESETS`.
-    level_sizes: Codes of each level, laid out one after the other.
-    reserved: Ids before the first level.
+    level_sizes: Number of codes of each level.
+    reserved: Number of ids before the first level.
     **overrides: Any field of `DepthformerConfig`.
 
   Raises:

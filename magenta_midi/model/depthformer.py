@@ -1,7 +1,7 @@
-"""The Depthformer: encoder, temporal stack over frames, depth over levels.
+"""Depthformer: encoder, temporal stack over frames, depth over levels.
 
-One class for Magenta RealTime's audio tokens and for our MIDI tokens: the
-model sees integers `[frames, levels]` and knows neither notes nor sound.
+The same class reads Magenta RealTime's audio tokens and our MIDI tokens: it
+sees only integers `[frames, levels]`.
 
 Source: Magenta RealTime, arXiv 2508.04651; the residual depth decoding is
 that of RQ-Transformer, arXiv 2203.01941.
@@ -31,26 +31,26 @@ from magenta_midi.typing import Bool, Float, Int
 __all__ = ["DecoderLayer", "Depthformer", "EncoderLayer", "Frames", "Memory"]
 
 PAD = 0
-# Size of what style adds to a new model's memory, relative to the slots.
+# Initial size of the style shift in a new model, relative to the slots.
 _FIRST_SHIFT = 0.5
 
 
 class Frames(NamedTuple):
   """Token ids with the input-only attributes of each frame.
 
-  int32 arrays of JAX, or of NumPy until they enter a compiled function.
+  int32 arrays of JAX, or of NumPy outside compiled functions.
   """
 
-  ids: Any  # [b, t, l] global ids; PAD everywhere: no frame
+  ids: Any  # [b, t, l] global ids; only PAD: no frame
   time: Any  # [b, t] 10 ms steps from the origin
-  part: Any  # [b, t] 0 self, 1 + delay // 20 ms partner
+  part: Any  # [b, t] 0: model, 1 + delay // 20 ms: player
 
 
 class Memory(NamedTuple):
-  """What the temporal stack attends: encoder states, then style slots."""
+  """The input of cross attention: encoder states, then style slots."""
 
   states: jax.Array  # [b, s, d]
-  mask: jax.Array  # [b, s] True where attended
+  mask: jax.Array  # [b, s] True where attention is allowed
 
 
 class EncoderLayer(nnx.Module):
@@ -127,9 +127,9 @@ class DecoderLayer(nnx.Module):
     cross_bias: Float[jax.Array, "#b 1 #t m"] | None = None,
     keep: jax.Array | float = 1.0,
   ) -> Float[jax.Array, "b t d"]:
-    """One layer over positions whose keys are already projected.
+    """One layer over positions with projected keys and values.
 
-    The residual stream stays float32 also under bfloat16, as in the original.
+    The residual stream is float32 even with bfloat16, as in the original.
     """
     h = keep * self.pre_self_attention_layer_norm(x)
     attended = self.self_attention.attend(h, self_key_value, self_bias)
@@ -172,11 +172,12 @@ class Depthformer(nnx.Module):
     rngs: Streams `params` (initial weights) and `dropout`.
   """
 
-  # Of a pass, not of the model; checkpoints know neither. Whether training
-  # recomputes the layers' activations in its backward pass, and whether a
-  # stack's layers run as one compiled loop, which recomputes them too: then
-  # what is made of a layer's parameters is alive for one layer at a time. XLA
-  # orders unrolled layers as it likes: on a CPU it made all at once.
+  # Settings of a pass, not of the model; they are not in checkpoints. `remat`:
+  # training recomputes activations in the backward pass. `loop`: the layers of
+  # a stack run as one compiled loop, also with recomputing. Then arrays made
+  # from a layer's parameters exist for one layer at a time. Without the loop
+  # XLA chooses the order of the layers; on a CPU it made all these arrays at
+  # once.
   remat = False
   loop = False
 
@@ -240,7 +241,7 @@ class Depthformer(nnx.Module):
         config.head_dim,
         config.depth_mlp_width,
         cross=False,
-        # The original's depth residuals have no dropout.
+        # In the original the depth residuals have no dropout.
         dropout_rate=0.0,
         rngs=rngs,
         dtype=dtype,
@@ -258,12 +259,12 @@ class Depthformer(nnx.Module):
   # Embedding ---------------------------------------------------------------
 
   def embed(self, ids: Int[jax.Array, "..."]) -> Float[jax.Array, "... d"]:
-    """Token embeddings in the activation dtype; not scaled."""
+    """Token embeddings in the activation dtype, not scaled."""
     table = self.token_embedder.embedding[...].astype(self.dtype)
     return jnp.take(table, ids, axis=0)
 
   def _attributes(self, frames: Frames) -> jax.Array | float:
-    """What a frame carries beside its tokens: its time and its player."""
+    """Embeddings of the attributes of frames: time and part."""
     total: jax.Array | float = 0.0
     if self.config.time_features:
       total = total + self.time_projection(
@@ -274,7 +275,7 @@ class Depthformer(nnx.Module):
     return total
 
   def embed_frames(self, frames: Frames) -> Float[jax.Array, "b t d"]:
-    """The temporal stack's inputs: mean of the levels, plus attributes."""
+    """Inputs of the temporal stack: mean of the levels, plus attributes."""
     embedded = self.embed(frames.ids).astype(jnp.float32)
     return jnp.mean(embedded, axis=-2) + self._attributes(frames)
 
@@ -288,10 +289,10 @@ class Depthformer(nnx.Module):
     """Encodes the context once.
 
     Args:
-      context: `[b, s, l]`; all-PAD frames are masked. With the flat input the
-        levels are one position each, in frame-major order.
-      style: Rows of the style table for the memory slots; None: masked. More
-        rows than the context's share its states in turn.
+      context: `[b, s, l]`; all-PAD frames are masked. With `flat` input each
+        level is one position, in frame-major order.
+      style: Rows of the style table for the memory slots; None: masked. If
+        there are more rows than contexts, the contexts repeat in turn.
     """
     x, mask = self.encoder_inputs(context)
     x = self.encoder_slice(x, mask, 0, len(self.encoder_layers))
@@ -300,7 +301,7 @@ class Depthformer(nnx.Module):
   def encoder_inputs(
     self, context: Frames
   ) -> tuple[Float[jax.Array, "b s d"], Bool[jax.Array, "b s"]]:
-    """The embedded context, and which positions hold something."""
+    """The embedded context, and the mask of positions with frames."""
     ids = context.ids
     batch = ids.shape[0]
     if self.config.encoder_input == "flat":
@@ -319,7 +320,7 @@ class Depthformer(nnx.Module):
     first: int,
     stop: int,
   ) -> Float[jax.Array, "b s d"]:
-    """Encoder layers `first` up to `stop`: live play encodes in slices."""
+    """Runs encoder layers `first` to `stop - 1`. Live play encodes so."""
     keep = mask[..., None].astype(self.dtype)
     bias = mask_to_bias(mask[:, :, None] & mask[:, None, :], self.dtype)
     layers = self.encoder_layers[first:stop]
@@ -332,7 +333,7 @@ class Depthformer(nnx.Module):
     x: jax.Array,
     *inputs: Any,
   ) -> jax.Array:
-    """Layers one after the other, each given the same further inputs."""
+    """Runs layers in order; all get the same further inputs."""
     if not (self.loop and layers):
       run = self._layer(call)
       for layer in layers:
@@ -345,17 +346,17 @@ class Depthformer(nnx.Module):
     def one(x: jax.Array, state: nnx.State) -> tuple[jax.Array, None]:
       return call(nnx.merge(graph, state), x, *inputs), None
 
-    # A loop's body is not merged with that of another loop.
+    # `prevent_cse` is not needed inside a loop.
     return jax.lax.scan(jax.checkpoint(one, prevent_cse=False), x, stacked)[0]
 
   def _layer(self, call: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """A layer's call, recomputed in the backward pass where `remat` says so."""
+    """A layer's call, with recomputing in the backward pass if `remat`."""
     if not self.remat:
       return call
 
     def recomputed(layer: nnx.Module, *inputs: Any) -> jax.Array:
-      # Not nnx.remat: it would move the counts of dropout streams on, which
-      # may belong to an outer trace. Each layer runs once a pass.
+      # Not nnx.remat: it would advance the counts of dropout streams, which may
+      # belong to an outer trace. Each layer runs once in a pass.
       graph, state = nnx.split(layer)
       return jax.checkpoint(
         lambda state, *inputs: call(nnx.merge(graph, state), *inputs)
@@ -369,7 +370,7 @@ class Depthformer(nnx.Module):
     mask: Bool[jax.Array, "b s"],
     style: Int[jax.Array, "r m"] | None = None,
   ) -> Memory:
-    """The memory, from the last encoder layer's output."""
+    """Makes the memory from the output of the last encoder layer."""
     keep = mask[..., None].astype(self.dtype)
     x = keep * self.dropout(self.encoder_norm(x))
     return self._with_style(Memory(x, mask), style)
@@ -391,7 +392,7 @@ class Depthformer(nnx.Module):
     if self.config.style_shift:
       given = (style > 0)[..., None]
       total = jnp.sum(jnp.where(given, slots, 0), axis=1, keepdims=True)
-      # Attention's weights sum to 1: whatever is attended, this is heard.
+      # Attention weights sum to 1, so this shift always reaches the output.
       states = states + self.style_projection(total / style.shape[1] ** 0.5)
     mask = jnp.concatenate([mask, jnp.ones(style.shape, bool)], axis=1)
     return Memory(states, mask)
@@ -406,7 +407,7 @@ class Depthformer(nnx.Module):
     cross_mask: Bool[jax.Array, "b #t s"],
     keep: Float[jax.Array, "b t 1"] | float = 1.0,
   ) -> Float[jax.Array, "b t d"]:
-    """The temporal stack over all frames at once."""
+    """Runs the temporal stack over all frames at once."""
     x = x.astype(jnp.float32)
     frames = x.shape[1]
     self_bias = mask_to_bias(self_mask, self.dtype)
@@ -431,14 +432,14 @@ class Depthformer(nnx.Module):
     temporal_out: Float[jax.Array, "b t d"],
     targets: Int[jax.Array, "b t l"],
   ) -> Float[jax.Array, "n l e"]:
-    """Temporal output first, then the embeddings of the lower levels."""
+    """Inputs of the depth stack: temporal output, then lower levels."""
     lower = self.embed(targets[..., :-1]).astype(jnp.float32)
     x = jnp.concatenate([temporal_out[..., None, :], lower], axis=-2)
     x = x.reshape(-1, *x.shape[-2:])
     return self.to_depth(x)
 
   def to_depth(self, x: Float[jax.Array, "... d"]) -> Float[jax.Array, "... e"]:
-    """Projects to the depth stack's width, where it differs."""
+    """Projects to the width of the depth stack, if it differs."""
     if self.config.depth_width == self.config.embed_dim:
       return x
     return self.depth_projection(x).astype(jnp.float32)
@@ -449,7 +450,7 @@ class Depthformer(nnx.Module):
     mask: Bool[jax.Array, "#n l l"],
     keep: Float[jax.Array, "n l 1"] | float = 1.0,
   ) -> Float[jax.Array, "n l e"]:
-    """The depth stack; frames are batch."""
+    """Runs the depth stack; each frame is one batch row."""
     if not self.config.depth_layers:
       return x
     levels = x.shape[1]
@@ -468,7 +469,7 @@ class Depthformer(nnx.Module):
   def level_logits(
     self, x: Float[jax.Array, "... e"], level: int
   ) -> Float[jax.Array, "... c"]:
-    """Logits of one level's own columns only: the others are not computed."""
+    """Logits of one level: only its columns are computed."""
     start, stop = self.config.columns[level]
     h = self.dropout(self.decoder_norm(x)).astype(jnp.float32)
     return jnp.dot(h, self.logits_dense.kernel[:, start:stop])
@@ -484,13 +485,13 @@ class Depthformer(nnx.Module):
 
     Args:
       context: Frames before the origin.
-      inputs: What the temporal stack is fed: frame 0 is all PAD (the start),
-        frame i the i-th frame of the stream, whoever's it is.
-      targets: Ids the depth stack is fed, level by level.
+      inputs: Inputs of the temporal stack: frame 0 is only PAD (the start),
+        frame i is the i-th frame of the stream, of model or player.
+      targets: Ids that the depth stack reads, level by level.
       style: Rows of the style table, or None.
 
     Returns:
-      For each level, logits over its own columns.
+      For each level, the logits over its columns.
     """
     memory = self.encode(context, style)
     batch, frames, levels = targets.shape

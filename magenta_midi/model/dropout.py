@@ -1,4 +1,4 @@
-"""Dropout's random streams, seeded anew for every step."""
+"""Random streams of dropout, with a new seed at each step."""
 
 import jax
 from flax import nnx
@@ -7,14 +7,14 @@ __all__ = ["seed_dropout"]
 
 
 def seed_dropout(model: nnx.Module, key: jax.Array) -> None:
-  """Gives every dropout layer a stream of its own.
+  """Gives each dropout layer a separate random stream.
 
-  To be called inside the traced function: streams belong to the trace that
-  draws from them.
+  Call it inside the traced function, because a stream belongs to the trace that
+  draws from it.
 
   Args:
-    model: Just merged.
-    key: Of the step.
+    model: A model just made by `nnx.merge`.
+    key: Random key of the step.
   """
   layers = [
     module

@@ -1,4 +1,4 @@
-"""The decoder a few positions at a time, with cached keys and values."""
+"""Incremental decoder with cached keys and values."""
 
 import jax
 import jax.numpy as jnp
@@ -18,24 +18,24 @@ def temporal_step(
   cross: tuple[KeyValue, ...],
   cross_bias: Float[jax.Array, "b 1 1 s"],
 ) -> tuple[Float[jax.Array, "b g d"], tuple[KeyValue, ...]]:
-  """One frame, or a few at once, through the temporal stack.
+  """Runs the temporal stack over one or a few frames.
 
   Args:
     model: The model.
     x: The embedded frames.
-    index: Position of the first; `index + g` must not exceed the slots.
-    caches: Of the frames before, from `empty_caches`.
+    index: Position of the first frame; `index + g` must not exceed the slots.
+    caches: Caches with the previous frames; first from `empty_caches`.
     cross: Projected memory of each layer.
-    cross_bias: Which memory is attended.
+    cross_bias: Mask of the memory, as a bias.
 
   Returns:
-    The stack's output, and the caches with these frames in them.
+    The output of the stack, and the caches with the new frames.
   """
   slots, group = caches[0].key.shape[1], x.shape[1]
   distance = index + jnp.arange(group)[:, None] - jnp.arange(slots)[None]
   bias = mask_to_bias((distance >= 0)[None], model.dtype)
   if model.config.temporal_positions == "relative":
-    # Rows `index` onwards of the whole bias matrix.
+    # Rows from `index` of the whole bias matrix.
     table = model.temporal_relpos_bias(slots, 1)[0, :, :, 0]
     bias = bias + jnp.take(table, jnp.maximum(distance, 0), axis=1)[None]
   else:
@@ -66,10 +66,10 @@ def temporal_step(
 def empty_caches(
   model: Depthformer, rows: int, slots: int
 ) -> tuple[KeyValue, ...]:
-  """Caches of the temporal stack for so many frames, `[b h, t, k]` a layer.
+  """Caches of the temporal stack for `slots` frames, `[b h, t, k]` each.
 
-  Rows and heads are one axis: in this shape XLA updates a cache in place,
-  where with two axes it copied every cache four times a frame.
+  Rows and heads share one axis. In this shape XLA updates a cache in place;
+  with two axes it copied every cache four times for each frame.
   """
   config = model.config
   blank = jnp.zeros(
@@ -83,7 +83,7 @@ def depth_step(
   x: Float[jax.Array, "b 1 e"],
   caches: list[KeyValue | None],
 ) -> tuple[Float[jax.Array, "b 1 e"], list[KeyValue | None]]:
-  """One level through the depth stack; caches grow by one position."""
+  """Runs the depth stack over one level; caches grow by one position."""
   updated: list[KeyValue | None] = []
   for layer, cache in zip(model.depth_layers, caches, strict=True):
     new = layer.self_key_value(x)

@@ -1,4 +1,4 @@
-"""The blocks of the Depthformer, as Magenta RealTime v1 has them.
+"""Building blocks of the Depthformer, as in Magenta RealTime v1.
 
 T5 layer norm without mean or bias, attention without 1/sqrt(head size),
 tanh-GELU gates, bucketed relative positions. No biases anywhere.
@@ -29,12 +29,13 @@ __all__ = [
   "time_features",
 ]
 
-# What a masked attention logit gets; a fully masked row becomes uniform.
+# Added to masked attention logits; a fully masked row becomes uniform.
 MASKED = -1e10
 
 
-# Query times key positions from which a CPU takes one head at a time: the
-# logits of all heads no longer fit its caches (`docs/reports/performance.md`).
+# From this number of query times key positions, a CPU computes one head at a
+# time, because the logits of all heads do not fit its caches
+# (`docs/reports/performance.md`).
 LONG = 512 * 512
 
 
@@ -50,7 +51,7 @@ def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float) -> jax.Array:
 
 
 class Dense(nnx.Module):
-  """A kernel without bias; computes in the dtype of `dtype`."""
+  """Linear layer without bias; computes in `dtype`."""
 
   def __init__(
     self,
@@ -76,7 +77,7 @@ class Dense(nnx.Module):
 
 
 class Norm(nnx.Module):
-  """T5 layer norm: root mean square, float32 inside."""
+  """T5 layer norm: root mean square, computed in float32."""
 
   def __init__(self, width: int, *, dtype: jnp.dtype):
     self.dtype = dtype
@@ -111,7 +112,7 @@ def _attend_head_by_head(
   key_value: KeyValue,
   bias: Float[jax.Array, "#b #h #t s"],
 ) -> Float[jax.Array, "b h t k"]:
-  """Softmax attention whose logits stay in a CPU's caches."""
+  """Softmax attention that keeps its logits in the caches of a CPU."""
   num_heads = query.shape[1]
   shared = bias.shape[1] == 1
   bias = jnp.broadcast_to(bias, (query.shape[0], *bias.shape[1:]))
@@ -131,7 +132,7 @@ def _attend_head_by_head(
 class Attention(nnx.Module):
   """Multi-head attention; kernels are two-dimensional and head-major.
 
-  The query kernel starts divided by sqrt(head size), which stands in for the
+  The initial query kernel is divided by sqrt(head size). This replaces the
   usual scaling of the logits.
   """
 
@@ -159,7 +160,7 @@ class Attention(nnx.Module):
     return jnp.swapaxes(x, -3, -2)
 
   def key_value(self, x: Float[jax.Array, "b s d"]) -> KeyValue:
-    """Projects the attended positions once."""
+    """Projects attended positions to keys and values."""
     return KeyValue(self._heads(self.key(x)), self._heads(self.value(x)))
 
   def attend(
@@ -195,7 +196,7 @@ class Attention(nnx.Module):
 def mask_to_bias(
   mask: Bool[jax.Array, "b #t s"], dtype: jnp.dtype
 ) -> Float[jax.Array, "b 1 #t s"]:
-  """The additive form of a mask, with an axis for heads."""
+  """Converts a mask to an additive bias, with an axis for heads."""
   return jnp.where(mask, 0.0, MASKED).astype(dtype)[:, None]
 
 
@@ -205,8 +206,8 @@ def relative_buckets(
   """T5's causal buckets of `query position - key position`.
 
   Half of the buckets are exact distances, the rest logarithmic up to `reach`.
-  One bucket (a depth stack of one level, where the original divides by zero)
-  holds every distance.
+  With one bucket (a depth stack of one level) all distances share it; the
+  original divides by zero.
   """
   n = np.maximum(distance, 0)
   if buckets == 1:
@@ -236,14 +237,14 @@ class RelativeBias(nnx.Module):
     )
 
   def __call__(self, queries: int, keys: int) -> Float[jax.Array, "1 h t s"]:
-    """The bias of every query position on every key position."""
+    """The bias for each pair of query and key position."""
     distance = np.arange(queries)[:, None] - np.arange(keys)[None, :]
     buckets = relative_buckets(distance, self.buckets, self.buckets)
     return self.rel_embedding[...].astype(self.dtype)[:, buckets][None]
 
 
 def sinusoid(positions: int, width: int) -> Float[np.ndarray, "s d"]:
-  """The encoder's fixed positions: sines first, then cosines."""
+  """Fixed positions of the encoder: sines first, then cosines."""
   half = width // 2
   step = math.log(10_000.0) / (half - 1)
   frequency = np.exp(np.arange(half, dtype=np.float32) * np.float32(-step))
@@ -256,7 +257,7 @@ def time_features(
 ) -> Float[jax.Array, "... d"]:
   """Sines and cosines of an absolute time in 10 ms steps.
 
-  The periods run from 40 ms, the finest timing a hand controls, to 40 s.
+  Periods are 40 ms (the finest timing of a hand) to 40 s.
   """
   half = width // 2
   period = np.geomspace(4.0, 4000.0, half)

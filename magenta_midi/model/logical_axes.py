@@ -1,15 +1,14 @@
-"""What each axis of a parameter stands for, by its dotted name.
+"""Logical names of a parameter's axes, by its dotted name.
 
-Sharding is told by these names, never by shapes: a kernel whose sides happen
-to be equal is split on the side that is meant.
+Sharding uses these names, not shapes: a kernel with equal sides is still split
+on the right side.
 """
 
 import re
 
 __all__ = ["NAMES", "logical_axes"]
 
-# Every name there is. None marks an axis that is never split: levels,
-# buckets, slots.
+# All names. None marks an axis that is never split: levels, buckets, slots.
 NAMES = ("embed", "heads", "mlp", "vocab")
 
 _AXES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
@@ -20,7 +19,7 @@ _AXES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (r".*mlp\.wi_[01]\.kernel", ("embed", "mlp")),
   (r".*mlp\.wo\.kernel", ("mlp", "embed")),
   (r"logits_dense\.kernel", ("embed", "vocab")),
-  # From width to width: split on one side.
+  # Both sides are widths: only one is split.
   (r"(time|depth|style)_projection\.kernel", ("embed", None)),
   (r".*relpos_bias\.rel_embedding", ("heads", None)),
   (r".*norm\.scale", (None,)),
@@ -31,11 +30,11 @@ def logical_axes(name: str) -> tuple[str | None, ...]:
   """The names of a parameter's axes.
 
   Args:
-    name: Dotted, as in checkpoints, such as
+    name: Dotted name as in checkpoints, such as
       `encoder_layers.0.attention.query.kernel`.
 
   Raises:
-    KeyError: No such parameter is known.
+    KeyError: The name matches no parameter.
   """
   for pattern, axes in _AXES:
     if re.fullmatch(pattern, name):

@@ -1,7 +1,7 @@
-"""What stands in a matrix's place and is multiplied in its own way.
+"""Kernel proxy: a replacement of a matrix with a special product.
 
-`Dense` knows no more of it than `product`; whatever else reads a kernel,
-`kernel[...]`, gets the matrix.
+`Dense` uses only `product`; other code that reads `kernel[...]` gets the
+matrix.
 """
 
 import abc
@@ -16,18 +16,18 @@ __all__ = ["KernelProxy"]
 
 
 class KernelProxy(abc.ABC):
-  """A pytree of arrays in the place of one matrix."""
+  """A pytree of arrays that replaces one matrix."""
 
   shape: tuple[int, ...]
 
   @abc.abstractmethod
   def widened(self) -> Float[jax.Array, "i o"]:
-    """The matrix that it stands for, in float32."""
+    """The whole matrix in float32."""
 
   def product(self, x: Float[jax.Array, "*n i"]) -> Float[jax.Array, "*n o"]:
     """Multiplies the last axis, in the dtype of `x`."""
     return jnp.dot(x, self.widened().astype(x.dtype))
 
   def __getitem__(self, index: Any) -> jax.Array:
-    """A part of the matrix, or all of it: `[...]`."""
+    """A part of the matrix; `[...]` is all of it."""
     return self.widened()[index]

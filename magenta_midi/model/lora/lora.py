@@ -1,13 +1,14 @@
-"""Low-rank adaptation in the form of a parameter tree: W + scale A B.
+"""Low-rank adaptation (LoRA) as a parameter tree: W + scale A B.
 
-The network knows nothing of it: kernels are changed before they are used,
-inside the compiled step, so that what was merged is exactly what was trained.
-Where a base is quantized, the sum is formed as the network reads it. In
-training, gradients go from a product straight to A and B: the kernel's own,
-which is as much work as the forward pass, is never formed.
+The network does not contain LoRA code. Kernels are changed before the network
+uses them, inside the compiled step, so that a merged model equals the trained
+one exactly. For a quantized base the sum is computed when the network reads the
+kernel. In training, gradients go from a product directly to A and B. The
+gradient of the kernel itself, as much work as the forward pass, is never
+computed.
 
-Dropout of the input of A, which LoRA draws anew for every position, is drawn
-here once a step, for all positions: a kernel cannot know them apart.
+LoRA draws dropout of the input of A for each position. Here it is drawn once a
+step for all positions, because a kernel does not see positions.
 
 Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685
 """
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 STACKS = ("encoder", "temporal", "depth")
-# What can be adapted, and the names of its arrays; {} is the stack.
+# Targets, and the name patterns of their arrays; {} is the stack.
 TARGETS = {
   **{
     part + name: rf"{{}}_layers\.\d+\.{kind}attention\.{name}\.kernel"
@@ -61,9 +62,9 @@ TARGETS = {
   "embeddings": r"token_embedder\.embedding",
   "head": r"logits_dense\.kernel",
 }
-# What `Dense` multiplies by.
+# Kernels of `Dense` in layers.
 _LAYER = re.compile(r"\w+_layers\.\d+\..*\.kernel")
-# Every projection of every stack, and what goes in and comes out.
+# All projections of all stacks, and the input and output arrays.
 DEFAULT_TARGETS = (
   *("query", "key", "value", "out", "mlp"),
   *("embeddings", "head"),
@@ -71,32 +72,33 @@ DEFAULT_TARGETS = (
 
 
 class LowRank(NamedTuple):
-  """What is added to one array: scale times `a @ b`, both float32."""
+  """The factors of one array: scale times `a @ b` is added; float32."""
 
   a: Any  # [in, r]
   b: Any  # [r, out]
 
 
-# By the dotted name of the array.
+# Keys: dotted names of arrays.
 Factors = dict[str, LowRank]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoraConfig:
-  """Which arrays are adapted, and how far."""
+  """Settings of LoRA: which arrays, rank and scale."""
 
-  # Columns of A, rows of B.
+  # Number of columns of A and rows of B.
   rank: int = 16
   # The scale is alpha / rank.
   alpha: float = 32.0
-  # Of `TARGETS`, in every stack or in one, as `temporal.query`, which stands
-  # for self and cross attention; `self_query` and `cross_query` for one.
+  # Names of `TARGETS`: for all stacks (`query`) or for one (`temporal.query`).
+  # `query` means self and cross attention; `self_query` and `cross_query` mean
+  # one of them.
   targets: tuple[str, ...] = DEFAULT_TARGETS
-  # Share of the inputs of A that a step leaves out.
+  # Share of the inputs of A that are dropped at each step.
   dropout: float = 0.0
 
   def __post_init__(self) -> None:
-    """Refuses what cannot be trained."""
+    """Checks that the settings can be trained."""
     if self.rank < 1:
       raise ValueError(f"rank must be at least 1, got {self.rank}.")
     if not (self.alpha > 0 and math.isfinite(self.alpha)):
@@ -106,17 +108,17 @@ class LoraConfig:
 
   @property
   def scale(self) -> float:
-    """What `a @ b` is multiplied by."""
+    """The factor of `a @ b`."""
     return self.alpha / self.rank
 
 
 def target_names(
   names: Iterable[str], targets: Sequence[str]
 ) -> tuple[str, ...]:
-  """The arrays that targets stand for, in the order of `names`.
+  """Names of the arrays of all targets, in the order of `names`.
 
   Args:
-    names: Dotted names of all of a model's arrays.
+    names: Dotted names of all arrays of a model.
     targets: As in `LoraConfig`.
 
   Raises:
@@ -142,7 +144,7 @@ def target_names(
 
 
 def array_names(params: nnx.State) -> dict[str, tuple[int, ...]]:
-  """Dotted name and shape of every array, as in checkpoints."""
+  """Dotted name and shape of each array, as in checkpoints."""
   return {
     ".".join(map(str, path)): tuple(variable.get_value().shape)
     for path, variable in nnx.to_flat_state(params)
@@ -152,19 +154,20 @@ def array_names(params: nnx.State) -> dict[str, tuple[int, ...]]:
 def init_factors(
   params: nnx.State, config: LoraConfig, key: jax.Array
 ) -> Factors:
-  """Factors that change nothing yet: A is drawn, B is 0.
+  """Initial factors, which change nothing: A is random, B is 0.
 
-  A's spread is that of the array it belongs to. Query kernels here are some
-  times smaller than the others, in place of 1 / sqrt(head size); so is what
-  is added to them.
+  A has the standard deviation of its array. Query kernels are several times
+  smaller than others (this replaces 1 / sqrt(head size)), so their factors are
+  smaller too.
 
   Args:
-    params: Of the model, by `nnx.split`.
-    config: Says which arrays.
-    key: Each array draws from its own, whichever others are adapted.
+    params: Parameters of the model, from `nnx.split`.
+    config: Settings; selects the arrays.
+    key: Random key. Each array draws from a separate key, so its factors do not
+      depend on the other targets.
 
   Raises:
-    ValueError: A target is unknown, or an array is no matrix or too small.
+    ValueError: A target is unknown, or an array is not a matrix or too small.
   """
   chosen = set(target_names(array_names(params), config.targets))
   factors = {}
@@ -189,7 +192,7 @@ def init_factors(
 
 
 def drop_inputs(factors: Factors, key: jax.Array, rate: float) -> Factors:
-  """Leaves rows of each A out; the others grow so that the mean stays."""
+  """Drops rows of each A; the others grow to keep the mean."""
   if not rate:
     return factors
   dropped = {}
@@ -201,7 +204,7 @@ def drop_inputs(factors: Factors, key: jax.Array, rate: float) -> Factors:
 
 
 def low_rank_delta(pair: LowRank, scale: float | jax.Array) -> jax.Array:
-  """What is added to an array, in float32 on every device."""
+  """The change of an array, in float32 on every device."""
   product = jnp.matmul(
     jnp.asarray(pair.a, jnp.float32),
     jnp.asarray(pair.b, jnp.float32),
@@ -214,15 +217,15 @@ def merge_factors(
   params: nnx.State,
   adapters: Sequence[tuple[Mapping[str, LowRank], float | jax.Array]],
 ) -> nnx.State:
-  """Parameters with every adapter's changes added to them.
+  """Adds the changes of all adapters to the parameters.
 
   Args:
-    params: Of the base, untouched; may be traced, and quantized.
-    adapters: Factors and the scale of each; several are summed.
+    params: Parameters of the base, not modified; may be traced or quantized.
+    adapters: Factors and scale of each adapter; changes are summed.
 
   Raises:
-    ValueError: An adapter has an array that the model lacks, or of other
-      sides.
+    ValueError: An adapter has an array that the model lacks, or an array of
+      another shape.
   """
   return _added(params, adapters, low_rank_delta)
 
@@ -231,7 +234,7 @@ def merge_factors(
 def _adapted_product(
   x: jax.Array, kernel: jax.Array, a: jax.Array, b: jax.Array
 ) -> jax.Array:
-  """`x @ kernel`, where `kernel` is a base and `a @ b`."""
+  """`x @ kernel`, where `kernel` is the sum of a base and `a @ b`."""
   return jnp.dot(x, kernel.astype(x.dtype))
 
 
@@ -249,7 +252,8 @@ def _product_backward(
   rows, slopes = (
     y.reshape(-1, y.shape[-1]).astype(jnp.float32) for y in (x, slope)
   )
-  # What is narrow first: the slope at the kernel would be `rows.T @ slopes`.
+  # Narrow products first: the gradient of the kernel, `rows.T @ slopes`, is not
+  # computed.
   to_a = rows.T @ (slopes @ b.T)
   to_b = (rows @ a).T @ slopes
   return to_x, None, to_a, to_b
@@ -265,26 +269,26 @@ _adapted_product.defvjp(_product_forward, _product_backward)
 )
 @dataclasses.dataclass(frozen=True)
 class _Adapted(KernelProxy):
-  """A matrix to which factors are added as it is read."""
+  """A matrix with factors that are added when it is read."""
 
   base: Any  # an array, or KernelProxy
-  adapters: Any  # pairs of factors and scale
+  adapters: Any  # pairs of factors and scales
 
   @property
   def shape(self) -> tuple[int, ...]:
-    """Of the matrix."""
+    """Shape of the matrix."""
     return self.base.shape
 
   def widened(self) -> jax.Array:
-    """The sum, in float32."""
+    """The sum in float32."""
     wide = self.base[...].astype(jnp.float32)
     return wide + sum(low_rank_delta(*adapter) for adapter in self.adapters)
 
   def product(self, x: jax.Array) -> jax.Array:
-    """Multiplies by the sum; slopes are of the factors alone."""
+    """Multiplies by the sum; only the factors get gradients."""
     a = jnp.concatenate([scale * pair.a for pair, scale in self.adapters], 1)
     b = jnp.concatenate([pair.b for pair, _ in self.adapters])
-    # As `merge_factors` forms it, to the bit.
+    # Bit for bit the sum of `merge_factors`.
     kernel = jax.lax.stop_gradient(self.widened())
     if not isinstance(self.base, KernelProxy):
       kernel = kernel.astype(self.base.dtype)
@@ -294,14 +298,15 @@ class _Adapted(KernelProxy):
 def adapt(
   params: nnx.State, factors: Mapping[str, LowRank], scale: float | jax.Array
 ) -> nnx.State:
-  """As `merge_factors`, for a training step: gradients are of the factors.
+  """`merge_factors` for a training step: only factors get gradients.
 
-  Layers' kernels are replaced by what multiplies as the sum does, to the bit.
+  Kernels of layers are replaced by proxies whose product is bit for bit that of
+  the sum.
 
   Args:
-    params: Of the base; may be traced, and quantized.
-    factors: What is trained.
-    scale: Of these.
+    params: Parameters of the base; may be traced or quantized.
+    factors: The trained factors.
+    scale: Scale of the factors.
 
   Raises:
     ValueError: See `merge_factors`.
@@ -324,9 +329,9 @@ def adapt(
 def merge_on_host(
   params: nnx.State, adapters: Sequence[tuple[Mapping[str, LowRank], float]]
 ) -> nnx.State:
-  """`merge_factors` by NumPy: nothing is compiled, whatever the shapes.
+  """`merge_factors` with NumPy: compiles nothing for new shapes.
 
-  For a change of adapters while music plays.
+  Used to change adapters while music plays.
   """
 
   def delta(pair: LowRank, scale: float) -> np.ndarray:
@@ -364,7 +369,7 @@ def _added(
 
 
 def _check_sides(params: nnx.State, factors: Mapping[str, LowRank]) -> None:
-  """Refuses factors of arrays that the model lacks, or of other sides."""
+  """Checks that the model has the arrays of the factors, in the same shape."""
   shapes = array_names(params)
   for name, (a, b) in factors.items():
     sides = (a.shape[0], b.shape[1])
@@ -376,5 +381,5 @@ def _check_sides(params: nnx.State, factors: Mapping[str, LowRank]) -> None:
 
 
 def parameter_count(factors: Mapping[str, LowRank]) -> int:
-  """Numbers in all factors."""
+  """Number of parameters in all factors."""
   return sum(int(np.prod(x.shape)) for pair in factors.values() for x in pair)

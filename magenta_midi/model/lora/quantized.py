@@ -1,13 +1,14 @@
-"""A base that is held in few bits and widened array by array where it is used.
+"""Quantized base model, expanded to float32 array by array when used.
 
-A quantized matrix stands in a parameter's place and is float32 where it is
-read, so the network knows nothing of it. Where its layers run as a loop
-(`Depthformer.loop`), one layer is wide at a time, forwards and backwards.
+A quantized matrix replaces a parameter and gives float32 values when it is
+read, so the network needs no code for it. If layers run as a loop
+(`Depthformer.loop`), only one layer is in float32 at a time, forwards and
+backwards.
 
-`int8`: a byte a number and a float32 scale a column, as checkpoints store it:
-one that came from an int8 checkpoint loses nothing. `nf4`: 4 bits a number, two
-to a byte, in blocks of 64; their scales are quantized once more, to a byte each
-in blocks of 256.
+`int8`: one byte for each number and a float32 scale for each column, as in
+checkpoints, so a base from an int8 checkpoint loses nothing. `nf4`: 4 bits for
+each number, in blocks of 64; the scales of the blocks are quantized again, to
+one byte each, in blocks of 256.
 
 Source: Dettmers et al. 2023 (QLoRA), https://arxiv.org/abs/2305.14314; the
 second quantization is to int8 here, in place of 8-bit floats.
@@ -43,21 +44,22 @@ __all__ = [
   "quantize",
 ]
 
-# How a base is held.
+# Storage of a base in memory.
 Quantize = Literal["none", "int8", "nf4"]
-# Numbers of one scale, and scales of one second scale, of `nf4`.
+# `nf4`: numbers that share a scale, and scales that share a second scale.
 BLOCK, SCALE_BLOCK = 64, 256
-# The matrices of the stacks' layers. Embeddings and head, a few of 100 numbers,
-# stay as they are, as in QLoRA: what is looked up in them is not summed over.
+# The matrices of layers. Embeddings and head, a few percent of all numbers, are
+# not quantized, as in QLoRA: a lookup does not average out errors as a sum
+# does.
 _LAYERS = re.compile(r"(\w+_layers)\.(\d+)\.(.*\.kernel)")
 
 
 def _normal_quantiles() -> np.ndarray:
-  """NF4's 16 numbers: normal quantiles of even steps, 0 one of them.
+  """The 16 values of NF4: quantiles of a normal distribution, with 0.
 
-  Eight from 0 down and nine from 0 up, in -1..1.
+  Eight values from 0 down and nine from 0 up, in -1..1.
   """
-  # The tails: half a step of 15 and of 16, on the average.
+  # The tails: the mean of half a step of 15 and half a step of 16.
   outermost = 1 - (1 / 30 + 1 / 32) / 2
   quantile = statistics.NormalDist().inv_cdf
   down = [-quantile(p) for p in np.linspace(outermost, 0.5, 8)[:-1]]
@@ -70,8 +72,7 @@ def _normal_quantiles() -> np.ndarray:
 NF4 = _normal_quantiles()
 
 
-# Fields are Any: trees of shapes, of shardings and of other things are built
-# of these too.
+# Fields are Any, because trees of shapes or shardings also use these classes.
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=["codes", "scale"],
@@ -79,14 +80,14 @@ NF4 = _normal_quantiles()
 )
 @dataclasses.dataclass(frozen=True)
 class Int8Matrix(KernelProxy):
-  """Codes times the scale of their column."""
+  """int8 codes times the scale of their column."""
 
   codes: Any  # int8 [i, o]
   scale: Any  # float32 [o]
   shape: tuple[int, ...]
 
   def widened(self) -> Float[jax.Array, "i o"]:
-    """The matrix that it stands for, in float32."""
+    """The whole matrix in float32."""
     return self.codes.astype(jnp.float32) * self.scale[None]
 
 
@@ -99,24 +100,24 @@ class Int8Matrix(KernelProxy):
 class Nf4Matrix(KernelProxy):
   """Numbers of `NF4` times the scale of their block.
 
-  A block is 64 numbers of the matrix in the order of its rows; what the last
-  one lacks is 0. A block's scale is a mean and a step of its own block.
+  A block is 64 numbers of the matrix, row by row; the last one is filled with
+  zeros. The scale of a block is a common mean plus a quantized difference.
   """
 
-  codes: Any  # uint8 [n, 32] the block's first half in the low four bits
+  codes: Any  # uint8 [n, 32], first half of the block in the low 4 bits
   scale_codes: Any  # int8 [n]
   scale_steps: Any  # float32 [ceil(n / 256)]
   scale_mean: Any  # float32 ()
   shape: tuple[int, ...]
 
   def scales(self) -> Float[jax.Array, " n"]:
-    """The largest size in each block."""
+    """The scale (largest absolute value) of each block."""
     count = self.scale_codes.shape[0]
     steps = jnp.repeat(self.scale_steps, SCALE_BLOCK)[:count]
     return self.scale_codes.astype(jnp.float32) * steps + self.scale_mean
 
   def widened(self) -> Float[jax.Array, "i o"]:
-    """The matrix that it stands for, in float32."""
+    """The whole matrix in float32."""
     halves = [self.codes & 15, self.codes >> 4]
     numbers = jnp.asarray(NF4)[jnp.concatenate(halves, axis=1)]
     flat = (numbers * self.scales()[:, None]).reshape(-1)
@@ -126,11 +127,11 @@ class Nf4Matrix(KernelProxy):
 def quantize(
   matrix: Float[Any, "i o"], how: Literal["int8", "nf4"]
 ) -> KernelProxy:
-  """Quantizes one matrix, to the nearest.
+  """Quantizes one matrix, rounding to nearest.
 
   Args:
-    matrix: Of any float dtype.
-    how: In which way.
+    matrix: A matrix of any float dtype.
+    how: The storage.
   """
   return _QUANTIZERS[how](jnp.asarray(matrix, jnp.float32))
 
@@ -156,8 +157,8 @@ def _to_nf4(matrix: jax.Array) -> Nf4Matrix:
   scale_codes = scale_codes.reshape(-1)[: len(blocks)]
   halves = jnp.zeros((len(blocks), BLOCK // 2), jnp.uint8)
   held = Nf4Matrix(halves, scale_codes, steps, mean, matrix.shape)
-  # By the scale that it will be multiplied by. One that was rounded to 0, or
-  # below, is of a block that is next to nothing.
+  # Divide by the quantized scale, which is used for decoding. A scale that was
+  # rounded to 0 or below belongs to a block of almost zeros.
   scales = held.scales()[:, None]
   share = jnp.where(scales > 0, blocks / scales, 0.0)
   codes = jnp.zeros(blocks.shape, jnp.uint8)
@@ -168,7 +169,7 @@ def _to_nf4(matrix: jax.Array) -> Nf4Matrix:
 
 
 def _rows_of(flat: jax.Array, length: int) -> jax.Array:
-  """Rows of a length, the last filled up with zeros."""
+  """Splits into rows of a length; the last is filled with zeros."""
   return jnp.pad(flat, (0, -len(flat) % length)).reshape(-1, length)
 
 
@@ -176,9 +177,9 @@ _QUANTIZERS = {"int8": _to_int8, "nf4": _to_nf4}
 
 
 class QuantizedBase(NamedTuple):
-  """A base's parameters as a run holds them: the argument of its step."""
+  """Parameters of a base in memory: the argument of a training step."""
 
-  # What is held as it is.
+  # Parameters that are not quantized.
   params: Any  # nnx.State
   # The layers' matrices, by name with * for the layer's number: all layers of
   # a stack in one, so that a loop over them needs no copy.
@@ -187,7 +188,7 @@ class QuantizedBase(NamedTuple):
   ]  # KernelProxy, with an axis of layers before the others
 
   def state(self) -> nnx.State:
-    """The parameters for the network; to be called inside the step."""
+    """The parameters for the network; call it inside the step."""
     found = list(nnx.to_flat_state(self.params))
     for name, stack in self.stacks.items():
       for layer in range(jax.tree.leaves(stack)[0].shape[0]):
@@ -198,7 +199,7 @@ class QuantizedBase(NamedTuple):
 
 
 def check_quantize(how: Any) -> None:
-  """Refuses an unknown way to hold a base with a ValueError."""
+  """Raises a ValueError for an unknown storage."""
   if how not in (known := typing.get_args(Quantize)):
     raise ValueError(
       f"quantize must be one of {', '.join(known)}, got {how!r}."
@@ -206,14 +207,14 @@ def check_quantize(how: Any) -> None:
 
 
 def quantize_base(params: nnx.State, how: Quantize) -> QuantizedBase:
-  """Quantizes the layers' matrices, one after the other.
+  """Quantizes the matrices of layers, one after the other.
 
   Args:
-    params: Of a model, by `nnx.split`, in memory of the device or the host.
-    how: `none`: all are held as they are, and none is copied.
+    params: Parameters from `nnx.split`, in memory of the device or the host.
+    how: The storage; `none` keeps the arrays without copies.
 
   Raises:
-    ValueError: It is unknown how.
+    ValueError: The storage is unknown.
   """
   check_quantize(how)
   if how == "none":
@@ -235,7 +236,7 @@ def quantize_base(params: nnx.State, how: Quantize) -> QuantizedBase:
 
 
 def stored_bytes(tree: Any) -> int:
-  """Bytes of all arrays of a tree, or of what `jax.eval_shape` says of it."""
+  """Bytes of all arrays of a tree, which may come from `jax.eval_shape`."""
   return sum(
     math.prod(leaf.shape) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(tree)

@@ -1,1 +1,1 @@
-"""Chunked generation: state in, (chunk, state) out."""
+"""Generation of music in chunks."""

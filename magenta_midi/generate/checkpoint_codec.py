@@ -1,4 +1,4 @@
-"""The codec that a checkpoint was trained with."""
+"""Codec of a checkpoint."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ __all__ = ["codec_of"]
 
 
 def codec_of(folder: Path) -> Codec:
-  """The codec of a checkpoint.
+  """Reads the codec that a checkpoint was trained with.
 
   Raises:
-    CheckpointError: It is no codec of MIDI, or not described.
+    CheckpointError: The codec is missing, or it is not a MIDI codec.
   """
   described = read_config(folder)["codec"]
   name, midi = described["name"], ", ".join(codec_names())

@@ -1,9 +1,9 @@
-"""One chunk in one compiled call: encode, then frame after frame.
+"""Decoder of one chunk in one compiled call.
 
-The encoder runs once, cross-attention keys and values are projected once, and
-a `while_loop` steps over frames with caches of fixed shape. Temporal and
-depth layers are unrolled: on the CPU that reads weights twice as fast as a
-scan does (`docs/decisions.md`).
+The encoder runs once, the keys and values of cross attention are projected
+once, and a `while_loop` goes over frames with caches of fixed shape. Temporal
+and depth layers are unrolled: on a CPU this reads weights twice as fast as a
+scan (`docs/decisions.md`).
 """
 
 from typing import Any, NamedTuple
@@ -24,24 +24,24 @@ __all__ = ["ChunkRequest", "Decoded", "decode_chunk", "make_decoder"]
 
 
 class ChunkRequest(NamedTuple):
-  """Everything that decides a chunk beside the weights.
+  """All inputs of a chunk, except the weights.
 
-  Shapes are fixed, values are traced: nothing here makes it compile again.
+  Shapes are fixed and values are traced, so new values compile nothing.
   """
 
   context_ids: Any  # int32 [1, s, l]
   context_time: Any  # int32 [1, s] steps from the origin, negative
   context_part: Any  # int32 [1, s]
   style: Any  # int32 [1, m] rows of the style table
-  rules: Any  # the codec's state of what may come next, at the origin
-  earliest_step: Any  # int32 () nothing starts before it
-  end_step: Any  # int32 () length of the chunk, steps
-  limit: Any  # int32 () most frames to decode, at most max_frames
-  keys: Any  # bool [128] keys that may be struck
-  forced: Any  # int32 () END is out of bounds for so many frames (0: none)
+  rules: Any  # the codec's rules of legal frames, at the origin
+  earliest_step: Any  # int32 () no event before this step
+  end_step: Any  # int32 () length of the chunk in steps
+  limit: Any  # int32 () maximum number of frames, at most max_frames
+  keys: Any  # bool [128] keys that may be played
+  forced: Any  # int32 () number of first frames that cannot be END
   draw: Any  # uint32 [3] seed, index of the chunk, number of the redraw
   sampling: LevelSampling
-  guidance: Any  # float32 () weight; read by the guided variant only
+  guidance: Any  # float32 () used only if guided
 
 
 class Decoded(NamedTuple):
@@ -74,15 +74,15 @@ def decode_chunk(
 ) -> Decoded:
   """Decodes one chunk.
 
-  A frame at or past `end_step`, like the codec's END, ends the chunk: what it
-  says belongs to a later one and is drawn again there, knowing more.
+  A frame at or after `end_step` ends the chunk, as END does. Its event belongs
+  to a later chunk and is drawn again there, from a newer context.
 
   Args:
     model: In evaluation mode.
     codec: The model's codec.
     request: Context and settings.
-    max_frames: Most frames of a chunk.
-    guided: Whether a second row without style is decoded along.
+    max_frames: Maximum number of frames of a chunk.
+    guided: Whether a second row without style is decoded, for guidance.
   """
   vocabulary = codec.vocabulary
   levels = vocabulary.levels
@@ -90,10 +90,10 @@ def decode_chunk(
     request.context_ids, request.context_time, request.context_part
   )
   style = request.style
-  # Without slots for a style there is nothing to guide by.
+  # Without style slots guidance has no effect.
   guided = guided and model.config.style_slots > 0
   if guided:
-    # The style lies in memory slots: both rows share one encoder pass.
+    # The style is in memory slots, so both rows share one encoder pass.
     style = jnp.concatenate([style, jnp.zeros_like(style)])
   memory = model.encode(context, style)
   rows = memory.mask.shape[0]
@@ -181,7 +181,7 @@ def decode_chunk(
 def make_decoder(
   model: Depthformer, codec: Codec, *, max_frames: int, guided: bool
 ) -> Any:
-  """Compiles `decode_chunk` over the model's parameters.
+  """Makes a compiled `decode_chunk` with the model's parameters.
 
   Returns:
     `decode(leaves, request) -> Decoded`, jitted, and the leaves to pass.

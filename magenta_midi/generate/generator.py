@@ -1,4 +1,4 @@
-"""Endless music, chunk by chunk: state in, `(chunk, state)` out."""
+"""Generator of music, chunk by chunk: state in, `(chunk, state)` out."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -26,26 +26,26 @@ from magenta_midi.typing import Bool, Int
 __all__ = ["Chunk", "GenerationState", "Generator", "join_chunks"]
 
 CONTEXT_S = 10.0
-# History is cut back to the first when it grows past the second, s. Both hold
-# the context and the longest note before it.
+# If the history is longer than TRIM_AT_S, it is cut to KEEP_S, in seconds. Both
+# are longer than the context and the longest note before it.
 KEEP_S, TRIM_AT_S = 30.0, 60.0
-# Draws of a chunk that repeats what was just played.
+# Maximum number of draws of a chunk that repeats the music before it.
 REDRAWS = 3
-# From nothing, the first note comes within so much, s, if one of so many draws
-# does so.
+# Without context, the first note must come in the first START_S seconds. If all
+# of STARTS draws fail, the last one is used.
 START_S, STARTS = 0.5, 24
-# Draws of a chunk that pauses, as if for a partner.
+# Maximum number of draws of a chunk with a long pause.
 PAUSES = 8
 
 
 class GenerationState(NamedTuple):
-  """Where the music stands; passed in and returned, never changed.
+  """State of generation; passed in and returned, never modified.
 
   Attributes:
-    history: What was played, one part; its time 0 is `origin_s`.
+    history: The music so far, one part; its time 0 is `origin_s`.
     origin_s: Start of the history, in seconds since the session's start.
-    now_s: Where the next chunk starts, likewise.
-    chunk_index: Chunks generated so far.
+    now_s: Start of the next chunk, in seconds since the session's start.
+    chunk_index: Number of chunks generated so far.
   """
 
   history: Score
@@ -59,18 +59,19 @@ class Chunk:
   """One chunk of generated music.
 
   Attributes:
-    frames: Its events; `step` counts 10 ms from the chunk's start.
-    score: The same as a score whose time 0 is the chunk's start. A pedal that
-      is down at the start is stated there. With `event`, notes whose key is
-      still down end with the chunk here; `join_chunks` knows their length.
-    start_s: Where it starts, in seconds since the session's start.
-    seconds: Its length.
-    pedal_down: Whether the pedal is down at its start.
+    frames: The events; `step` counts 10 ms from the start of the chunk.
+    score: The events as a score; its time 0 is the start of the chunk. If the
+      pedal is down at the start, it begins with a pedal-down. With `event`,
+      notes that still sound end at the end of the chunk; `join_chunks` gives
+      their true length.
+    start_s: Start of the chunk, in seconds since the session's start.
+    seconds: Length of the chunk.
+    pedal_down: Whether the pedal is down at the start of the chunk.
     log_p: float32 `[n, l]`, the model's log probability of each code; 0 for
-      what the codec added to end notes that the model did not.
-    capped: Whether the frames a chunk may have ran out.
-    redraws: How often it was drawn again: for repeating what was played, for
-      pausing, or for a silence at the very start.
+      frames that the codec added to end notes.
+    capped: Whether the chunk reached the maximum number of frames.
+    redraws: How often the chunk was drawn again, because it repeated the music
+      before it, paused for long, or began with silence without context.
   """
 
   frames: Frames
@@ -89,7 +90,7 @@ class Chunk:
 
 
 def join_chunks(codec: Codec, chunks: Sequence[Chunk]) -> Score:
-  """The score of successive chunks; time 0 is the first chunk's start."""
+  """Joins successive chunks; time 0 is the start of the first."""
   if not chunks:
     return Score.empty()
   first = chunks[0]
@@ -111,26 +112,27 @@ def join_chunks(codec: Codec, chunks: Sequence[Chunk]) -> Score:
 
 
 class Generator:
-  """Generates with one model and codec; holds what is compiled.
+  """Generates with one model and codec; holds the compiled functions.
 
   Args:
     model: In evaluation mode.
-    codec: The codec it was trained with.
+    codec: The codec that the model was trained with.
   """
 
   def __init__(self, model: Depthformer, codec: Codec):
     self.codec = codec
     self.config = model.config
     self.model = model
-    # A context is padded to the smallest that holds it: most need half.
+    # A context is padded to the smallest of these sizes that holds it. Most
+    # contexts fit in half.
     self.context_sizes = (codec.context_frames // 2, codec.context_frames)
-    # Most frames of a chunk.
+    # Maximum number of frames of a chunk.
     self.chunk_frames = codec.chunk_frames
     self._decoders: dict[bool, Any] = {}
     self._duets: dict[tuple[bool, int], DuetFunctions] = {}
 
   def decode(self, request: ChunkRequest, *, guided: bool = False) -> Decoded:
-    """Runs the compiled decoder; compiles at the first call."""
+    """Runs the compiled decoder; the first call compiles it."""
     if guided not in self._decoders:
       self._decoders[guided] = make_decoder(
         self.model, self.codec, max_frames=self.chunk_frames, guided=guided
@@ -139,9 +141,9 @@ class Generator:
     return decode(leaves, request)
 
   def take_weights(self, model: Depthformer) -> None:
-    """Plays on with another model's weights; of its shape, nothing compiles.
+    """Changes to the weights of a model of the same shape, compiling nothing.
 
-    Duet streams that are open, and functions already given out, keep theirs.
+    Open duet streams, and functions returned before, keep the old weights.
     """
     self.model = model
     leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
@@ -153,7 +155,7 @@ class Generator:
     }
 
   def duet_functions(self, *, guided: bool, slots: int) -> DuetFunctions:
-    """Compiled functions for streams of two players, made once."""
+    """Compiled functions for duet streams, made once."""
     if (guided, slots) not in self._duets:
       self._duets[guided, slots] = DuetFunctions(
         self.model,
@@ -165,10 +167,10 @@ class Generator:
     return self._duets[guided, slots]
 
   def init_state(self, context: Score | None = None) -> GenerationState:
-    """The state from which `context` is continued; None: from nothing.
+    """The initial state, after `context`; None: without context.
 
-    The parts of the context become one. Its end is moved up to the next 10 ms
-    so that the continuation starts on the grid.
+    All parts of the context become one. Its end is rounded up to 10 ms, so that
+    the continuation starts on the grid.
     """
     if context is None or not len(context):
       return GenerationState(Score.empty(), 0.0, 0.0, 0)
@@ -179,7 +181,7 @@ class Generator:
     return _trimmed(GenerationState(merged, 0.0, float(now), 0))
 
   def at(self, state: GenerationState, now_s: float) -> GenerationState:
-    """The same history, continued from another time, s."""
+    """The same history, continued from another time, in seconds."""
     return state._replace(now_s=now_s)
 
   def request(
@@ -195,18 +197,18 @@ class Generator:
     limit: int | None = None,
     forced: int = 0,
   ) -> ChunkRequest:
-    """Everything the compiled decoder needs for the next chunk.
+    """Makes the input of the compiled decoder for the next chunk.
 
     Args:
-      state: Where the music stands.
+      state: State of generation.
       style: Rows of the style table; None: masked.
-      seed: Of the session's draws.
-      sampling: How codes are drawn.
-      guidance: Weight of the style against its absence.
-      keys: Those that may be struck; None: all.
+      seed: Random seed of the session.
+      sampling: Settings of drawing; None: the defaults.
+      guidance: Weight of the style against no style.
+      keys: Keys that may be played; None: all.
       redraw: Another number gives another draw of the same chunk.
-      limit: Most frames to decode; None: as many as a chunk may have.
-      forced: Decode at least so many frames, wherever they fall (for timing).
+      limit: Maximum number of frames; None: that of a chunk.
+      forced: Minimum number of frames, at any time (for benchmarks).
     """
     if keys is not None and not keys.any():
       raise ValueError("keys must allow at least one key, got none.")
@@ -259,19 +261,18 @@ class Generator:
       state: From `init_state` or an earlier call; not changed.
       style: Rows of the style table; None: masked.
       seed: The same seed and state give the same chunk.
-      sampling: How codes are drawn.
-      guidance: Weight of the style against its absence; 0 costs nothing.
-      keys: Those that may be struck; None: all.
+      sampling: Settings of drawing; None: the defaults.
+      guidance: Weight of the style against no style; 0 costs no time.
+      keys: Keys that may be played; None: all.
 
     Returns:
       The chunk and the state after it.
 
-    A chunk that repeats what was just played is drawn again, and so are one
-    that pauses as if for a partner, and a first one, after nothing, that begins
-    with a silence.
+    A chunk is drawn again if it repeats the music before it, if it pauses for
+    long, or if it is the first one without context and begins with silence.
     """
     guided = guidance != 0.0
-    # A model that waits for its partner's turn would often wait for nobody.
+    # A model that learned duets waits for a player, but here there is none.
     begins = not len(state.history)
     redraw = 0
     now = state.now_s - state.origin_s
@@ -290,7 +291,7 @@ class Generator:
       pedal_down = bool(request.rules.pedal_down)
       decoded = self.decode(request, guided=guided)
       count = int(decoded.count)
-      # Sliced here: a slice of a JAX array is compiled for each length.
+      # Slice NumPy arrays: JAX compiles a slice for each length.
       frames = Frames(
         np.asarray(decoded.codes)[:count],
         np.asarray(decoded.step)[:count],
@@ -334,14 +335,14 @@ class Generator:
     following = GenerationState(
       history,
       state.origin_s,
-      # Chunks end on whole steps: no error adds up over hours.
+      # Rounded, so that float errors do not add up over hours.
       round(state.now_s + chunk.seconds, 6),
       state.chunk_index + 1,
     )
     return chunk, _trimmed(following)
 
   def warm_up(self, *, guided: bool = False) -> None:
-    """Compiles (or loads) the decoder, so that playing never does."""
+    """Compiles or loads the decoder, so that playing does not wait for it."""
     request = self.request(self.init_state(), limit=1)
     for size in self.context_sizes:
       blank = np.zeros((1, size), np.int32)
@@ -359,11 +360,11 @@ def _starts(score: Score) -> bool:
 
 
 def _trimmed(state: GenerationState) -> GenerationState:
-  """Forgets what can no longer matter."""
+  """Removes old music that no context can contain."""
   length = state.now_s - state.origin_s
   if length <= TRIM_AT_S:
     return state
-  # On the grid, so that the steps of what is kept stay the same.
+  # Cut on the grid, so that the steps of the rest do not change.
   cut = np.floor(length - KEEP_S)
   return state._replace(
     history=state.history.crop(float(cut)), origin_s=state.origin_s + cut

@@ -1,8 +1,8 @@
-"""Waiting for a partner who is not there.
+"""Detector of pauses in which a model waits for a player.
 
-A model that learned to play with a partner ends its turn and waits for an
-answer. Where it plays alone nobody answers: of the chunks of models so trained
-6 to 16 % were silent, of real ones 0.2 % are (docs/decisions.md).
+A model that learned duets ends its turn and waits for an answer. If it plays
+alone, nobody answers: 6 to 16 % of the chunks of such models were silent; of
+real music 0.2 % are (docs/decisions.md).
 """
 
 import numpy as np
@@ -11,11 +11,12 @@ from magenta_midi.midi.score import Score
 
 __all__ = ["MIN_S", "SILENT_S", "waits"]
 
-# A pause is longer than this, s, and than so many times the longest of the last
-# `LOOK_BACK_S`.
+# A pause is longer than MIN_S seconds, and longer than TIMES times the longest
+# gap of the last LOOK_BACK_S seconds.
 MIN_S, TIMES = 1.0, 1.5
 LOOK_BACK_S = 10.0
-# Where something is asked, which may be to leave room: in place of `MIN_S`.
+# Used in place of MIN_S if a style or control is given, which may ask for
+# silence.
 SILENT_S = 2.0
 
 
@@ -27,13 +28,13 @@ def waits(
   *,
   min_s: float = MIN_S,
 ) -> bool:
-  """Whether new music pauses for longer than the music before it did.
+  """Whether new music has a longer pause than the music before it.
 
   Args:
-    history: What was played before.
+    history: The music before.
     new: The new chunk; its time 0 is `now_s`.
-    now_s: Its start in the history's time, s.
-    seconds: Its length.
+    now_s: Start of the chunk, in seconds of the history.
+    seconds: Length of the chunk.
     min_s: Shorter silences are no pauses.
   """
   onset_s = history.notes["onset_s"]

@@ -1,7 +1,7 @@
-"""The guard against exact repetition.
+"""Detector of exact repetitions.
 
-Players repeat phrases, never to the 10 ms. A sampler caught in a loop does:
-the same keys at the same steps apart.
+People repeat phrases, but not exactly to 10 ms. A sampler in a loop does: it
+plays the same keys with the same steps between them.
 """
 
 import numpy as np
@@ -12,7 +12,8 @@ from magenta_midi.typing import Bool, Int
 
 __all__ = ["RUN", "repeats_exactly", "runs_seen_before"]
 
-# Notes of a run that no player repeats exactly, and how far back to look, s.
+# Length in notes of a run that no person repeats exactly, and the time in
+# seconds that is searched for it.
 RUN = 10
 LOOK_BACK_S = 20.0
 
@@ -20,7 +21,7 @@ LOOK_BACK_S = 20.0
 def runs_seen_before(
   earlier: Int[np.ndarray, "n 2"], new: Int[np.ndarray, "m 2"], run: int
 ) -> Bool[np.ndarray, " k"]:
-  """Which runs of `run` rows in `new` stand in `earlier` too."""
+  """Which runs of `run` rows in `new` also occur in `earlier`."""
   if len(new) < run or len(earlier) < run:
     return np.zeros(max(0, len(new) - run + 1), bool)
 
@@ -37,19 +38,19 @@ def runs_seen_before(
 def repeats_exactly(
   history: Score, new: Score, now_s: float, codec: Codec
 ) -> bool:
-  """Whether the new music holds a run that was just played.
+  """Whether the new music contains a run that was just played.
 
   Args:
-    history: What was played before.
+    history: The music before.
     new: The new chunk; its time 0 is `now_s`.
-    now_s: Its start in the history's time.
-    codec: Gives the grid.
+    now_s: Start of the chunk, in seconds of the history.
+    codec: The codec, for its grid.
   """
   onset = history.notes["onset_s"]
   recent = history.notes[np.searchsorted(onset, now_s - LOOK_BACK_S) :]
 
   def rows(notes: np.ndarray) -> np.ndarray:
-    # The first interval of a run is left out: it is not part of the figure.
+    # The interval before the first note is not part of a run.
     onset_s = np.ascontiguousarray(notes["onset_s"])
     step = codec.config.time_to_step(onset_s)
     return np.stack([np.diff(step, prepend=step[:1]), notes["key"]], axis=1)

@@ -1,4 +1,4 @@
-"""One frame out of the depth stack, level by level."""
+"""Sampling of one frame from the depth stack, level by level."""
 
 from collections.abc import Callable
 
@@ -25,18 +25,19 @@ def draw_frame(
   choose: Choose,
   guidance: Float[jax.Array, ""] | None = None,
 ) -> tuple[Int[jax.Array, " l"], Float[jax.Array, " l"]]:
-  """Draws the next own frame.
+  """Draws the model's next frame.
 
   Args:
     model: In evaluation mode.
     codec: The model's codec.
-    hidden: The temporal stack's output; with guidance two rows, the second
+    hidden: Output of the temporal stack; with guidance two rows, the second
       without style.
-    choose: Picks a code.
+    choose: Function that selects a code.
     guidance: Weight of the first row against the second; None: one row.
 
   Returns:
-    The codes, -1 where unused, and the first row's log probability of each.
+    The codes, -1 where unused, and the log probability of each in the first
+    row.
   """
   levels, rows = codec.levels, hidden.shape[0]
   codes = jnp.full((levels,), -1, jnp.int32)
@@ -67,7 +68,7 @@ def chooser(
   sampling: LevelSampling,
   legal: Callable[[int, jax.Array], Bool[jax.Array, " v"]],
 ) -> Choose:
-  """Draws by the settings of each level, with noise of its own."""
+  """A `Choose` that draws with the settings of each level."""
 
   def choose(level: int, logits: jax.Array, codes: jax.Array) -> jax.Array:
     return draw(

@@ -1,4 +1,4 @@
-"""Drawing one code from the logits of one level."""
+"""Sampling of one code from the logits of one level."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,23 +18,22 @@ NEVER = -1e30
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
-  """How codes are drawn; a sequence gives each level its own value.
+  """Settings of drawing; a sequence has one value for each level.
 
-  Values are traced, so that changing one while somebody plays compiles
-  nothing.
+  Values are traced, so a change while playing compiles nothing.
   """
 
-  # Above 1 is bolder, below 1 safer; 0 takes the likeliest.
+  # Above 1: more variety; below 1: less; 0: always the most likely code.
   temperature: float | Sequence[float] = 1.0
-  # Only the k likeliest codes; 0: all.
+  # Only the k most likely codes; 0: all.
   top_k: int | Sequence[int] = 0
-  # The likeliest codes that hold this much probability together.
+  # Only the most likely codes that together have this probability.
   top_p: float | Sequence[float] = 1.0
-  # Codes at least this likely, against the likeliest one.
+  # Only codes with at least this probability, relative to the most likely one.
   min_p: float | Sequence[float] = 0.0
 
   def __post_init__(self) -> None:
-    """Refuses values out of range."""
+    """Checks the ranges of all values."""
     for name, low, high in (
       ("temperature", 0.0, 10.0),
       ("top_k", 0, 1_000_000),
@@ -49,7 +48,7 @@ class Sampling:
 
 
 class LevelSampling(NamedTuple):
-  """`Sampling` as arrays, one value a level."""
+  """`Sampling` as arrays, one value for each level."""
 
   temperature: jax.Array | np.ndarray
   top_k: jax.Array | np.ndarray
@@ -58,10 +57,10 @@ class LevelSampling(NamedTuple):
 
 
 def level_sampling(sampling: Sampling, levels: int) -> LevelSampling:
-  """Spreads the settings over the levels.
+  """Makes one value for each level.
 
   Raises:
-    ValueError: A sequence has not one value for each level.
+    ValueError: A sequence has another length than the levels.
   """
 
   def spread(name: str, dtype: type) -> np.ndarray:
@@ -84,17 +83,17 @@ def level_sampling(sampling: Sampling, levels: int) -> LevelSampling:
 def kth_largest(
   x: Float[jax.Array, "... v"], k: Int[jax.Array, ""] | int
 ) -> Float[jax.Array, "..."]:
-  """The k-th largest of the last axis, exactly; k may be traced.
+  """The exact k-th largest value of the last axis; k may be traced.
 
-  Counts against 32 thresholds, bit by bit: 0.1 ms for 11,392 values where
-  sorting them, or `jax.lax.top_k`, takes 1.7 ms on a CPU.
+  Finds the value bit by bit with 32 counts. On a CPU this takes 0.1 ms for
+  11,392 values; sorting or `jax.lax.top_k` takes 1.7 ms.
 
   Args:
     x: Float32 without NaN.
-    k: From 1; beyond the axis it gives the smallest.
+    k: At least 1; if larger than the axis, the result is the smallest value.
   """
   bits = jax.lax.bitcast_convert_type(x, jnp.int32)
-  # Integers in the order of the floats they stand for.
+  # Integers in the same order as the floats.
   ordered = jnp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
   k = jnp.minimum(k, x.shape[-1])
 
@@ -117,16 +116,16 @@ def reaches(
   threshold: Float[jax.Array, "..."],
   largest: Float[jax.Array, "..."],
 ) -> Bool[jax.Array, "... v"]:
-  """Which values are at least a threshold that is one of them.
+  """Which values are at least a threshold, which is one of them.
 
-  A compiler may compute a value anew where it is compared, and round it
-  otherwise than where the threshold was found, which would then leave itself
-  out. So what is below by no more than rounding counts.
+  A compiler may compute a value twice and round it differently, for the
+  threshold and for the comparison. Then the threshold value would miss itself.
+  So values that are lower by a rounding error also count.
 
   Args:
     x: Logits.
-    threshold: The least to count.
-    largest: Of `x`.
+    threshold: The smallest value that counts.
+    largest: The largest value of `x`.
   """
   slack = 1e-5 * jnp.maximum(1.0, jnp.maximum(abs(largest), abs(threshold)))
   return x >= (threshold - slack)[..., None]
@@ -141,7 +140,7 @@ def draw(
   top_p: Float[jax.Array, ""],
   min_p: Float[jax.Array, ""],
 ) -> Int[jax.Array, ""]:
-  """Draws one code with noise of its own; see `draw_with`."""
+  """Draws one code with noise from `key`; see `draw_with`."""
   return draw_with(
     jax.random.gumbel(key, logits.shape),
     logits,
@@ -164,8 +163,8 @@ def draw_with(
 ) -> Int[jax.Array, ""]:
   """Draws one code, given Gumbel noise.
 
-  What is not legal is removed first, so the limits speak of what is left. The
-  likeliest legal code always stays.
+  Illegal codes are removed first, so the limits apply to legal codes. The most
+  likely legal code always stays.
   """
   size = logits.shape[0]
   logits = jnp.where(legal, logits, NEVER)
@@ -175,7 +174,7 @@ def draw_with(
   before = jnp.cumsum(probability) - probability
   kept = jnp.sum((before < top_p) & (probability >= min_p * probability[0]))
   kept = jnp.minimum(kept, jnp.where(top_k > 0, top_k, size))
-  # Ties with the last kept code are kept, as in the original.
+  # Codes as likely as the last kept one are kept too, as in the original.
   threshold = ordered[jnp.maximum(kept, 1) - 1]
   noise = jnp.where(temperature > 1e-4, noise, 0.0)
   allowed = legal & reaches(scaled, threshold, ordered[0])

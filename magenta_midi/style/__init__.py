@@ -1,4 +1,4 @@
-"""Style: text, music or a blend of both as one vector, and as tokens."""
+"""Style: text, music or a blend of both as a vector and as tokens."""
 
 from magenta_midi.style.descriptors import DescriptorStyle
 from magenta_midi.style.model import EMBEDDING_DIM, MASK_TOKEN, StyleModel

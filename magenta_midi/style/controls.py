@@ -1,8 +1,8 @@
-"""Control tokens: what is asked of the music, in numbers.
+"""Control tokens: numeric targets for the music.
 
-Each control has a slot of its own beside those of the style, and rows of its
-own in the same table, one a bucket: after the style model's rows come those
-of density, loudness, register and pedal. Row 0, the mask, is "not asked".
+Each control has one slot, after the slots of the style, and rows in the same
+table, one for each bucket. The rows of density, loudness, register and pedal
+come after the rows of the style model. Row 0, the mask, means "no target".
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ __all__ = [
 
 CONTROLS = ("density", "loudness", "register", "pedal")
 
-# Where one bucket ends and the next begins. Over 4 s of piano music the 2 %
-# and 98 % quantiles are about 1 and 22 notes a second, velocities 29 and 113,
-# centres 43 and 84; half of all windows reach over 13 to 27 semitones.
+# Limits between buckets. In windows of 4 s of piano music the 2 % and 98 %
+# quantiles are about 1 and 22 notes a second, velocities 29 and 113, centers 43
+# and 84. The middle half of the windows spans 13 to 27 semitones.
 _DENSITY = (0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 16, 20)
 _LOUDNESS = tuple(range(24, 113, 8))
 _CENTRE = tuple(range(40, 85, 4))
 _WIDTH = (10, 18, 26)
 _PEDAL = (0.05, 0.3, 0.55, 0.75, 0.9)
 
-# For config.json: a checkpoint's rows mean this.
+# Stored in config.json: the meaning of a checkpoint's rows.
 CONTROL_BUCKETS: dict[str, Any] = dict(
   density=list(_DENSITY),
   loudness=list(_LOUDNESS),
@@ -44,8 +44,8 @@ CONTROL_BUCKETS: dict[str, Any] = dict(
   pedal=list(_PEDAL),
 )
 
-# Rows of each control. Of the register, each centre has its widths, and
-# before them one for any width.
+# Number of rows of each control. The register has one row for any width, then
+# one for each width, for each center.
 _ROWS = (
   len(_DENSITY) + 1,
   len(_LOUDNESS) + 1,
@@ -56,21 +56,21 @@ CONTROL_ROWS = sum(_ROWS)
 
 
 class ControlTargets(NamedTuple):
-  """What is asked of the music; None: nothing."""
+  """Targets for the music; None: no target."""
 
   # Notes a second, 0 and up.
   density: float | None = None
   # Mean MIDI velocity, 1..127.
   loudness: float | None = None
-  # MIDI keys 0..127: about which the music lies, or the (lowest, highest)
-  # between which most of it does.
+  # MIDI key 0..127 at the center of the music, or a pair (lowest, highest) that
+  # contains most of it.
   register: float | tuple[float, float] | None = None
   # Share of the time with the sustain pedal down, 0..1.
   pedal: float | None = None
 
 
 class Measures(NamedTuple):
-  """The same of several stretches of music, float `[n]`; nan: not asked."""
+  """The same values of several windows, float `[n]`; nan: no target."""
 
   density: np.ndarray
   loudness: np.ndarray
@@ -82,11 +82,11 @@ class Measures(NamedTuple):
 def control_rows(
   targets: ControlTargets, first_row: int
 ) -> Int[np.ndarray, " 4"]:
-  """The row of each control, int32.
+  """The rows of all controls, int32.
 
   Args:
-    targets: What is asked.
-    first_row: The first row after those of the style model.
+    targets: Targets for the music.
+    first_row: The first row after the rows of the style model.
 
   Raises:
     ValueError: A target is out of range.
@@ -113,8 +113,8 @@ def control_rows(
     if value is not None and not (
       np.isfinite(value) and least <= value <= most
     ):
-      wanted = "0 or more" if most == np.inf else f"in {least}..{most}"
-      raise ValueError(f"{name} must be {wanted}, got {value:g}.")
+      expected = "0 or more" if most == np.inf else f"in {least}..{most}"
+      raise ValueError(f"{name} must be {expected}, got {value:g}.")
 
   def one(value: float | None) -> np.ndarray:
     return np.array([np.nan if value is None else value], np.float64)
@@ -135,10 +135,10 @@ def control_rows(
 def control_positions() -> tuple[
   Int[np.ndarray, " rows"], Float[np.ndarray, "rows 5"]
 ]:
-  """Which control each row is of, and where it lies on its axes, -1 to 1.
+  """The control of each row, and its position on five axes, -1 to 1.
 
-  The axes are density, loudness, centre and width of the register, pedal; 0
-  for those of other controls, and for any width.
+  The axes are density, loudness, center and width of the register, pedal. Axes
+  of other controls, and any width, are 0.
   """
   control = np.repeat(np.arange(len(CONTROLS)), _ROWS)
   position = np.zeros((CONTROL_ROWS, len(CONTROLS) + 1))
@@ -154,7 +154,7 @@ def control_positions() -> tuple[
 
 
 def measured_rows(measures: Measures, first_row: int) -> Int[np.ndarray, "n 4"]:
-  """The rows of several stretches of music, int32; 0 where it is nan."""
+  """The rows of several windows of music, int32; 0 for nan."""
   width = np.where(
     np.isnan(measures.width), 0, 1 + np.digitize(measures.width, _WIDTH)
   )

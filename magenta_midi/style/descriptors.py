@@ -1,13 +1,13 @@
-"""The style model that needs no weights: what can be measured and said.
+"""Style model of measured descriptors, without weights.
 
-A score is analysed into twelve descriptors (density, pace, loudness ...),
-each about -1 to 1 for low to high among piano music; the words of a text name
-the same descriptors. The twelve numbers, turned into 768 dimensions and put
-to unit length, are the embedding: the cosine of two embeddings is that of
-their descriptors. Text leaves what it does not mention at 0, the typical.
+It measures twelve descriptors of a score (density, pace, loudness ...). Each is
+about -1 to 1, for low to high in piano music. Words of a text give values of
+the same descriptors; descriptors without a word are 0 (typical). The twelve
+numbers, rotated into 768 dimensions and scaled to unit length, are the
+embedding, so the cosine of two embeddings is the cosine of their descriptors.
 
-It knows no more than its lexicon and its measurements. Learned style models
-share its interface, `StyleModel`.
+It understands only the words of its lexicon. Learned style models have the same
+interface, `StyleModel`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from magenta_midi.style.prompt import Prompt, embed_prompt
 from magenta_midi.style.text.lexicon import LEXICON, SOME_WORDS, find_words
 from magenta_midi.typing import Float, Int
 
-MAX_TEXT = 2000  # characters; more is no description of a style
+MAX_TEXT = 2000  # characters; a longer text is not a description of a style
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Descriptor:
 
   name: str
   measure: str
-  # What becomes -1, 0 and 1: about the 10 %, 50 % and 90 % quantiles of 10 s
-  # windows of piano rolls, pop arrangements and transcribed recordings.
+  # Values that become -1, 0 and 1: about the 10 %, 50 % and 90 % quantiles of
+  # 10 s windows of piano rolls, pop arrangements and transcribed recordings.
   low: float
   typical: float
   high: float
   log: bool = False
 
   def normalize(self, analysis: Analysis) -> float:
-    """The measure on this axis, at most 1.5 either way."""
+    """The measure on this axis, clipped to -1.5..1.5."""
     points = np.array(
       [getattr(analysis, self.measure), self.low, self.typical, self.high]
     )
@@ -51,7 +51,7 @@ class Descriptor:
     return float(np.clip((value - typical) / span, -1.5, 1.5))
 
 
-# Neighbours share a token, so they go in pairs.
+# In pairs: two neighbors share a token.
 DESCRIPTORS = (
   Descriptor("density", "notes_per_s", 3.0, 6.5, 14.0, log=True),
   Descriptor("pace", "median_ioi_s", 0.5, 0.24, 0.1, log=True),
@@ -68,12 +68,12 @@ DESCRIPTORS = (
 )
 _NAMES = [descriptor.name for descriptor in DESCRIPTORS]
 
-_CODES = 256  # a level's rows of the table
-_STEPS = 7  # either way from 0: 15 values an axis, 225 codes used
+_CODES = 256  # rows of each level in the table
+_STEPS = 7  # to each side of 0: 15 values for each axis, 225 codes used
 
 
 def _lift() -> np.ndarray:
-  # RandomState: its stream is frozen, so embeddings never change.
+  # NumPy never changes the numbers of RandomState, so embeddings never change.
   random = np.random.RandomState(768)
   basis, triangle = np.linalg.qr(
     random.standard_normal((EMBEDDING_DIM, len(DESCRIPTORS)))
@@ -96,32 +96,33 @@ class DescriptorStyle:
 
   @property
   def table_rows(self) -> int:
-    """The mask's row and 256 a level."""
+    """Number of rows: the mask and 256 for each level."""
     return 1 + self.levels * _CODES
 
   def embed(self, prompt: Prompt) -> Float[np.ndarray, " 768"]:
-    """The prompt as a unit vector; see `StyleModel.embed`.
+    """Embeds a prompt as a unit vector; see `StyleModel.embed`.
 
     Raises:
-      ValueError: A text has no known word, is too long or contradicts
-        itself, a score has fewer than two onsets, a weight is refused, or a
-        file is not read.
+      ValueError: A text has no known word, is too long or contradicts itself, a
+        score has fewer than two onsets, a weight is invalid, or a file cannot
+        be read.
     """
     return embed_prompt(prompt, self._embed_one)
 
   def describe(self, prompt: Prompt) -> dict[str, float]:
-    """The descriptors of an embedding, by name; of unit length together."""
+    """The descriptors of an embedding by name, as a unit vector."""
     values = self.embed(prompt) @ self._lift
     return dict(zip(_NAMES, map(float, values), strict=True))
 
   def tokenize(
     self, embedding: Float[np.ndarray, " 768"]
   ) -> Int[np.ndarray, " 6"]:
-    """The descriptors of an embedding in pairs, as rows of a style table.
+    """Converts an embedding to rows of the style table.
 
-    Each descriptor is rounded to one of 15 values, finer near 0 (the square
-    root is rounded, since most are small in a unit vector). Level `i` has
-    rows `1 + 256 i` to `256 (i + 1)`; row 0 is the mask and never returned.
+    A row is a pair of descriptors. Each descriptor is rounded to one of 15
+    values, finer near 0 (its square root is rounded, because most are small in
+    a unit vector). Level `i` has rows `1 + 256 i` to `256 (i + 1)`; row 0 is
+    the mask and never returned.
     """
     if embedding.shape != (EMBEDDING_DIM,) or not np.isfinite(embedding).all():
       raise ValueError(
@@ -137,7 +138,7 @@ class DescriptorStyle:
   def reconstruct(
     self, tokens: Int[np.ndarray, " 6"]
   ) -> Float[np.ndarray, " 768"]:
-    """The unit vector that tokens stand for: what `tokenize` keeps."""
+    """The unit vector of tokens, with the precision of `tokenize`."""
     codes = (tokens - 1) % _CODES
     steps = np.stack(divmod(codes, 16), axis=1).ravel() - _STEPS
     values = np.sign(steps) * np.square(steps / _STEPS)

@@ -1,4 +1,4 @@
-"""Folders of MIDI files by style; what was embedded once is kept."""
+"""Library of MIDI files with style embeddings, and their cache."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Library(NamedTuple):
   """Embedded files.
 
   Attributes:
-    paths: Of those that were read.
-    vectors: float32 `[n, 768]`, their embeddings.
-    refused: Path and reason of the others.
-    cached: How many were known from before.
+    paths: The files that were read.
+    vectors: float32 `[n, 768]`, the embeddings of these files.
+    refused: Path and reason of each file that was not read.
+    cached: Number of embeddings from the cache.
   """
 
   paths: tuple[Path, ...]
@@ -36,7 +36,7 @@ class Library(NamedTuple):
   def ranked(
     self, query: Float[np.ndarray, " 768"]
   ) -> list[tuple[Path, float]]:
-    """Path and cosine with a query, the nearest first."""
+    """Paths with their cosines to a query, highest first."""
     norms = np.linalg.norm(self.vectors, axis=1) * np.linalg.norm(query)
     cosines = self.vectors @ query / np.maximum(norms, 1e-12)
     order = np.argsort(-cosines, kind="stable")
@@ -44,14 +44,13 @@ class Library(NamedTuple):
 
 
 class EmbeddingCache:
-  """Embeddings by a file's content, in one small database; a context manager.
+  """Cache of embeddings by file content; a context manager.
 
-  What cannot be read or written is as if it were not there: a cache is no
-  reason to fail.
+  Errors of reading or writing the database are ignored.
 
   Args:
-    path: The database; None: nothing is kept.
-    model: Says which embeddings are whose; see `model_key`.
+    path: The database file; None: no cache.
+    model: Key of the style model; see `model_key`.
   """
 
   def __init__(self, path: Path | None, model: str):
@@ -66,7 +65,7 @@ class EmbeddingCache:
       self._database.close()
 
   def get(self, content: str) -> np.ndarray | None:
-    """The embedding of a content by its hash, or None."""
+    """The embedding of a content, by its hash, or None."""
     if self._database is None:
       return None
     try:
@@ -80,7 +79,7 @@ class EmbeddingCache:
     return vector if vector is not None and len(vector) else None
 
   def put(self, content: str, vector: np.ndarray) -> None:
-    """Keeps an embedding."""
+    """Stores an embedding."""
     if self._database is None:
       return
     try:
@@ -97,7 +96,7 @@ def _opened(path: Path) -> sqlite3.Connection | None:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(path, timeout=5.0)
-    # A crash of the machine may lose what can be computed again.
+    # A crash may lose entries; they can be computed again.
     database.execute("PRAGMA synchronous = OFF")
     database.execute(
       "CREATE TABLE IF NOT EXISTS embeddings (model TEXT, content TEXT,"
@@ -109,9 +108,9 @@ def _opened(path: Path) -> sqlite3.Connection | None:
 
 
 def model_key(model: StyleModel) -> str:
-  """The same for models that embed music alike.
+  """A key that is equal for models with equal embeddings.
 
-  It is their name and what they say of 40 s of known music.
+  It contains the name of the model and its embedding of a fixed 40 s of music.
   """
   step = np.arange(160)
   probe = Score.from_arrays(
@@ -127,10 +126,10 @@ def model_key(model: StyleModel) -> str:
 
 
 def midi_files(folder: Path) -> list[Path]:
-  """The MIDI files in a folder and the folders inside it, sorted.
+  """All MIDI files in a folder and its subfolders, sorted.
 
   Raises:
-    ValueError: There is no such folder, or no MIDI file in it.
+    ValueError: The folder does not exist or has no MIDI file.
   """
   if not folder.is_dir():
     raise ValueError(f"{folder}: no such folder. Give one with MIDI files.")
@@ -154,13 +153,13 @@ def embed_library(
   *,
   on_file: Callable[[Path], None] = lambda path: None,
 ) -> Library:
-  """Embeds files, or takes them from the cache.
+  """Embeds files; uses the cache where possible.
 
   Args:
-    model: Of which style is meant.
-    paths: Of MIDI files.
-    cache: For this model.
-    on_file: Called after each.
+    model: The style model.
+    paths: MIDI files.
+    cache: A cache for this model.
+    on_file: Called after each file.
   """
   found: list[tuple[Path, np.ndarray]] = []
   refused: list[tuple[Path, str]] = []

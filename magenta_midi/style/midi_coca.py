@@ -1,8 +1,8 @@
-"""MidiCoCa: text and MIDI in one space, small enough to come along.
+"""MidiCoCa: style model of text and MIDI, small enough for the package.
 
-A text tower and a MIDI tower, trained together so that music lies near what
-is said of it, and a residual quantizer of their space. It does for MIDI what
-MusicCoCa does for sound, with the same interface.
+It has a text tower and a MIDI tower, trained together so that music and its
+description have similar embeddings, and a residual quantizer. It does for MIDI
+what MusicCoCa does for audio, with the same interface.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ __all__ = [
 ]
 
 FORMAT = 1
-# Characters of the weights' SHA-256 that tell one MidiCoCa from another.
+# Number of characters of the weights' SHA-256 that identify a MidiCoCa.
 DIGEST = 16
 CONFIG, WEIGHTS, WORDS = "config.json", "weights.safetensors", "words.txt"
 WINDOW_S = 10.0
-# Windows overlap by half; of a long piece so many, evenly spread.
+# Windows overlap by half; a long piece has _MAX_WINDOWS, evenly spread.
 _HOP_S = 5.0
 _MAX_WINDOWS = 48
-# Frames of a window; of more, the newest.
+# Sizes of a window in frames; of more frames only the newest are used.
 SIZES = (96, 256)
 _MIN_ONSETS = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MidiCoCaConfig:
-  """Shapes of a MidiCoCa."""
+  """Configuration of a MidiCoCa."""
 
   midi: TowerConfig = dataclasses.field(
     default_factory=lambda: TowerConfig(
@@ -75,7 +75,7 @@ class MidiCoCaConfig:
 
   @classmethod
   def from_dict(cls, values: dict[str, Any]) -> MidiCoCaConfig:
-    """From parsed JSON."""
+    """Makes a config from parsed JSON."""
     midi, text = (TowerConfig(**values[name]) for name in ("midi", "text"))
     return cls(**{**values, "midi": midi, "text": text})
 
@@ -89,7 +89,7 @@ class Towers(nnx.Module):
 
 
 class MidiCoCa:
-  """A `StyleModel` of learned towers; see `load` and `embedded`."""
+  """A `StyleModel` with learned towers; see `load` and `embedded`."""
 
   name: ClassVar[str] = "midicoca"
 
@@ -106,11 +106,11 @@ class MidiCoCa:
     self.config = config
     self.words = words
     self.quantizer = quantizer
-    # What a text that says nothing about music comes to: a unit vector.
+    # Embedding of a text that says nothing about music: a unit vector.
     self.neutral = neutral
     # Figures and settings of its training.
     self.facts = facts or {}
-    # Of the file of weights; empty: not from one.
+    # Digest of the weights file; empty: not from a file.
     self.digest = digest
     self._codec = get_codec("note")
     graph, params, rest = nnx.split(towers, nnx.Param, ...)
@@ -126,10 +126,10 @@ class MidiCoCa:
 
   @classmethod
   def embedded(cls) -> MidiCoCa:
-    """The one that comes with the package.
+    """Reads the model in the package.
 
     Raises:
-      CheckpointError: It is absent or damaged.
+      CheckpointError: It is missing or damaged.
     """
     folder = Path(__file__).parent / "embedded"
     if not folder.exists():
@@ -141,10 +141,10 @@ class MidiCoCa:
 
   @classmethod
   def load(cls, folder: Path) -> MidiCoCa:
-    """Reads what `save` wrote.
+    """Reads a folder that `save` wrote.
 
     Raises:
-      CheckpointError: It is absent, damaged or of another format.
+      CheckpointError: It is missing, damaged or in another format.
     """
     try:
       stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -190,7 +190,7 @@ class MidiCoCa:
     )
 
   def save(self, folder: Path) -> None:
-    """Writes a folder: config, weights in bfloat16, words."""
+    """Writes a folder with config, weights in bfloat16, and words."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, np.ndarray] = {
       name: np.asarray(leaf).astype(ml_dtypes.bfloat16)
@@ -230,18 +230,18 @@ class MidiCoCa:
 
   @property
   def table_rows(self) -> int:
-    """The mask's row and those of each level."""
+    """Number of rows: the mask and those of each level."""
     return 1 + self.levels * self.quantizer.size
 
-  # Cosine with `neutral` above which a text is said to mean nothing.
+  # A text whose cosine to `neutral` is higher than this means nothing.
   neutral_cosine: ClassVar[float] = 0.9
 
   def embed(self, prompt: Prompt) -> Float[np.ndarray, " 768"]:
-    """The prompt as a unit vector; see `StyleModel.embed`.
+    """Embeds a prompt as a unit vector; see `StyleModel.embed`.
 
     Raises:
-      ValueError: A text has no word or is too long, a score has fewer than
-        two onsets, a weight is refused, or a file is not read.
+      ValueError: A text has no word or is too long, a score has fewer than two
+        onsets, a weight is invalid, or a file cannot be read.
     """
     return embed_prompt(prompt, self._embed_one)
 
@@ -253,7 +253,7 @@ class MidiCoCa:
   def embed_texts(
     self, texts: Sequence[str], *, width: int = MAX_WORDS
   ) -> Float[np.ndarray, "n 768"]:
-    """Texts as unit vectors.
+    """Embeds texts as unit vectors.
 
     Raises:
       ValueError: A text is empty, too long or without a word.
@@ -262,7 +262,7 @@ class MidiCoCa:
     return np.array(self._text(self._leaves, TextInputs(*inputs)))
 
   def embed_score(self, score: Score) -> Float[np.ndarray, " 768"]:
-    """The mean over windows of 10 s, put back to unit length.
+    """The mean over windows of 10 s, scaled to unit length.
 
     Raises:
       ValueError: There are fewer than two onsets.
@@ -289,7 +289,7 @@ class MidiCoCa:
     return (mean / np.linalg.norm(mean)).astype(np.float32)
 
   def _frames(self, score: Score, end_s: float) -> Frames | None:
-    """The 10 s before `end_s`; None where they are empty."""
+    """The frames of the 10 s before `end_s`; None if there are none."""
     codec = self._codec
     steps_per_s = codec.config.steps_per_s
     end_s = round(end_s * steps_per_s) / steps_per_s
@@ -307,13 +307,13 @@ class MidiCoCa:
     return Frames(ids, time, np.zeros_like(time))
 
   def embed_batch_frames(self, frames: Frames) -> Float[np.ndarray, "n 768"]:
-    """Windows that are already tokens: `[n, s, l]`, times up to 0."""
+    """Embeds windows of frames `[n, s, l]` with times up to 0."""
     return np.array(self._midi(self._leaves, frames))
 
   def tokenize(
     self, embedding: Float[np.ndarray, " 768"]
   ) -> Int[np.ndarray, " l"]:
-    """The embedding as rows of the style table."""
+    """Converts an embedding to rows of the style table."""
     if embedding.shape != (EMBEDDING_DIM,) or not np.isfinite(embedding).all():
       raise ValueError(
         f"an embedding must be {EMBEDDING_DIM} finite numbers, got shape "
@@ -331,11 +331,11 @@ class MidiCoCa:
   def reconstruct(
     self, tokens: Int[np.ndarray, " l"]
   ) -> Float[np.ndarray, " 768"]:
-    """The unit vector that tokens stand for."""
+    """The unit vector of tokens."""
     return self.quantizer.decode((tokens[None] - 1) % self.quantizer.size)[0]
 
   def warm_up(self) -> None:
-    """Compiles what embedding a prompt needs, so that playing never does."""
+    """Compiles the towers, so that a prompt while playing does not wait."""
     self.embed_texts(["piano"])
     levels = self._codec.levels
     for size in SIZES:
@@ -345,7 +345,7 @@ class MidiCoCa:
 
 
 def parameter_names(state: nnx.State) -> list[str]:
-  """Dotted names of the leaves, in their order."""
+  """Dotted names of the leaves, in order."""
   paths = jax.tree_util.tree_flatten_with_path(state)[0]
   return [
     ".".join(

@@ -1,4 +1,4 @@
-"""What every style model offers."""
+"""Interface of all style models."""
 
 from __future__ import annotations
 
@@ -11,57 +11,56 @@ from magenta_midi.typing import Float, Int
 
 EMBEDDING_DIM = 768
 
-# Row of the style table for "no style": an absent style is this at every
-# level, never an embedding of zeros.
+# Row of the style table for "no style". Without style all levels have this row;
+# an embedding of zeros is not used.
 MASK_TOKEN = 0
 
 
 @runtime_checkable
 class StyleModel(Protocol):
-  """Turns prompts into vectors, near each other where the style is."""
+  """Embeds prompts as vectors; similar styles have similar vectors."""
 
-  # What a checkpoint calls the style model it was trained with.
+  # The name of the style model in checkpoints.
   name: ClassVar[str]
 
   @property
   def levels(self) -> int:
-    """Tokens of an embedding."""
+    """Number of tokens of an embedding."""
     ...
 
   @property
   def table_rows(self) -> int:
-    """Rows of the style table of a model that reads the tokens."""
+    """Number of rows of the style table that the tokens need."""
     ...
 
   def embed(self, prompt: Prompt) -> Float[np.ndarray, " 768"]:
-    """The prompt as a vector, float32, of unit length.
+    """Embeds a prompt as a float32 vector of unit length.
 
-    MusicCoCa's alone has other lengths: cosines are to divide by them.
+    Vectors of MusicCoCa have other lengths: divide cosines by them.
 
     Args:
-      prompt: Text, a `Score`, the path of a MIDI file (a `Path`, or text
-        that ends in .mid or the like), an embedding, or a list of (such an
-        item, weight);
-        for models that hear audio also a `Waveform` or an audio file.
+      prompt: Text, a `Score`, the path of a MIDI file (a `Path`, or text that
+        ends in .mid or similar), an embedding, or a list of (such an item,
+        weight). Models of audio also accept a `Waveform` or an audio file.
 
     Raises:
-      ValueError: The prompt means nothing to this model, or a file is not
-        read; one line says what would work.
+      ValueError: The model cannot use the prompt, or a file cannot be read; one
+        line states what would work.
     """
     ...
 
-  # A model that is trained has a `digest`, of its weights: tokens of another
-  # mean something else.
-  # A model may also offer `neutral`, the unit vector of a text that says
-  # nothing, and `neutral_cosine`, nearer than which a text says nothing; and
-  # `warm_up()`, after which no prompt compiles anything.
+  # A trained model has a `digest` of its weights: tokens of other weights have
+  # another meaning. Optional: `neutral`, the unit vector of a text that says
+  # nothing about music; `neutral_cosine`, above which a text counts as such;
+  # and `warm_up()`, which compiles all that prompts need.
 
   def tokenize(
     self, embedding: Float[np.ndarray, " 768"]
   ) -> Int[np.ndarray, " l"]:
-    """The embedding as rows of the style table, int32; none is the mask.
+    """Converts an embedding to rows of the style table, int32.
 
-    Each level has rows of its own, so that one table serves all of them.
+    Each level has separate rows, so one table is enough for all. No row is the
+    mask.
     """
     ...
 
@@ -69,7 +68,7 @@ class StyleModel(Protocol):
 def neutral_similarity(
   model: StyleModel, embedding: Float[np.ndarray, " 768"]
 ) -> float | None:
-  """Cosine with the embedding of a text that says nothing; None: unknown."""
+  """Cosine to the embedding of a text without meaning; None: unknown."""
   neutral = getattr(model, "neutral", None)
   return None if neutral is None else float(embedding @ neutral)
 
@@ -77,7 +76,7 @@ def neutral_similarity(
 def means_nothing(
   model: StyleModel, embedding: Float[np.ndarray, " 768"]
 ) -> bool:
-  """Whether a text's embedding is that of one that says nothing."""
+  """Whether the embedding is that of a text without meaning."""
   similarity = neutral_similarity(model, embedding)
   return similarity is not None and similarity > getattr(
     model, "neutral_cosine", 1.0

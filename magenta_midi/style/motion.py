@@ -1,4 +1,4 @@
-"""From one style to another over a given time, on the sphere."""
+"""Motion from one style to another on the sphere, over a given time."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from magenta_midi.typing import Float
 
 __all__ = ["StyleMotion", "between"]
 
-# Nearer than this to opposite, no shortest way leads from one to the other.
+# For vectors closer than this to opposite there is no unique shortest arc.
 _OPPOSITE = 1e-3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StyleMotion:
-  """A movement at constant angular speed.
+  """A motion at constant angular speed.
 
-  It is also the way of a blend whose weights move: any mean of two blends of
-  the same prompts lies on the arc between them.
+  A blend whose weights change also moves so: any mean of two blends of the same
+  prompts lies on the arc between them.
 
   Attributes:
     start: Embedding at `start_s`; None: no style.
     end: Embedding from `start_s + seconds` on; None: no style.
-    start_s: In any time, s.
-    seconds: How long it takes; 0: at once.
+    start_s: Start in seconds, on any clock.
+    seconds: Duration of the motion; 0: at once.
   """
 
   start: Float[np.ndarray, " d"] | None
@@ -35,13 +35,13 @@ class StyleMotion:
 
   @property
   def end_s(self) -> float:
-    """When it arrives; where no style is on either side, that is at once."""
+    """End of the motion; without a style at one side, `start_s`."""
     if self.start is None or self.end is None:
       return self.start_s
     return self.start_s + self.seconds
 
   def at(self, time_s: float) -> Float[np.ndarray, " d"] | None:
-    """The embedding at a time, s, float32; None: no style."""
+    """The embedding at a time in seconds, float32; None: no style."""
     if time_s >= self.end_s or self.start is None or self.end is None:
       return self.end
     share = max(0.0, (time_s - self.start_s) / self.seconds)
@@ -53,7 +53,7 @@ class StyleMotion:
     time_s: float,
     seconds: float,
   ) -> StyleMotion:
-    """From where this one is at a time, s, to somewhere else."""
+    """A new motion, from the position of this one at `time_s` to `end`."""
     return StyleMotion(
       start=self.at(time_s), end=end, start_s=time_s, seconds=seconds
     )
@@ -62,17 +62,17 @@ class StyleMotion:
 def between(
   start: Float[np.ndarray, " d"], end: Float[np.ndarray, " d"], share: float
 ) -> Float[np.ndarray, " d"]:
-  """A vector on the shortest arc between two, its length between theirs.
+  """A vector on the shortest arc between two vectors.
 
   Args:
-    start: Not zero.
-    end: Not zero. Opposite to `start`, the arc goes by way of the axis that
-      lies farthest from both.
-    share: 0 is the start, 1 the end; clipped.
+    start: A vector that is not zero.
+    end: A vector that is not zero. If opposite to `start`, the arc goes through
+      the coordinate axis that is farthest from both.
+    share: 0 is the start, 1 the end; clipped. Lengths are interpolated too.
   """
   share = min(max(share, 0.0), 1.0)
   a, b = start.astype(np.float64), end.astype(np.float64)
-  # Not every style model's vectors have unit length.
+  # Vectors of some style models do not have unit length.
   long_a, long_b = np.linalg.norm(a), np.linalg.norm(b)
   length = (1 - share) * long_a + share * long_b
   a, b = a / long_a, b / long_b

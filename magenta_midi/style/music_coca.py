@@ -1,7 +1,7 @@
-"""MusicCoCa, the style model of Magenta RealTime, from its own package.
+"""MusicCoCa: the style model of Magenta RealTime, from its package.
 
-The package `magenta-rt` and its weights are looked for at the first prompt,
-not at import: a checkpoint trained with MusicCoCa plays without them.
+The package `magenta-rt` and its weights are loaded at the first prompt, not at
+import, so a checkpoint trained with MusicCoCa plays without them.
 
 Source: https://github.com/magenta/magenta-realtime; Yu et al. 2022,
 https://arxiv.org/abs/2205.01917
@@ -25,11 +25,11 @@ from magenta_midi.typing import Float, Int
 __all__ = ["CODES", "LEVELS", "WEIGHTS", "MusicCoCa"]
 
 LEVELS = 12
-CODES = 1024  # of a level
-_RATE_HZ = 16_000  # what the package listens at
-MAX_PIECES = 127  # of a text; the package would cut off the rest unsaid
+CODES = 1024  # for each level
+_RATE_HZ = 16_000  # input rate of the package
+MAX_PIECES = 127  # of a text; the package silently drops the rest
 
-# In the folder resources/musiccoca of the package's home.
+# Files in the folder resources/musiccoca of the package's home.
 WEIGHTS = (
   "spm.model",
   "text_encoder.tflite",
@@ -45,14 +45,14 @@ _WITHOUT = (
   "takes words and MIDI"
 )
 
-# Below it (-80 dB of full scale) there is nothing to hear.
+# Below this (-80 dB of full scale) a sound counts as silent.
 _SILENT = 1e-4
-# A shorter sound would be nearly all padding.
+# A shorter sound would be almost only padding.
 _MIN_DURATION_S = 0.1
 
 
 class _Published(NamedTuple):
-  """What is used of the package, and the folder its weights are in."""
+  """Parts of the package that are used, and the folder of its weights."""
 
   model: Any
   waveform: Any
@@ -61,20 +61,20 @@ class _Published(NamedTuple):
 
 
 class MusicCoCa:
-  """A `StyleModel` of text and audio; MIDI is played to it on our own piano.
+  """A `StyleModel` of text and audio; MIDI is rendered to audio first.
 
-  Its vectors are not of unit length: the quantizer was fitted to vectors as
-  the towers give them, so that a scaled vector may have other tokens.
+  Its vectors do not have unit length: the quantizer was fitted to unscaled
+  vectors of the towers, so a scaled vector may have other tokens.
   """
 
   name: ClassVar[str] = "musiccoca"
 
   def __init__(self, levels: int = LEVELS) -> None:
-    """Loads nothing yet.
+    """Sets the number of levels; loads nothing yet.
 
     Args:
-      levels: Tokens of an embedding, 1..12: as many as the checkpoint reads.
-        The original v1 reads 6.
+      levels: Number of tokens of an embedding, 1..12, as the checkpoint reads
+        them. The original v1 reads 6.
 
     Raises:
       ValueError: The levels are out of range.
@@ -93,13 +93,13 @@ class MusicCoCa:
 
   @property
   def table_rows(self) -> int:
-    """The mask's row and 1024 a level."""
+    """Number of rows: the mask and 1024 for each level."""
     return 1 + self._levels * CODES
 
   def embed(self, prompt: Prompt) -> Float[np.ndarray, " 768"]:
-    """The prompt as the package's vector, float32; see `StyleModel.embed`.
+    """Embeds a prompt with the package, float32; see `StyleModel.embed`.
 
-    Of audio it is the mean over clips of 10 s, the last one padded with
+    For audio it is the mean over clips of 10 s; the last one is padded with
     silence.
 
     Args:
@@ -107,28 +107,28 @@ class MusicCoCa:
         file, or a list of (such an item, weight).
 
     Raises:
-      ValueError: The package or its weights are not there, a text is empty,
-        too long or of unknown signs only, a sound is silent or too short, a
-        weight is refused, or a file is not read.
+      ValueError: The package or its weights are missing, a text is empty, too
+        long or has only unknown characters, a sound is silent or too short, a
+        weight is invalid, or a file cannot be read.
     """
     return embed_prompt(prompt, self._embed_one, accepts_audio=True, unit=False)
 
   def tokenize(
     self, embedding: Float[np.ndarray, " 768"]
   ) -> Int[np.ndarray, " l"]:
-    """The first codes of an embedding, as rows of a style table.
+    """Converts an embedding to rows of the style table.
 
     Code `c` of level `i` is row `1 + 1024 i + c`; row 0 is the mask.
 
     Raises:
-      ValueError: It is no embedding, or the weights are not there.
+      ValueError: It is not an embedding, or the weights are missing.
     """
     if embedding.shape != (EMBEDDING_DIM,) or not np.isfinite(embedding).all():
       raise ValueError(
         f"an embedding must be {EMBEDDING_DIM} finite numbers, got shape "
         f"{embedding.shape}. Use what embed returns."
       )
-    codes = self._ask("tokenize", embedding.astype(np.float32))
+    codes = self._call("tokenize", embedding.astype(np.float32))
     codes = codes[: self._levels].astype(np.int32)
     if len(codes) < self._levels or codes.min() < 0 or codes.max() >= CODES:
       raise ValueError(
@@ -139,7 +139,7 @@ class MusicCoCa:
   @cached_property
   def _published(self) -> _Published:
     try:
-      # Together they import neither JAX nor TensorFlow.
+      # These imports load neither JAX nor TensorFlow.
       import sentencepiece
       from magenta_rt import musiccoca, paths  # pyright: ignore
       from magenta_rt.audio import Waveform as PublishedWaveform
@@ -170,10 +170,10 @@ class MusicCoCa:
     if isinstance(item, str):
       given: Any = self._checked(item)
     else:
-      sound = self._audible(item)
+      sound = self._to_waveform(item)
       samples = np.ascontiguousarray(sound.samples)
       given = self._published.waveform(samples, sound.sample_rate)
-    embedding = self._ask("embed", given)
+    embedding = self._call("embed", given)
     if embedding.shape != (EMBEDDING_DIM,) or not np.isfinite(embedding).all():
       raise ValueError(self._unusable("an embedding is not 768 finite numbers"))
     return embedding
@@ -192,15 +192,15 @@ class MusicCoCa:
         f"a style text must have at most {MAX_PIECES} word pieces, got "
         f"{len(pieces)} ({len(text)} characters). A few words will do."
       )
-    # The space before a word is a piece of its own where the word is unknown.
-    told = {processor.id_to_piece(i) for i in set(pieces)} - {"\u2581"}
-    if not told - {processor.id_to_piece(processor.unk_id())}:
+    # Before an unknown word the space is a separate piece.
+    recognized = {processor.id_to_piece(i) for i in set(pieces)} - {"\u2581"}
+    if not recognized - {processor.id_to_piece(processor.unk_id())}:
       raise ValueError(
         f"MusicCoCa knows no sign of {shown[:60]!r}. Write it in English."
       )
     return text
 
-  def _audible(self, item: Score | Waveform) -> Waveform:
+  def _to_waveform(self, item: Score | Waveform) -> Waveform:
     if isinstance(item, Score):
       if item.end_s > MAX_S - TAIL_S:
         raise ValueError(
@@ -213,7 +213,7 @@ class MusicCoCa:
         f"a sound must be at least {_MIN_DURATION_S} s long, got "
         f"{item.seconds:.3f} s. 10 s are best."
       )
-    # The package listens to the mean of the channels.
+    # The package uses the mean of the channels.
     if np.abs(item.samples.mean(axis=1)).max() < _SILENT:
       raise ValueError(
         "a sound must not be silent, but this one is (mixed to mono). Give "
@@ -221,7 +221,7 @@ class MusicCoCa:
       )
     return item
 
-  def _ask(self, method: str, given: Any) -> np.ndarray:
+  def _call(self, method: str, given: Any) -> np.ndarray:
     model = self._published.model
     try:
       return getattr(model, method)(given)

@@ -1,9 +1,9 @@
-"""Players by name in prompts: an installed adapter's name is its style.
+"""Player names in prompts: the name of an installed adapter is its style.
 
-`@ohhalim` is that player anywhere in a text; so is the bare word, if an
-adapter of that name is installed, and then it is said. The rest of the text
-is a prompt of its own: `"@ohhalim ballad"` lies halfway between the two. A
-name in double quotes is the word itself.
+`@ohhalim` means that player anywhere in a text. The word without `@` does too,
+if an adapter of that name is installed; this is reported. The rest of the text
+is a separate prompt: `"@ohhalim ballad"` is halfway between the two. A name in
+double quotes is only a word.
 """
 
 from __future__ import annotations
@@ -35,19 +35,18 @@ __all__ = [
   "with_players",
 ]
 
-# Where players alone are named: at more, who plays 11 notes a second becomes
-# one who plays 17.
+# Guidance for prompts of only players. With more, a player of 11 notes a second
+# becomes a player of 17.
 PLAYER_GUIDANCE = 0.75
 
-# What may stand before and after a name: neither part of a longer word, nor
-# of a file's path or a mail address.
+# A name must not be part of a longer word, a file's path or a mail address.
 _BEFORE, _AFTER = r"(?<![\w@./\\-])", r"(?![\w@/\\-]|\.\w)"
 _QUOTED = r'"(?P<quoted>[^"]*)"|“(?P<curled>[^”]*)”'
 _UNKNOWN = _BEFORE + r"@(?P<unknown>\w[\w.-]*)"
 
 
-# Words that only lead up to a name, as in "play like @me" or "@me and @you":
-# as a text of its own they would be half of the prompt.
+# Words that only introduce a name, as in "play like @me" or "@me and @you". As
+# a separate text they would be half of the prompt.
 _LINKS = (
   frozenset({"a", "an", "and", "as", "by", "from", "in", "like", "manner"})
   | {"me", "music", "of", "or", "piano", "play", "played", "plays", "please"}
@@ -57,23 +56,23 @@ _LINKS = (
 
 
 class Mention(NamedTuple):
-  """A player in a text."""
+  """A player that a text names."""
 
-  name: str  # as installed
+  name: str  # name of the adapter
   marked: bool  # with an @
 
 
 def find_mentions(text: str, names: Sequence[str]) -> tuple[list[Mention], str]:
-  """The players that a text names, and the rest of it.
+  """Finds the players that a text names, and the rest of the text.
 
-  Upper and lower case are one. Of names that begin alike the longest counts.
+  Case does not matter. Of names with the same beginning the longest counts.
 
   Args:
     text: A prompt.
-    names: Of the installed adapters.
+    names: Names of the installed adapters.
 
   Returns:
-    Each player once, in order; and the rest, without its quotes.
+    Each player once, in order; and the rest of the text without quotes.
 
   Raises:
     AdapterError: A marked name is not installed.
@@ -92,9 +91,9 @@ def find_mentions(text: str, names: Sequence[str]) -> tuple[list[Mention], str]:
     if match["name"] is None:
       return match["quoted"] or match["curled"] or ""
     said = match["name"]
-    # Two names may differ by case alone.
+    # Two names may differ only by case.
     name = exact.get(said) or folded.get(said.casefold())
-    if name is None:  # alike to `re` alone, as a dotless i
+    if name is None:  # equal only for `re`, such as a dotless i
       return match[0]
     marked = bool(match["mark"])
     if name in found:
@@ -104,7 +103,7 @@ def find_mentions(text: str, names: Sequence[str]) -> tuple[list[Mention], str]:
 
   pattern = re.compile(f"{_QUOTED}|{named}|{_UNKNOWN}", re.IGNORECASE)
   rest = " ".join(pattern.sub(take, text).split())
-  # What held the names together, as in "@a, @b".
+  # Remove what joined the names, as in "@a, @b".
   rest = rest.strip(" ,;:&+-") if found else rest
   return list(found.values()), rest
 
@@ -112,11 +111,11 @@ def find_mentions(text: str, names: Sequence[str]) -> tuple[list[Mention], str]:
 def name_players_alone(
   texts: Sequence[str], *, folder: Path | None = None
 ) -> bool:
-  """Whether prompts name installed players, and say nothing else.
+  """Whether prompts contain only names of installed players.
 
   Args:
-    texts: Prompts; of none, it is false.
-    folder: Of the installed adapters; None: the usual one.
+    texts: Prompts; False if there are none.
+    folder: Folder of the installed adapters; None: the default.
   """
   names = installed_names(folder) if texts else []
   for text in texts:
@@ -136,22 +135,21 @@ def with_players(
   folder: Path | None = None,
   on_remark: Callable[[str], None] = lambda line: None,
 ) -> Prompt:
-  """A prompt whose installed names are their players' embeddings.
+  """Replaces the names of players in a prompt by their embeddings.
 
-  The players of a text and the rest of it share its weight equally; other
-  shares are weights of items of their own: `[("@ohhalim", 2.0), ("ballad",
-  1.0)]`. Of a rest that says nothing, as "play like @ohhalim", nothing is
-  left.
+  The players of a text and the rest of it share its weight equally. For other
+  shares write separate items: `[("@ohhalim", 2.0), ("ballad", 1.0)]`. A rest
+  without meaning, as in "play like @ohhalim", is dropped.
 
   Args:
-    prompt: See `StyleModel.embed`; what is no text stays as it is.
-    model: Whose embeddings are meant.
-    folder: Of the installed adapters; None: the usual one.
-    on_remark: Told in a line what each name stands for.
+    prompt: See `StyleModel.embed`; items that are not text do not change.
+    model: The style model of the embeddings.
+    folder: Folder of the installed adapters; None: the default.
+    on_remark: Called with a line that states the meaning of each name.
 
   Raises:
-    AdapterError: A marked name is not installed, or a player has no style, or
-      one of another style model.
+    AdapterError: A marked name is not installed, or a player has no style or a
+      style of another style model.
   """
   if isinstance(prompt, str):
     parts = text_parts(prompt, model, folder=folder, on_remark=on_remark)
@@ -160,7 +158,7 @@ def with_players(
     return prompt
   found: list[Any] = []
   for entry in prompt:
-    # What is no pair is refused where the prompt is embedded.
+    # Other entries are refused later, when the prompt is embedded.
     pair = isinstance(entry, (list, tuple)) and len(entry) == 2
     text, weight = entry if pair else (None, None)
     if not isinstance(text, str) or not isinstance(
@@ -183,13 +181,13 @@ def text_parts(
   folder: Path | None = None,
   on_remark: Callable[[str], None] = lambda line: None,
 ) -> list[tuple[PromptItem, float]]:
-  """A text's players and the rest of it, with their shares.
+  """Splits a text into its players and the rest, with their shares.
 
   Args:
     text: A prompt.
-    model: See `with_players`, and so on.
-    folder: Of the installed adapters.
-    on_remark: Told what each name stands for.
+    model: The style model of the embeddings.
+    folder: Folder of the installed adapters.
+    on_remark: See `with_players`.
 
   Raises:
     AdapterError: See `with_players`.
@@ -207,10 +205,10 @@ def text_parts(
     except AdapterError as error:
       if mention.marked:
         raise
-      raise AdapterError(f"{error} {_to_mean_the_word(mention.name)}") from None
+      raise AdapterError(f"{error} {_quote_hint(mention.name)}") from None
     line = f"{mention.name}: the style of the adapter {mention.name}"
     if not mention.marked:
-      line += f". {_to_mean_the_word(mention.name)}"
+      line += f". {_quote_hint(mention.name)}"
     on_remark(line)
   if any(c.isalnum() for c in rest):
     if _only_links(rest) or means_nothing(model, model.embed(rest)):
@@ -221,11 +219,11 @@ def text_parts(
 
 
 def _only_links(rest: str) -> bool:
-  """Whether words only lead up to a name."""
+  """Whether words only introduce a name."""
   return set(re.findall(r"\w+", rest.casefold())) <= _LINKS
 
 
-def _to_mean_the_word(name: str) -> str:
+def _quote_hint(name: str) -> str:
   return f'To mean the word, put it in double quotes: "{name}".'
 
 
@@ -244,30 +242,30 @@ def _vector_of(
 
 
 def check_style_model(name: str, style: PlayerStyle, model: StyleModel) -> None:
-  """Refuses a style that means something else to another style model.
+  """Checks that a style was made by the given style model.
 
   Args:
-    name: The adapter's.
-    style: Its style.
-    model: The style model that is to hear it.
+    name: Name of the adapter.
+    style: Style of the adapter.
+    model: The expected style model.
 
   Raises:
-    AdapterError: Says whose it is, and whose was expected.
+    AdapterError: The style is of another style model.
   """
   digest = getattr(model, "digest", "")
-  # A style model that is not from a file has none.
+  # A style model that is not from a file has no digest.
   same = style.digest == digest or not (style.digest and digest)
   if style.model == model.name and same:
     return
   raise AdapterError(
     f"the style of the adapter {name} is of the style model"
-    f" {_whose(style.model, style.digest)}, but this checkpoint was trained"
-    f" with {_whose(model.name, digest)}. Make it again: magenta-midi finetune"
-    f" TAKES --name {_shell(name)} --replace."
+    f" {_model_label(style.model, style.digest)}, but this checkpoint was"
+    f" trained with {_model_label(model.name, digest)}. Make it again:"
+    f" magenta-midi finetune TAKES --name {_shell(name)} --replace."
   )
 
 
-def _whose(model: str, digest: str) -> str:
+def _model_label(model: str, digest: str) -> str:
   return f"{model} ({digest})" if digest else model
 
 
@@ -288,5 +286,5 @@ def _not_installed(name: str, names: Sequence[str]) -> str:
 
 
 def _composed(text: str) -> str:
-  """One form of letters with accents: some systems' files have the other."""
+  """The composed form of letters with accents; some systems use the other."""
   return unicodedata.normalize("NFC", text)

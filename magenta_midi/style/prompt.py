@@ -1,4 +1,4 @@
-"""Style prompts: text, music, sound, files, and weighted lists of them."""
+"""Style prompts: text, music, audio, files, and weighted lists of them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from magenta_midi.typing import Float
 
 # An array is an embedding, as `StyleModel.embed` returns it.
 PromptItem: TypeAlias = str | Score | Waveform | PathLike[str] | np.ndarray
-# An item or (item, weight) pairs. Pairs are checked when they are read, for
-# a better message than a type checker's.
+# An item or (item, weight) pairs. Pairs are checked at run time, which gives a
+# better message than a type checker.
 Prompt: TypeAlias = PromptItem | Sequence
 
 _ITEMS = (str, Score, Waveform, PathLike, np.ndarray)
 
-# Two styles of about equal weight that point opposite ways leave no more, as
-# a share of the longer one.
+# If the sum of styles is shorter than this share of the longest one, they
+# cancel out.
 _SMALLEST_SHARE = 1e-4
 
 
@@ -35,24 +35,24 @@ def embed_prompt(
   accepts_audio: bool = False,
   unit: bool = True,
 ) -> Float[np.ndarray, " n"]:
-  """Embeds a prompt of any kind by a model that embeds one thing.
+  """Embeds any prompt with a function that embeds one item.
 
   Args:
     prompt: See `StyleModel.embed`.
-    embed_one: Text, a `Score` or, if it hears audio, a `Waveform` to a
-      vector: of unit length, or of any if not `unit`. Embeddings are taken as
-      they are.
-    accepts_audio: Whether `embed_one` takes a `Waveform`; else sounds and
-      audio files are refused, unread.
-    unit: Whether the vector of a list is put back to unit length.
+    embed_one: Function from a text, a `Score` or (with `accepts_audio`) a
+      `Waveform` to a vector, which has unit length if `unit`. Embeddings in the
+      prompt are used unchanged.
+    accepts_audio: Whether `embed_one` accepts a `Waveform`; if not, audio
+      raises an error before it is read.
+    unit: Whether the vector of a list is scaled to unit length.
 
   Returns:
-    A vector: of a list, the weighted mean, its weights made to sum to 1.
+    A vector; for a list the weighted mean, with weights scaled to sum 1.
 
   Raises:
     ValueError: A weight is negative or not finite, all are zero, the list is
-      empty or holds something else, its items cancel out, or one is audio
-      and is not heard.
+      empty or has other items, its items cancel out, or one is audio that is
+      not accepted.
   """
 
   def vector_of(item: PromptItem) -> np.ndarray:
@@ -117,7 +117,7 @@ def _checked(vector: np.ndarray) -> np.ndarray:
 
 
 def is_file_name(text: str) -> bool:
-  """Whether a text means a file of music or sound."""
+  """Whether a text is the name of a MIDI or audio file."""
   return text.strip().lower().endswith((*SUFFIXES, *AUDIO_SUFFIXES))
 
 

@@ -1,9 +1,10 @@
-"""Embeddings as a few tokens: a residual vector quantizer.
+"""Residual vector quantizer of style embeddings.
 
-Each level names the nearest of its codes to what the levels before have left
-over. It works in the directions in which embeddings vary most.
+Each level has the code that is nearest to the residual of the previous levels.
+It works in the directions with the most variance.
 
-Source: SoundStream, arXiv 2107.03312; MusicCoCa's 12 levels of 1024 are one.
+Source: SoundStream, arXiv 2107.03312; MusicCoCa has one with 12 levels of 1024
+codes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["Quantizer", "level_cosines"]
 
 
 class Quantizer(NamedTuple):
-  """Codes of each level, in a space of fewer dimensions."""
+  """Codes of each level, in a projected space."""
 
   mean: Float[np.ndarray, " d"]
   projection: Float[np.ndarray, "d c"]  # orthonormal columns
@@ -26,29 +27,29 @@ class Quantizer(NamedTuple):
 
   @property
   def levels(self) -> int:
-    """Tokens of an embedding."""
+    """Number of tokens of an embedding."""
     return self.codes.shape[0]
 
   @property
   def size(self) -> int:
-    """Codes of a level."""
+    """Number of codes of a level."""
     return self.codes.shape[1]
 
   def encode(
     self, embeddings: Float[np.ndarray, "n d"]
   ) -> Int[np.ndarray, "n l"]:
-    """The nearest code of each level, from 0, int32."""
+    """The nearest code of each level, 0 or more, int32."""
     rest = (embeddings - self.mean) @ self.projection
     found = np.zeros((len(embeddings), self.levels), np.int32)
     for level, codes in enumerate(self.codes):
-      # Of the squared distance, what depends on the code.
+      # The part of the squared distance that depends on the code.
       distance = np.sum(codes**2, axis=1) - 2 * rest @ codes.T
       found[:, level] = distance.argmin(axis=1)
       rest = rest - codes[found[:, level]]
     return found
 
   def decode(self, codes: Int[np.ndarray, "n l"]) -> Float[np.ndarray, "n d"]:
-    """Unit vectors; fewer levels than there are give coarser ones."""
+    """Unit vectors of codes; fewer levels give less precise vectors."""
     total = np.zeros((len(codes), self.codes.shape[2]), np.float32)
     for level in range(codes.shape[1]):
       total += self.codes[level][codes[:, level]]
@@ -67,15 +68,15 @@ class Quantizer(NamedTuple):
     rounds: int = 20,
     seed: int = 0,
   ) -> Quantizer:
-    """Codes by k-means, level after level.
+    """Fits codes by k-means, level after level.
 
     Args:
       embeddings: Unit vectors, many more than `size`.
-      levels: Tokens of an embedding.
-      size: Codes of a level.
-      dims: Dimensions that are kept.
-      rounds: Of k-means.
-      seed: Of its start.
+      levels: Number of tokens of an embedding.
+      size: Number of codes of a level.
+      dims: Number of dimensions of the projected space.
+      rounds: Number of rounds of k-means.
+      seed: Random seed of k-means.
     """
     from scipy.cluster.vq import kmeans2
 
@@ -101,7 +102,7 @@ class Quantizer(NamedTuple):
 def level_cosines(
   quantizer: Quantizer, embeddings: Float[np.ndarray, "n d"]
 ) -> list[float]:
-  """Mean cosine of embeddings and what 1, 2, ... levels keep of them."""
+  """Mean cosine of embeddings to their decoding with 1, 2, ... levels."""
   codes = quantizer.encode(embeddings)
   return [
     float(np.mean(np.sum(embeddings * quantizer.decode(codes[:, :n]), axis=1)))

@@ -1,4 +1,4 @@
-"""Style models by the name that a checkpoint has for them."""
+"""Registry of style models by their names in checkpoints."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ def style_model_named(
   *,
   levels: int | None = None,
 ) -> StyleModel:
-  """The style model that a checkpoint was trained with.
+  """Makes the style model that a checkpoint was trained with.
 
   Args:
-    name: One of STYLE_MODELS: the entry `model` of the checkpoint's `style`;
-      None: the embedded one, for checkpoints trained without style.
-    levels: Tokens that the checkpoint reads, its entry `levels`; None: all.
+    name: One of STYLE_MODELS, from the entry `model` of the checkpoint's
+      `style`; None: the embedded model, for checkpoints trained without style.
+    levels: Number of tokens that the checkpoint reads, from its entry `levels`;
+      None: all.
 
   Raises:
-    ValueError: There is no such model, or it has not so many levels.
+    ValueError: The name is unknown, or the model has another number of levels.
   """
   name = MidiCoCa.name if name is None else name
   if name == MusicCoCa.name:

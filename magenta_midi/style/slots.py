@@ -1,8 +1,8 @@
-"""What a checkpoint hears of style: which slot holds which row.
+"""Style slots of a checkpoint: which slot has which row of the table.
 
-Slots of a model are the levels of its style model, then one for each control
-(`controls`); one table has the rows of all, the mask's first. What is not
-asked for is the mask: a part may be absent, or all of it.
+A model has one slot for each level of its style model, then one for each
+control (`controls`). One table has the rows of all slots; row 0 is the mask.
+Slots without style or target have the mask.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ["StyleSlots", "allowed_keys", "same_style"]
 def same_style(
   ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None
 ) -> bool:
-  """Whether two entries `style` of config.json mean the same by each row.
+  """Whether two `style` entries of config.json have rows of equal meaning.
 
-  One of an earlier version, or of a model that is not trained, has no digest:
-  it fits any.
+  An entry of an earlier version, or of a style model without weights, has no
+  digest and fits any digest.
   """
   if ours is None or theirs is None:
     return ours is theirs
@@ -44,17 +44,16 @@ class StyleSlots:
   """The slots of one checkpoint.
 
   Attributes:
-    model: Name of the style model it was trained with; None: it was trained
-      without.
-    levels: Tokens of the style model that it reads.
-    controls: Whether it reads control tokens.
+    model: Name of the style model of the checkpoint; None: no style.
+    levels: Number of style tokens that the checkpoint reads.
+    controls: Whether the checkpoint reads control tokens.
   """
 
   def __init__(self, config: Mapping[str, Any]):
     """Reads a checkpoint's config.json.
 
     Raises:
-      ValueError: What it says of style does not fit its model.
+      ValueError: Its `style` entry does not fit its model.
     """
     self._slots = int(config["model"]["style_slots"])
     style = config.get("style") or {}
@@ -77,11 +76,11 @@ class StyleSlots:
       )
 
   def style_model(self) -> StyleModel:
-    """Makes the style model; the default where there was none in training.
+    """Makes the style model; the default for checkpoints without style.
 
     Raises:
-      ValueError: It is not installed, or not the one that the checkpoint was
-        trained with; one line says how to get it.
+      ValueError: It is not installed, or is not the one of the checkpoint; one
+        line states how to get it.
     """
     model = style_model_named(self.model, levels=self.levels or None)
     digest = getattr(model, "digest", "")
@@ -101,9 +100,9 @@ class StyleSlots:
     """The row of each slot, int32.
 
     Args:
-      tokens: Of the style model; deeper levels than the checkpoint reads are
-        left out. None: no style.
-      targets: What is asked of the music; None: nothing.
+      tokens: Tokens of the style model; levels that the checkpoint does not
+        read are dropped. None: no style.
+      targets: Targets for the music; None: no targets.
 
     Raises:
       ValueError: A target is out of range, or there are too few tokens.
@@ -122,9 +121,9 @@ class StyleSlots:
 
 
 def allowed_keys(targets: ControlTargets) -> Bool[np.ndarray, "128"] | None:
-  """The keys between the two of the register asked for; None: all.
+  """The keys inside the register target, if it is a pair; None: all.
 
-  The model is asked to stay there; this sees to it.
+  The control token only asks the model for these keys; this mask ensures it.
   """
   if not isinstance(targets.register, tuple):
     return None

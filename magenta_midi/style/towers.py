@@ -1,4 +1,4 @@
-"""The two towers of MidiCoCa: music and text, to one space.
+"""Towers of MidiCoCa: music and text to one space of embeddings.
 
 Both are stacks of the Depthformer's encoder layers, pooled by attention with
 one learned query.
@@ -40,7 +40,7 @@ from magenta_midi.typing import Bool, Float, Int
 __all__ = ["MidiTower", "TextTower", "TowerConfig", "unit"]
 
 
-# Numbers of `harmony`.
+# Width of `harmony`.
 HARMONY = 24 + 3
 
 
@@ -64,25 +64,25 @@ class TowerConfig:
       head_dim=self.head_dim,
       mlp_dim=self.mlp_dim,
       encoder_layers=self.layers,
-      temporal_layers=1,  # none is built
+      temporal_layers=1,  # not built
       depth_layers=0,
       dropout_rate=self.dropout_rate,
     )
     return EncoderLayer(config, rngs=rngs, dtype=jnp.dtype(jnp.float32))
 
   def stack(self, rngs: nnx.Rngs) -> nnx.List:
-    """The tower's layers."""
+    """Makes the layers of the tower."""
     return nnx.List(self._layer(rngs) for _ in range(self.layers))
 
 
 def unit(x: Float[jax.Array, "... d"]) -> Float[jax.Array, "... d"]:
-  """Vectors of length 1."""
+  """Scales vectors to length 1."""
   norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-12)
   return x / norm
 
 
 class _Pool(nnx.Module):
-  """One learned query attends to all positions; projected to 768."""
+  """Pooling: a learned query attends to all positions; gives 768 numbers."""
 
   def __init__(self, config: TowerConfig, *, rngs: nnx.Rngs):
     dtype = jnp.dtype(jnp.float32)
@@ -105,24 +105,24 @@ class _Pool(nnx.Module):
 
 
 def _key_profiles() -> np.ndarray:
-  """`[12, 24]`: pitch classes to how well each key fits, but for scale."""
+  """`[12, 24]`: weights from pitch classes to the fit of each key."""
   found = [key_correlations(row).ravel() for row in np.eye(12)]
   return np.array(found, np.float32) * np.float32(11 / 12) ** 0.5
 
 
 def harmony(ids: Int[jax.Array, "b s l"]) -> Float[jax.Array, "b h"]:
-  """How well each key fits a window, and how clearly it is major or minor.
+  """The fit of each key to a window, and how clearly it is major or minor.
 
-  Of duration-weighted pitch classes, as `midi.analysis` has them: 24
-  correlations, the best major's, the best minor's and five times the
-  difference (a clear mode differs by 0.1 to 0.3).
+  Made from pitch classes weighted by duration, as in `midi.analysis`: 24
+  correlations, those of the best major and best minor key, and five times their
+  difference (0.1 to 0.3 for a clear mode).
   """
   codec = NoteCodec()
   sizes = np.array(codec.vocabulary.level_sizes)
   first = RESERVED + np.cumsum(sizes) - sizes
   key = ids[..., KEY] - int(first[KEY])
   table = np.minimum(codec.config.duration_table_s, MAX_ACCENT_S)
-  # HELD, the last code, is at least as long.
+  # HELD, the last code, counts as the longest duration.
   table = np.append(table, MAX_ACCENT_S).astype(np.float32)
   code = jnp.clip(ids[..., DURATION] - int(first[DURATION]), 0, len(table) - 1)
   is_note = (key >= 0) & (key < 128)
@@ -137,15 +137,15 @@ def harmony(ids: Int[jax.Array, "b s l"]) -> Float[jax.Array, "b h"]:
 
 
 class MidiTower(nnx.Module):
-  """Frames of 10 s of music to a unit vector.
+  """Tower from frames of 10 s of music to a unit vector.
 
-  Its inputs are those of the Depthformer's encoder, so that it can start from
-  one. Major or minor is heard from any tonic, which attention did not learn
-  from notes (`docs/decisions.md`): the harmony is added to what is pooled.
+  It has the inputs of the Depthformer's encoder, so that training can start
+  from one. The pooled vector also gets `harmony`, because attention did not
+  learn major and minor of all keys from notes (`docs/decisions.md`).
 
   Args:
-    config: Shapes.
-    vocab_size: Rows of the token table.
+    config: Widths and depths.
+    vocab_size: Number of rows of the token table.
     rngs: Stream `params`, and `dropout` in training.
   """
 
@@ -171,11 +171,11 @@ class MidiTower(nnx.Module):
   def states(
     self, ids: Int[jax.Array, "b s l"], time: Int[jax.Array, "b s"]
   ) -> tuple[Float[jax.Array, "b s d"], Bool[jax.Array, "b s"]]:
-    """The last layer's output, and which positions hold a frame."""
+    """The output of the last layer, and the mask of frames."""
     mask = jnp.any(ids > PAD, axis=-1)
     x = jnp.sum(self.token_embedder(ids), axis=-2)
     x = x + self.time_projection(time_features(time, self.config.width))
-    return _through(self.layers, self.norm, x, mask), mask
+    return _run_layers(self.layers, self.norm, x, mask), mask
 
   def pooled(
     self,
@@ -183,18 +183,18 @@ class MidiTower(nnx.Module):
     states: Float[jax.Array, "b s d"],
     mask: Bool[jax.Array, "b s"],
   ) -> Float[jax.Array, "b e"]:
-    """Unit vectors of what `states` gave."""
+    """Unit vectors from the output of `states`."""
     heard = self.harmony_projection(harmony(ids))
     return unit(self.pool(states, mask) + heard)
 
   def __call__(self, frames: Frames) -> Float[jax.Array, "b e"]:
-    """Unit vectors; who plays makes no difference."""
+    """Unit vectors of windows; the part of a frame is not used."""
     states, mask = self.states(frames.ids, frames.time)
     return self.pooled(frames.ids, states, mask)
 
 
 class TextTower(nnx.Module):
-  """Words to a unit vector; arguments are those of `TextInputs`."""
+  """Tower from words to a unit vector; its inputs are `TextInputs`."""
 
   def __init__(self, config: TowerConfig, vector_width: int, *, rngs: nnx.Rngs):
     dtype = jnp.dtype(jnp.float32)
@@ -222,12 +222,12 @@ class TextTower(nnx.Module):
 
     Args:
       vectors: float32 `[b, s, v]`.
-      known: `[b, s]` True where the vector is the word's.
-      grams: int32 `[b, s, g]`; read where there is no vector. Beside one they
-        say what is alike in spelling, and drown what is alike in meaning.
-      mask: `[b, s]` True where there is a word.
-      deep: float32 `[b]` 0 where only the words' mean meaning is to count,
-        which training asks for at random; None: 1.
+      known: `[b, s]` True if the word has a vector.
+      grams: int32 `[b, s, g]`; used only for words without a vector. With a
+        vector, similar spelling would count more than similar meaning.
+      mask: `[b, s]` True if there is a word.
+      deep: float32 `[b]`; 0 uses only the mean of the words, which training
+        does at random; None: 1.
     """
     read = (grams > 0) & ~known[..., None]
     pieces = jnp.where(read[..., None], self.gram_embedder(grams), 0.0)
@@ -235,7 +235,7 @@ class TextTower(nnx.Module):
     pieces = jnp.sum(pieces, axis=-2) / jnp.sqrt(jnp.maximum(count, 1))
     words = jnp.where(known[..., None], self.word_projection(vectors), 0.0)
     x = words + pieces + 0.3 * sinusoid(mask.shape[1], self.config.width)[None]
-    said = self.pool(_through(self.layers, self.norm, x, mask), mask)
+    said = self.pool(_run_layers(self.layers, self.norm, x, mask), mask)
     if deep is not None:
       said = said * deep[:, None]
     count = jnp.sum(known, axis=1, keepdims=True)
@@ -244,7 +244,7 @@ class TextTower(nnx.Module):
     return unit(said + self.meaning_projection(meaning))
 
 
-def _through(
+def _run_layers(
   layers: nnx.List, norm: Norm, x: jax.Array, mask: jax.Array
 ) -> jax.Array:
   keep = mask[..., None].astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Sound as a style prompt: samples and their rate, from arrays or files."""
+"""Waveform: audio as a style prompt, from arrays or files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import numpy as np
 
 __all__ = ["AUDIO_SUFFIXES", "MAX_S", "Waveform", "read_waveform"]
 
-# Names that mean sound; which of them are read depends on what is installed.
+# Suffixes of audio files; which can be read depends on the installation.
 AUDIO_SUFFIXES = (
   *(".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
   *(".aif", ".aiff", ".aifc", ".m4a", ".aac"),
 )
 
-# A longer recording has no one style, and would fill memory.
+# Longer audio has no single style and would fill memory.
 MAX_S = 600.0
 _RATES_HZ = (4000, 384_000)
-# By bytes a sample. 8-bit samples alone are unsigned; 24 are unpacked.
+# Type by bytes of a sample. Only 8-bit samples are unsigned; 24-bit samples are
+# unpacked.
 _PCM = {1: "u1", 2: "<i2", 4: "<i4"}
 
 
@@ -30,11 +31,11 @@ class Waveform:
 
   Attributes:
     samples: float32 [n, c], full scale 1; any floating type is converted.
-    sample_rate: In hertz.
+    sample_rate: Rate in Hz.
 
   Raises:
-    ValueError: The samples are no such array, are not finite or none, or the
-      sound is too long or its rate no rate.
+    ValueError: The samples have another shape or type, are empty or not finite,
+      the audio is too long, or the rate is out of range.
   """
 
   samples: np.ndarray
@@ -56,19 +57,19 @@ class Waveform:
 
   @property
   def seconds(self) -> float:
-    """How long it sounds."""
+    """Length in seconds."""
     return len(self.samples) / self.sample_rate
 
 
 def read_waveform(path: str | PathLike[str]) -> Waveform:
-  """Reads an audio file: PCM WAV always, other kinds through soundfile.
+  """Reads an audio file: PCM WAV, other formats with soundfile.
 
   Args:
-    path: At most MAX_S seconds of any number of channels.
+    path: Audio of at most MAX_S seconds, with any number of channels.
 
   Raises:
-    ValueError: There is no such file, it is damaged, empty or too long, or
-      its kind is not read here; one line names it and says what to do.
+    ValueError: The file is missing, damaged, empty or too long, or its format
+      is not supported; one line names it and states what to do.
   """
   path = Path(path)
   try:
@@ -84,7 +85,7 @@ def read_waveform(path: str | PathLike[str]) -> Waveform:
 
 
 def _read_pcm(path: Path) -> Waveform:
-  # wave, opening the file itself, trips over its own errors.
+  # If `wave` opens the file, it raises other errors.
   with path.open("rb") as raw, wave.open(raw) as file:
     channels, width = file.getnchannels(), file.getsampwidth()
     if width not in (*_PCM, 3):
@@ -92,7 +93,7 @@ def _read_pcm(path: Path) -> Waveform:
     _check_length(file.getnframes(), file.getframerate())
     data = file.readframes(file.getnframes())
     rate = file.getframerate()
-  data = data[: len(data) - len(data) % (channels * width)]  # cut short
+  data = data[: len(data) - len(data) % (channels * width)]  # last one cut
   if width == 3:
     wide = np.zeros((len(data) // 3, 4), np.uint8)
     wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
@@ -107,7 +108,7 @@ def _read_pcm(path: Path) -> Waveform:
 def _read_any(path: Path) -> Waveform:
   try:
     import soundfile
-  except (ImportError, OSError):  # OSError: it is there, libsndfile is not
+  except (ImportError, OSError):  # OSError: without libsndfile
     raise ValueError(
       "not PCM WAV, and other audio files need soundfile. Get it with: pip "
       "install soundfile"

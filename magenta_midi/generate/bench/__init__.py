@@ -1,1 +1,1 @@
-"""Speed of generation, against what the hardware gives."""
+"""Benchmarks of generation against the limits of the hardware."""

@@ -1,4 +1,4 @@
-"""How fast a model decodes here, against what the hardware allows."""
+"""Benchmark of decoding against the limits of the hardware."""
 
 import resource
 from collections.abc import Callable, Mapping
@@ -38,15 +38,15 @@ def figures(
   chunk_s: float,
   levels: int,
 ) -> dict[str, Any]:
-  """What `magenta-midi bench --json` prints for one way of decoding.
+  """The figures of `magenta-midi bench --json` for one kind of decoding.
 
   Args:
-    times: Of `in_turns`, ms: "chunk", "first" (a chunk of one frame),
-      "encoder", and the yardstick's.
-    work: What a chunk must do.
-    yardstick: That took turns.
-    chunk_s: Music in a chunk, s.
-    levels: Tokens of a frame.
+    times: Times from `in_turns` in ms: "chunk", "first" (a chunk of one frame),
+      "encoder", and those of the yardstick.
+    work: Work of a chunk.
+    yardstick: The yardstick that was timed in the same turns.
+    chunk_s: Length of a chunk in seconds.
+    levels: Number of tokens in a frame.
   """
   rates = yardstick.rates(times)
   chunk_ms = float(np.median(times["chunk"]))
@@ -71,7 +71,7 @@ def figures(
 
 
 def machine() -> dict[str, Any]:
-  """Where a run's figures come from."""
+  """Facts about the machine and versions, to print with figures."""
   return dict(
     peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     device=jax.devices()[0].device_kind,
@@ -87,19 +87,19 @@ def bench(
   repeats: int = 120,
   stages: bool = False,
 ) -> dict[str, Any]:
-  """Times a chunk of a forced number of events.
+  """Times a chunk with a fixed number of events.
 
   Args:
     generator: Model and codec.
-    state: With a real context.
-    events: Events forced in each chunk.
-    guidance: Not 0 decodes a second row along.
-    repeats: Chunks timed.
-    stages: Whether each stage is timed on its own as well.
+    state: A state with a real context.
+    events: Number of events in each chunk.
+    guidance: If not 0, a second row is decoded.
+    repeats: Number of timed chunks.
+    stages: Whether each stage is also timed separately.
 
   Returns:
-    What `magenta-midi bench --json` prints. `guided_event_ms` is an event's
-    time with the second row that any guidance but 0 costs.
+    The figures of `magenta-midi bench --json`. `guided_event_ms` is the time of
+    an event with the second row that guidance needs.
   """
   codec, config = generator.codec, generator.config
   one = generator.request(state, limit=1)
@@ -108,7 +108,7 @@ def bench(
   encode = _compiled_encoder(generator)
 
   def chunk(count: int, guided: bool) -> Callable[[], Any]:
-    # Making the request is part of the answer's time.
+    # The time includes making the request.
     return lambda: generator.decode(
       generator.request(
         state, guidance=guidance or 1.0, limit=count, forced=count
@@ -117,7 +117,7 @@ def bench(
     )
 
   guided = guidance != 0.0
-  # The style lies in memory slots: the context is encoded once.
+  # The style is in memory slots, so the context is encoded once.
   work = chunk_work(
     config,
     context=positions,

@@ -1,4 +1,4 @@
-"""Where the time of a chunk goes, as a picture."""
+"""Plot of the times of the stages of a chunk."""
 
 import os
 from pathlib import Path
@@ -17,11 +17,11 @@ LABELS = {
 
 
 def plot_stages(facts: dict[str, Any], path: Path) -> None:
-  """Draws each stage's time in a chunk beside the least it could take.
+  """Draws the time of each stage of a chunk beside its lower bound.
 
   Args:
-    facts: Of `bench`, its stages included.
-    path: PNG to write.
+    facts: From `bench`, with stages.
+    path: PNG file to write.
   """
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure

@@ -1,9 +1,9 @@
-"""What decoding must at least move and compute, and what this machine gives.
+"""Roofline model of decoding: minimum work, and rates of this machine.
 
-A decode step reads its weights and caches once and does little else, so bytes
-over bandwidth bound it from below; the encoder works on whole matrices, so
-operations over throughput bound that. Both rates are measured here, in the
-same run as what they are held against.
+A decode step reads its weights and caches once and computes little, so bytes
+divided by bandwidth is its lower bound. The encoder multiplies whole matrices,
+so operations divided by throughput is its lower bound. Both rates are measured
+in the same run as the times that they are compared with.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ from magenta_midi.typing import Float
 
 __all__ = ["Rates", "Work", "Yardstick", "best_of", "chunk_work", "in_turns"]
 
-# Sides of the matrices that bandwidth and throughput are measured with, and
-# how often bandwidth's are read in a turn.
+# Sides of the matrices for bandwidth and throughput, and how often a turn reads
+# the matrices for bandwidth.
 SIDE = 512
 SQUARE = 1536
 PASSES = 8
@@ -29,14 +29,14 @@ PASSES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """What one chunk asks of the machine.
+  """Work of one chunk.
 
   Attributes:
-    encoder_flops: Of the encoder.
-    memory_flops: Of the projection of its output to keys and values.
-    stage_bytes: Bytes of weights and caches that each stage reads for one
-      frame: temporal, depth, head.
-    frames: Frames decoded.
+    encoder_flops: Operations of the encoder.
+    memory_flops: Operations of projecting its output to keys and values.
+    stage_bytes: Bytes of weights and caches that each stage (temporal, depth,
+      head) reads for one frame.
+    frames: Number of decoded frames.
   """
 
   encoder_flops: float
@@ -46,28 +46,28 @@ class Work:
 
   @property
   def frame_bytes(self) -> float:
-    """Bytes one frame reads."""
+    """Bytes read for one frame."""
     return sum(self.stage_bytes.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-  """What the machine gives.
+  """Rates of the machine.
 
   Attributes:
-    bytes_per_s: Of weights, read once each by matrix-vector products.
-    flops_per_s: Of float32 matrix products.
+    bytes_per_s: Bandwidth of reading weights in matrix-vector products.
+    flops_per_s: Throughput of float32 matrix products.
   """
 
   bytes_per_s: float
   flops_per_s: float
 
   def frame_ms(self, work: Work) -> float:
-    """The least time of one frame."""
+    """Lower bound of the time of one frame."""
     return work.frame_bytes / self.bytes_per_s * 1000
 
   def stages_ms(self, work: Work) -> dict[str, float]:
-    """The least time of each stage of a chunk; drawing codes counts none."""
+    """Lower bound of each stage of a chunk; drawing counts as 0."""
     return dict(
       encoder=work.encoder_flops / self.flops_per_s * 1000,
       memory=work.memory_flops / self.flops_per_s * 1000,
@@ -78,7 +78,7 @@ class Rates:
     )
 
   def chunk_ms(self, work: Work) -> float:
-    """The least time of a chunk."""
+    """Lower bound of the time of a chunk."""
     return sum(self.stages_ms(work).values())
 
 
@@ -90,14 +90,14 @@ def chunk_work(
   rows: int = 1,
   encoder_rows: int | None = None,
 ) -> Work:
-  """The work of a chunk.
+  """Computes the work of a chunk.
 
   Args:
-    config: The model's shape.
-    context: Encoder positions, style slots left out.
-    frames: Frames decoded.
-    rows: Rows decoded together: 2 with guidance.
-    encoder_rows: Rows that the encoder runs for; None: as many.
+    config: Configuration of the model.
+    context: Number of encoder positions, without style slots.
+    frames: Number of decoded frames.
+    rows: Number of rows decoded together: 2 with guidance.
+    encoder_rows: Number of rows in the encoder; None: `rows`.
   """
   encoder_rows = rows if encoder_rows is None else encoder_rows
   item = jnp.dtype(config.dtype).itemsize
@@ -107,12 +107,12 @@ def chunk_work(
   encoder_layer = 4 * width * joined + 3 * width * hidden
   encoder = config.encoder_layers * (
     2 * encoder_layer * positions
-    # Logits and weighted sums of the attention.
+    # Logits and weighted sums of attention.
     + 4 * context * joined * positions
   )
   slots = context + config.style_slots
   projected = 2 * width * joined * 2 * rows * slots
-  # Keys and values of the memory are projected once a chunk.
+  # Keys and values of the memory are projected once in a chunk.
   temporal_layer = 6 * width * joined + 3 * width * hidden
   # A cache is half full on average.
   cached = (slots + frames / 2) * joined * 2 * rows
@@ -133,7 +133,7 @@ def chunk_work(
     stage_bytes=dict(
       temporal=float(temporal * item),
       depth=float(depth * config.levels * item),
-      # The head computes in float32 whatever the activations are.
+      # The head always computes in float32.
       head=float(config.depth_width * columns * 4),
     ),
     frames=frames,
@@ -141,7 +141,7 @@ def chunk_work(
 
 
 def best_of(call: Callable[[], Any], repeats: int) -> float:
-  """The shortest of several runs, s."""
+  """The shortest time of several runs, in seconds."""
   best = float("inf")
   jax.block_until_ready(call())
   for _ in range(repeats):
@@ -154,14 +154,14 @@ def best_of(call: Callable[[], Any], repeats: int) -> float:
 def in_turns(
   calls: Mapping[str, Callable[[], Any]], repeats: int
 ) -> dict[str, Float[np.ndarray, " n"]]:
-  """Wall times of several calls that take turns, ms.
+  """Wall times in ms of several calls that take turns.
 
-  What else the machine does so slows all of them alike, and their ratios
-  keep their meaning.
+  Other work of the machine then slows all of them equally, so their ratios stay
+  valid.
 
   Args:
-    calls: By name; each is called once before, to compile and to warm up.
-    repeats: Turns.
+    calls: Calls by name; each runs once before, to compile and warm up.
+    repeats: Number of turns.
   """
   times = {name: np.zeros(repeats) for name in calls}
   for call in calls.values():
@@ -175,11 +175,11 @@ def in_turns(
 
 
 class Yardstick:
-  """Work whose speed is what this machine gives; to take turns with others.
+  """Reference work that measures the rates of this machine.
 
   Args:
-    footprint_bytes: What a frame reads: bandwidth is measured over as much,
-      so that caches help the yardstick as much as they help decoding.
+    footprint_bytes: Bytes that a frame reads. Bandwidth is measured over the
+      same size, so that caches help the yardstick as much as decoding.
   """
 
   def __init__(self, footprint_bytes: float):
@@ -203,8 +203,8 @@ class Yardstick:
         for matrix in plain:
           np.dot(matrix, column)
 
-    # One after the other, as frames are: the first pass finds the caches
-    # full of other things, the rest do not.
+    # Several passes, as for frames: only the first pass finds other data in the
+    # caches.
     self.calls: dict[str, Callable[[], Any]] = {
       "read": lambda: [chain(matrices, vector) for _ in range(PASSES)],
       "multiply": lambda: product(square),
@@ -213,10 +213,10 @@ class Yardstick:
       self.calls["read by NumPy"] = numpy_chain
 
   def rates(self, times: Mapping[str, Float[np.ndarray, " n"]]) -> Rates:
-    """What the machine gave; the better of XLA's and NumPy's reading counts.
+    """The measured rates; the faster reading of XLA and NumPy counts.
 
     Args:
-      times: Of `in_turns`, ms.
+      times: Times from `in_turns`, in ms.
     """
     read_ms = min(
       float(np.median(times[name]))

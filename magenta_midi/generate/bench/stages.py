@@ -1,8 +1,8 @@
-"""Where the time of a chunk goes: each stage of a model on its own.
+"""Benchmark of the stages of a chunk, each alone.
 
-Every stage runs in a compiled loop as often as a chunk runs it. Alone, a
-stage keeps more of its weights in the caches than it can among the others, so
-the stages add up to a little less than a chunk.
+Each stage runs in a compiled loop as often as in a chunk. Alone, a stage keeps
+more of its weights in caches than between other stages, so the sum of the
+stages is a little less than the time of a chunk.
 """
 
 from collections.abc import Callable
@@ -36,17 +36,17 @@ def stage_ms(
 
   Args:
     model: In evaluation mode.
-    context: What the encoder reads, `[b, s, l]`.
-    frames: Frames decoded.
-    slots: Frames that a cache holds.
-    rows: Rows decoded together, a multiple of the context's.
-    draw: `draw(logits [rows, c], level, key)` gives a code.
-    repeats: Runs; the shortest counts.
+    context: Input of the encoder, `[b, s, l]`.
+    frames: Number of decoded frames.
+    slots: Number of frames that a cache holds.
+    rows: Number of rows decoded together, a multiple of the context's rows.
+    draw: Function `draw(logits [rows, c], level, key)` that returns a code.
+    repeats: Number of runs; the shortest counts.
 
   Returns:
-    Milliseconds by the names of `STAGES`: the encoder, the projection of its
-    output to keys and values, the temporal and depth stacks, the head, and
-    the drawing of codes.
+    Milliseconds of each of `STAGES`: the encoder, the projection of its output
+    to keys and values, the temporal and depth stacks, the head, and drawing
+    codes.
   """
   graph, params, rest = nnx.split(model, nnx.Param, ...)
   config = model.config
@@ -116,7 +116,7 @@ def stage_ms(
     def frame(i: jax.Array, last: jax.Array) -> jax.Array:
       for level in range(config.levels):
         draw_key = jax.random.fold_in(key, i * config.levels + level)
-        # Each draw waits for the one before, as in decoding.
+        # Each draw depends on the previous one, as in decoding.
         drawn = draw(logits[level] + 1e-9 * last, level, draw_key)
         last = drawn.astype(jnp.float32).reshape(-1)[0]
       return last

@@ -1,1 +1,1 @@
-"""Compiled functions, and where they are kept."""
+"""Compiled functions and their caches on disk."""

@@ -1,4 +1,4 @@
-"""A jitted function whose compiled forms outlive the process."""
+"""Jitted function with a cache of its compiled forms on disk."""
 
 import contextlib
 from collections.abc import Callable
@@ -18,16 +18,16 @@ Sizes = tuple[int, ...]
 
 
 class CachedFunction:
-  """Calls `run` compiled: from the store, or compiled and put there.
+  """Calls the compiled `run`, from the store or compiled and stored now.
 
-  Without a store, and wherever anything goes wrong, it is plain `jax.jit`.
+  Without a store, and after any error, it works as plain `jax.jit`.
 
   Args:
-    run: What is traced.
-    name: Its own among those of the store.
-    sizes: What of its arguments' shapes varies; costs time at every call.
-    store: None: nothing is kept.
-    donated: Argument that is used up.
+    run: The function to compile.
+    name: Name of the function, unique in the store.
+    sizes: Gives the variable shapes of the arguments; runs at every call.
+    store: Store of compiled functions; None: no cache.
+    donated: Index of the argument that is donated.
   """
 
   def __init__(
@@ -56,7 +56,7 @@ class CachedFunction:
     try:
       return run(*args)
     except TypeError:
-      # Arguments of another kind, refused before anything was used up.
+      # The compiled form does not fit these arguments; none was donated yet.
       return self._jit(*args)
 
   def _first_call(
@@ -66,7 +66,7 @@ class CachedFunction:
     loaded = store.get(name)
     if loaded is not None:
       spare = self._with_copies(args)
-      # A file may be whole and yet not work: seen only when it runs.
+      # A complete file may still fail; this is seen only when it runs.
       with contextlib.suppress(Exception):
         result = jax.block_until_ready(loaded(*args))
         self._compiled[sizes] = loaded

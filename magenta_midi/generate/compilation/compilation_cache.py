@@ -1,4 +1,4 @@
-"""Compiled functions, kept on disk between runs."""
+"""JAX's cache of compiled functions on disk."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ __all__ = ["cache_folder", "enable_compilation_cache"]
 
 
 def enable_compilation_cache() -> None:
-  """Keeps compiled functions on disk; without a writable home, does not."""
+  """Enables JAX's cache on disk, if the home folder can be written."""
   import jax
 
   if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
@@ -22,7 +22,7 @@ def enable_compilation_cache() -> None:
 
 
 def cache_folder() -> Path:
-  """Where compiled functions are kept; MAGENTA_MIDI_CACHE moves it."""
+  """Folder of compiled functions; set by MAGENTA_MIDI_CACHE."""
   if base := os.environ.get("MAGENTA_MIDI_CACHE"):
     return Path(base)
   home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

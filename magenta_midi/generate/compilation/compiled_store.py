@@ -1,8 +1,8 @@
-"""Compiled functions on disk, taken up again without tracing or lowering.
+"""Store of compiled functions on disk, read without tracing or lowering.
 
-JAX's own compilation cache finds a function only by what it lowers to, and
-tracing and lowering a duet's functions takes longer than reading them. So they
-are kept a second time, under a name made of all that they depend on.
+JAX's compilation cache finds a function only after tracing and lowering it. For
+the functions of a duet this takes longer than reading them. So this store keeps
+them a second time, under a name that contains all they depend on.
 """
 
 import contextlib
@@ -28,20 +28,20 @@ from magenta_midi.midi.atomic import write_atomically
 
 __all__ = ["CompiledStore", "open_store", "without_persistent_cache"]
 
-# Rooms whose code decides what a traced function is.
+# Packages whose code is traced.
 TRACED = ("generate", "model", "tokens")
 FOLDER = "executables"
-# What nobody has read for so long goes when something is written.
+# Files that were not read for this time are deleted at the next write.
 UNUSED_S = 30 * 24 * 3600
 _log = logging.getLogger(__name__)
 
 
 class CompiledStore:
-  """Compiled functions of one name each; reading begins at once.
+  """Compiled functions by name; starts to read them all at once.
 
   Args:
-    folder: Of this program's only; need not exist.
-    digest: Of all that every function depends on.
+    folder: A folder that only this program uses; may not exist yet.
+    digest: Hash of all that the functions depend on.
   """
 
   def __init__(self, folder: Path, digest: str):
@@ -53,7 +53,7 @@ class CompiledStore:
 
   def _begin(self) -> dict[str, Future[Callable[..., Any] | None]]:
     with contextlib.suppress(OSError):
-      # In the order in which they were asked for last time.
+      # In the order of the last use.
       paths = sorted(
         self._folder.glob(f"{self._digest}-*"),
         key=lambda path: path.stat().st_mtime_ns,
@@ -62,15 +62,15 @@ class CompiledStore:
     return {}
 
   def get(self, name: str) -> Callable[..., Any] | None:
-    """A function as it was put, or None; waits while it is read."""
+    """Returns a stored function or None; waits until it is read."""
     future = self._reading.get(f"{self._digest}-{name}")
     return future.result() if future is not None else None
 
   def put(self, name: str, compiled: jax.stages.Compiled) -> None:
-    """Keeps a function; where it cannot be kept nothing happens."""
+    """Stores a function; an error is only logged."""
     from jax.experimental import serialize_executable
 
-    # Experimental: a backend may refuse in any way. Playing goes on.
+    # Experimental in JAX: a backend may raise any error. Playing must go on.
     try:
       data = pickle.dumps(serialize_executable.serialize(compiled))
       self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class CompiledStore:
       _log.debug("%s is not kept: %s", name, error)
 
   def discard(self, name: str) -> None:
-    """Forgets a function that does not work."""
+    """Deletes a function that does not work."""
     self._reading.pop(f"{self._digest}-{name}", None)
     with contextlib.suppress(OSError):
       (self._folder / f"{self._digest}-{name}").unlink()
@@ -96,7 +96,7 @@ class CompiledStore:
 def _read(path: Path) -> Callable[..., Any] | None:
   from jax.experimental import serialize_executable
 
-  # Whatever is wrong with it: it is compiled again.
+  # After any error the function is compiled again.
   try:
     with path.open("rb") as file:
       if not _ours(os.fstat(file.fileno())):
@@ -113,14 +113,14 @@ def _read(path: Path) -> Callable[..., Any] | None:
 
 
 def _ours(facts: os.stat_result) -> bool:
-  """Whether nobody else can have written it: it is code that will run."""
-  if not hasattr(os, "getuid"):  # Windows: a user's folders are theirs
+  """Whether only this user can write the file, because it is code to run."""
+  if not hasattr(os, "getuid"):  # Windows: folders of a user are private
     return True
   return facts.st_uid == os.getuid() and not facts.st_mode & stat.S_IWOTH
 
 
 class _WithoutCache:
-  """Context in which JAX compiles anew, in however many threads."""
+  """Context in which JAX does not use its cache; safe with threads."""
 
   def __init__(self):
     self._lock = threading.Lock()
@@ -145,21 +145,20 @@ def _enable_cache(enabled: bool) -> None:
   from jax.experimental.compilation_cache import compilation_cache
 
   jax.config.update("jax_enable_compilation_cache", enabled)
-  # It looks at its settings once only.
+  # JAX reads these settings only once.
   compilation_cache.reset_cache()
 
 
-# What came from JAX's own cache cannot be serialized a second time: it lacks
-# some of its functions.
+# A function from JAX's cache cannot be serialized again: it lacks some parts.
 without_persistent_cache = _WithoutCache()
 
 
 def open_store(*depends_on: object) -> CompiledStore | None:
-  """The store beside JAX's compilation cache; None where there is none.
+  """Opens the store beside JAX's cache; None if there is no cache.
 
   Args:
-    depends_on: What the functions are made of, beside this package's code,
-      the versions of JAX and its settings and the machine; each by its `repr`.
+    depends_on: What else the functions depend on, by `repr`. The code of this
+      package, JAX's versions and settings, and the machine are included.
   """
   settings = jax.config.values
   parent = settings["jax_compilation_cache_dir"]
@@ -169,7 +168,7 @@ def open_store(*depends_on: object) -> CompiledStore | None:
     return None
   digest = hashlib.sha256(_surroundings().encode())
   for thing in depends_on:
-    # Functions are shown with their address.
+    # The repr of a function contains its address.
     shown = re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
     digest.update(shown.encode() + b"\0")
   return CompiledStore(Path(parent) / FOLDER, digest.hexdigest()[:32])
@@ -197,7 +196,7 @@ def _surroundings() -> str:
 
 
 def _processor() -> str:
-  """What machine code may use."""
+  """Features of the processor that machine code may use."""
   with contextlib.suppress(OSError):
     for line in Path("/proc/cpuinfo").read_text().splitlines():
       if line.partition(":")[0].strip() in ("flags", "Features"):
@@ -207,7 +206,7 @@ def _processor() -> str:
 
 @functools.cache
 def _sources() -> str:
-  """A hash of the code that is traced."""
+  """Hash of the traced code."""
   digest = hashlib.sha256()
   package = Path(__file__).parents[2]
   for room in TRACED:

@@ -1,1 +1,1 @@
-"""The text side of style: words, captions, and what is known of pieces."""
+"""Text of styles: words, captions, and facts about pieces."""

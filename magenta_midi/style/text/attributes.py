@@ -1,4 +1,4 @@
-"""Attributes of music that words name, and where each is clearly so."""
+"""Attributes of music that words name, with their low and high ranges."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _NEVER = float("inf")
 
 
 class Attribute(NamedTuple):
-  """A measure and where it is clearly low or high."""
+  """A measure, and the values below and above which it is clear."""
 
-  measure: Callable[[Description], float]  # nan where it cannot be told
+  measure: Callable[[Description], float]  # nan: not measurable
   low: float
   high: float
 
 
 # About the outer thirds of 10 s windows of piano rolls, pop arrangements and
-# transcribed recordings together; textures have no word for their absence.
+# transcribed recordings. The absence of a texture has no word.
 ATTRIBUTES: Mapping[str, Attribute] = {
   # Onsets a second, chords counted once.
   "speed": Attribute(lambda d: 1 / d.analysis.median_ioi_s, 3.6, 6.2),
@@ -48,7 +48,7 @@ ATTRIBUTES: Mapping[str, Attribute] = {
   "runs": Attribute(lambda d: d.runs, -_NEVER, 0.15),
 }
 
-# Beyond these, about the outer tenths, a level may be "very".
+# Beyond these values (about the outer tenths) a level may be "very".
 _EXTREMES: Mapping[str, tuple[float, float]] = {
   "speed": (2.3, 10.0),
   "loudness": (42.0, 91.0),
@@ -69,9 +69,9 @@ _EXTREMES: Mapping[str, tuple[float, float]] = {
 
 
 def levels_of(description: Description) -> dict[str, tuple[str, bool]]:
-  """Attributes to (low, middle or high; whether by far).
+  """The level (low, middle, high) of each attribute, and if it is extreme.
 
-  What cannot be told is left out, and so is the absence of a texture.
+  Attributes that are not measurable and absent textures are left out.
   """
   found = {}
   for name, (measure, low, high) in ATTRIBUTES.items():

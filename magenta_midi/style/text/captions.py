@@ -1,9 +1,8 @@
-"""What a listener might call a piece of music, many ways.
+"""Captions of music, as a listener might describe it.
 
-A caption says something of what is known of a piece and of what is measured
-in it: a level ("slow") only where the measure is clearly so, a mood where
-several levels go together. Which, in what words and in what order is drawn
-at random.
+A caption uses facts about a piece and measurements of it: a level ("slow") only
+if the measure is clear, a mood if several levels fit together. The choice, the
+words and the order are random.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ __all__ = [
   "statement",
 ]
 
-# What a caption may speak of: how often beside others, and how it is said:
-# a function of a Random and these arguments.
+# One possible part of a caption: its weight, and a function of a Random and
+# these arguments that makes the part.
 _Facet: TypeAlias = tuple[float, Callable[..., Part], tuple[Any, ...]]
 
-# How often a level is named beside others. The five scored attributes are
-# what most prompts say; plain rhythm is what most music has.
+# Weights of levels. Most prompts use the five scored attributes; most music has
+# plain rhythm.
 _WEIGHTS = {
   "speed": 4.0,
   "loudness": 4.0,
@@ -55,13 +54,13 @@ _WEIGHTS = {
   "stride": 1.5,
 }
 _MOOD_WEIGHT = 1.2
-# How often a caption is a level's bare words, as prompts are.
+# Share of captions that are only the words of a level, as prompts are.
 _ALONE = 0.35
-# How often a level is said with one of its many other words.
+# Share of levels that use one of their many other words.
 _MORE = 0.5
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-# Letters of other scripts, and how long their words are.
+# Letters of other scripts, and the lengths of their words.
 _SCRIPTS = (
   ("абвгдежзийклмнопрстуфхцчшщыьэюя", 7),
   ("αβγδεζηθικλμνξοπρστυφχψω", 7),
@@ -77,12 +76,12 @@ _SCRIPTS = (
 def caption(
   facts: PieceFacts, description: Description, rng: np.random.Generator
 ) -> str:
-  """Something true of a piece, in lower case, mostly 1 to 12 words.
+  """Makes a true caption in lower case, mostly 1 to 12 words.
 
   Args:
-    facts: What is known of the whole piece.
-    description: What is measured in the part of it that is heard.
-    rng: Of what is said and how.
+    facts: Facts about the whole piece.
+    description: Measurements of the window of music.
+    rng: Random generator of all choices.
   """
   draw = _fast_draws(rng)
   if draw.random() < _ALONE:
@@ -117,9 +116,9 @@ def caption(
 def opposites(
   description: Description, rng: np.random.Generator
 ) -> tuple[str, str] | None:
-  """A true caption of one scored attribute, and one of its other level.
+  """A true caption of one scored attribute, and one of the opposite.
 
-  None where no scored attribute is clear.
+  None if no scored attribute is clear.
   """
   draw = _fast_draws(rng)
   scored = _scored_levels(description)
@@ -139,9 +138,9 @@ def statement(
   rng: np.random.Generator,
   attributes: Sequence[str],
 ) -> str | None:
-  """What is true of one of some scored attributes, in bare words.
+  """A true caption of one of some scored attributes, only its words.
 
-  None where none of them is clear.
+  None if none of them is clear.
   """
   draw = _fast_draws(rng)
   scored = _scored_levels(description, attributes)
@@ -151,15 +150,14 @@ def statement(
 
 
 def pairs(attribute: str, held_out: bool) -> list[tuple[str, str]]:
-  """Opposite captions of one attribute: (low, high); low mode is minor.
+  """Opposite captions (low, high) of one attribute; low mode is minor.
 
   Args:
     attribute: One of speed, loudness, density, register, mode.
-    held_out: In words and sentences that `caption` never uses, or in those
-      it does.
+    held_out: Whether to use only words and sentences that `caption` never uses.
 
   Returns:
-    Pairs of bare words, then the same in sentences.
+    Pairs of words, then the same in sentences.
 
   Raises:
     ValueError: No words of the attribute are held out.
@@ -186,7 +184,7 @@ def pairs(attribute: str, held_out: bool) -> list[tuple[str, str]]:
 
 
 def nonsense(rng: np.random.Generator) -> str:
-  """A text that says nothing of music: letters, other words, other scripts."""
+  """A text without meaning for music: letters, words, other scripts."""
   draw = _fast_draws(rng)
   kind, count = draw.random(), 1 + min(11, int(draw.expovariate(0.5)))
   if kind < 0.5:
@@ -205,18 +203,18 @@ def nonsense(rng: np.random.Generator) -> str:
 
 
 def _fast_draws(rng: np.random.Generator) -> Random:
-  """Draws that follow from `rng`.
+  """A `Random` seeded from `rng`.
 
-  A caption takes some fifty; Python's take a tenth of NumPy's time each.
+  A caption needs about fifty draws; Python's are ten times as fast as NumPy's.
   """
   return Random(int(rng.integers(1 << 62)))
 
 
 def _known_facets(facts: PieceFacts) -> list[_Facet]:
-  """All that is known."""
+  """Facets of all facts."""
   phrases = load_phrases()
   found: list[_Facet] = []
-  # In Latin letters only.
+  # Only names in Latin letters.
   if facts.composer and facts.composer[0] < "\u0250":
     found.append((4.0, _say_composer, (facts.composer,)))
   for form in facts.forms:
@@ -231,7 +229,7 @@ def _known_facets(facts: PieceFacts) -> list[_Facet]:
 def _measured_facets(
   facts: PieceFacts, description: Description
 ) -> list[_Facet]:
-  """All that is clear; a few moods depend on the genre too."""
+  """Facets of all clear levels, and moods; some depend on the genre."""
   phrases, levels = load_phrases(), levels_of(description)
   found: list[_Facet] = []
   true = {f"genre {facts.genre}"}
@@ -260,7 +258,7 @@ def _measured_facets(
 def _scored_levels(
   description: Description, among: Sequence[str] | None = None
 ) -> list[tuple[Mapping[str, Level], str, bool]]:
-  """What `_say_level` takes, for each scored attribute that is clear."""
+  """Arguments of `_describe_level` for each clear scored attribute."""
   phrases = load_phrases()
   return [
     (phrases.attributes[name], level, far)
@@ -351,12 +349,12 @@ def _say_tempo(draw: Random, bpm: float) -> Part:
 
 
 def _plain_or_any(draw: Random, words: Sequence[str], plain: float) -> str:
-  """The first word, which is the plain one, or any of them."""
+  """The first word, which is the most common, or any of them."""
   return words[0] if draw.random() < plain else draw.choice(words)
 
 
 def _any_of(draw: Random, **words: Sequence[str]) -> Part:
-  """Any word of lists by role."""
+  """Any word of several lists, with the role of its list."""
   at = draw.randrange(sum(map(len, words.values())))
   for role, texts in words.items():
     if at < len(texts):

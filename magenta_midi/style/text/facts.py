@@ -1,4 +1,4 @@
-"""What is known of a piece without hearing it: composer, form, genre."""
+"""Facts about a piece from its title and tags: composer, form, genre."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from magenta_midi.style.text.phrases import load_phrases, plain_text
 
 __all__ = ["PieceFacts", "piece_facts", "read_facts"]
 
-# Composers whose names are words that titles have for other reasons, or that
-# are names of performers; known only where a composer is given.
+# Composers whose names are also common words in titles or names of performers.
+# They count only if the composer is given.
 _COMMON_NAMES = frozenset(
   """
   adam albert barber boulanger copland epstein fall field gade german
   gilbert glass gold mason niemann schelling scott weismann
   """.split()  # noqa: SIM905
 )
-# Tags that name a genre otherwise than phrases.json does.
+# Tags whose genre has another name in phrases.json.
 _GENRE_TAGS = {"classic": "classical", "rags": "ragtime", "soundtrack": "film"}
 # "COMPOSER/PIANIST - " before the title of a piano roll.
 _ROLL = re.compile(r"^[^/]+/.+? - ")
 
 
 class PieceFacts(NamedTuple):
-  """What is known of a piece; "" and () where nothing is."""
+  """Facts about a piece; "" or () if unknown."""
 
   composer: str = ""  # lower case, surname last
-  title: str = ""  # as it is listed
+  title: str = ""  # as in the list
   forms: tuple[str, ...] = ()  # names in phrases.json: nocturne, waltz ...
   period: str = ""  # baroque, classical, romantic ...
   genre: str = ""  # classical, pop, jazz ...
@@ -40,19 +40,19 @@ class PieceFacts(NamedTuple):
 def piece_facts(
   title: str, composer: str = "", tags: Sequence[str] | str = ()
 ) -> PieceFacts:
-  """What title, composer and tags say of a piece.
+  """Finds facts in the title, composer and tags of a piece.
 
   Args:
-    title: Also a bare file name; words of several languages are known.
-    composer: "Surname, First names", either alone, or "" to look for a
-      known one in the title.
-    tags: Words, or text with ";" between them; a genre and "arranger=NAME"
-      count.
+    title: Title or file name; words of several languages are recognized.
+    composer: "Surname, First names", or only one of them, or "" to search the
+      title for a known composer.
+    tags: Words, or one text with ";" between them. Genres and "arranger=NAME"
+      are used.
   """
   if isinstance(tags, str):
     tags = tags.split(";")
   tags = [tag.strip().lower() for tag in tags]
-  # "COMPOSER/PIANIST - TITLE": names are no forms.
+  # "COMPOSER/PIANIST - TITLE": search forms only in the title.
   bare = _ROLL.sub("", title)
   words = plain_text(bare)
   name = _full_name(composer) if composer else _composer_in(plain_text(title))
@@ -86,12 +86,12 @@ def piece_facts(
 
 
 def read_facts(folder: Path, names: Sequence[str]) -> tuple[PieceFacts, ...]:
-  """What is known of a folder's pieces.
+  """Reads the facts about the pieces of a folder.
 
   Args:
-    folder: Of MIDI files. A list `FOLDER.csv` beside it (columns `path`,
-      `title`, `composer` and `tags`, all but the first optional) says more
-      than file names do; a prepared folder has it inside, as `pieces.csv`.
+    folder: Folder of MIDI files. A list `FOLDER.csv` beside it (column `path`,
+      optional `title`, `composer` and `tags`) gives more facts than file names.
+      A prepared folder contains this list as `pieces.csv`.
     names: Paths of the files below the folder.
 
   Returns:
@@ -123,7 +123,7 @@ def read_facts(folder: Path, names: Sequence[str]) -> tuple[PieceFacts, ...]:
 
 @functools.cache
 def _eras() -> dict[str, str]:
-  """Period or genre by plain full name and by plain surname."""
+  """Period or genre by plain full name and plain surname."""
   eras: dict[str, str] = {}
   for era, names in load_phrases().composers.items():
     for name in names:
@@ -134,7 +134,7 @@ def _eras() -> dict[str, str]:
 
 @functools.cache
 def _full_names() -> dict[str, str]:
-  """Full name by plain surname, the first listed of several."""
+  """Full name by plain surname; of several the first in the list."""
   names: dict[str, str] = {}
   for listed in load_phrases().composers.values():
     for name in listed:
@@ -163,7 +163,7 @@ def _known_names() -> re.Pattern[str]:
 
 
 def _surname(name: str) -> str:
-  """The last word, "mendelssohn bartholdy" counted as one."""
+  """The last word; "mendelssohn bartholdy" counts as one."""
   return plain_text(name.lower().rsplit(" ", 1)[-1])
 
 
@@ -174,7 +174,7 @@ def _full_name(composer: str) -> str:
   if comma and first and "(" not in composer:
     # "albert, eugen d'".
     return f"{first}{last}" if first.endswith("'") else f"{first} {last}"
-  # Of "liapunov, s. m. (sergei mikhailovich)" too.
+  # Also for "liapunov, s. m. (sergei mikhailovich)".
   return _full_names().get(_surname(last), last)
 
 

@@ -1,7 +1,7 @@
-"""English (and some Italian) words for music, as what can be measured.
+"""Lexicon of English and some Italian words for music, as descriptors.
 
-A word names descriptors and how far each lies from the typical: 1 is high
-for piano music, -1 low. Genre words give what such music usually has.
+A word has values of descriptors: 1 is high for piano music, 0 typical, -1 low.
+Words of genres have the values that such music usually has.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-# Words of one meaning, separated by commas, and the meaning.
+# Words with the same meaning, separated by commas, and their descriptors.
 _ENTRIES: tuple[tuple[str, Mapping[str, float]], ...] = (
   # Pace and density.
   ("slow, slowly, unhurried, lento", dict(pace=-1, density=-0.6)),
@@ -134,26 +134,26 @@ _STRENGTHS: dict[str, float] = {
   **{word: 1.5 for word in _STRONG},
   **{word: 0.5 for word in _WEAK},
 }
-# What "not" leaves of a word: not loud is less than soft.
+# Factor of "not": "not loud" is weaker than "soft".
 _NEGATED = -0.6
 _MAX_PHRASE = max(len(phrase.split()) for phrase in LEXICON)
-# Words and the punctuation and conjunctions that end a negation's reach.
+# Words, and the punctuation and conjunctions that end a negation.
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|[,.;:!?]")
 _ENDS = frozenset([*",.;:!?", "but", "and"])
 
 
 def find_words(text: str) -> list[tuple[str, float]]:
-  """The known words and phrases of a text, and how much each is meant.
+  """Finds the known words and phrases of a text, with their strengths.
 
-  "very" and the like make 1 into 1.5, "slightly" into 0.5; "not" turns the
-  next known word around ("not slow or loud" says not slow, and loud), and
-  "not very" does so less.
+  "very" and similar words give strength 1.5, "slightly" 0.5. "not" reverses the
+  next known word ("not slow or loud" means not slow, and loud), and "not very"
+  reverses it less.
 
   Args:
-    text: Of any kind; case, accents and hyphens do not matter.
+    text: Any text; case, accents and hyphens do not matter.
 
   Returns:
-    (phrase, strength), in the order of the text.
+    Pairs (phrase, strength), in the order of the text.
   """
   plain = unicodedata.normalize("NFKD", text.lower()).replace("\u2019", "'")
   words = _WORD.findall(

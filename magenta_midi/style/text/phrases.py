@@ -1,9 +1,9 @@
-"""The words of style captions, as a file lists them.
+"""Words of style captions, from a file.
 
 phrases.json has, for each attribute of music, words for its levels (low,
-middle, high); words for moods, which follow from several levels together;
-and words for what is known of pieces: forms, genres, periods. Words held out
-for evaluation are in lists of their own.
+middle, high); words for moods, which follow from several levels together; and
+words for facts about pieces: forms, genres, periods. Words held out for
+evaluation are in separate lists.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ __all__ = [
   "load_phrases",
 ]
 
-# A text of several words that begins so stands after the noun, or alone ...
+# A text of several words that begins with one of these comes after the noun, or
+# alone.
 _AFTER_NOUN = frozenset(
   """
   above across against all always around as at below between con down for
@@ -32,7 +33,7 @@ _AFTER_NOUN = frozenset(
   without
   """.split()  # noqa: SIM905
 )
-# ... and one that ends so is a noun.
+# A text of several words that ends with one of these is a noun.
 _NOUNS = frozenset(
   """
   ballad chorale chords dirge exercise finale lullaby movement music piano
@@ -42,17 +43,17 @@ _NOUNS = frozenset(
 
 
 class Level(NamedTuple):
-  """Words for one level of an attribute, for training and apart."""
+  """Words for one level of an attribute, for training and held out."""
 
   adjectives: tuple[str, ...]  # before a noun or alone
   phrases: tuple[str, ...]  # after a noun or alone
-  extreme: tuple[str, ...]  # where the level is reached by far; alone
-  more: tuple[str, ...]  # single words of any kind, of much the same meaning
+  extreme: tuple[str, ...]  # if the level is extreme; alone
+  more: tuple[str, ...]  # single words of any kind with a similar meaning
   held_out: tuple[str, ...]  # adjectives; () where none are held out
 
 
 class Mood(NamedTuple):
-  """Words for several levels together."""
+  """Words for a mood, which needs several levels together."""
 
   needs: frozenset[str]  # such as "speed low"
   adjectives: tuple[str, ...]
@@ -61,14 +62,14 @@ class Mood(NamedTuple):
 
 
 class Form(NamedTuple):
-  """A kind of piece, as titles name it and as captions do."""
+  """A kind of piece: its words in titles and in captions."""
 
   titles: tuple[str, ...]  # plain words, in several languages
   words: tuple[str, ...]
 
 
 class Phrases(NamedTuple):
-  """What phrases.json holds."""
+  """Content of phrases.json."""
 
   attributes: Mapping[str, Mapping[str, Level]]
   moods: tuple[Mood, ...]
@@ -79,10 +80,10 @@ class Phrases(NamedTuple):
   frames: tuple[str, ...]  # sentences around "{}"
   held_out_frames: tuple[str, ...]
   nouns: tuple[str, ...]
-  strong: tuple[str, ...]  # "very" and the like
+  strong: tuple[str, ...]  # "very" and similar words
   mild: tuple[str, ...]
   negations: tuple[str, ...]
-  nonsense: tuple[str, ...]  # words that say nothing of music
+  nonsense: tuple[str, ...]  # words without meaning for music
 
   @property
   def scored(self) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ class Phrases(NamedTuple):
 
   @property
   def held_out_words(self) -> frozenset[str]:
-    """All that no training caption may contain."""
+    """All words that must not be in captions for training."""
     return frozenset(
       word
       for levels in self.attributes.values()
@@ -106,7 +107,7 @@ class Phrases(NamedTuple):
 
 @functools.cache
 def load_phrases() -> Phrases:
-  """Reads the package's phrases.json, once."""
+  """Reads phrases.json of the package, once."""
   file = resources.files("magenta_midi.style.text") / "phrases.json"
   found = json.loads(file.read_text(encoding="utf-8"))
   frames = found["frames"]
@@ -134,9 +135,9 @@ def load_phrases() -> Phrases:
 
 
 def plain_text(text: str) -> str:
-  """Lower case without accents; letters and digits in words, one space apart.
+  """Lower case without accents; words of letters and digits, single spaces.
 
-  Underscores and hyphens part words too.
+  Underscores and hyphens also separate words.
   """
   folded = unicodedata.normalize("NFKD", text.lower())
   return " ".join(
@@ -160,7 +161,7 @@ def _level(words: Mapping) -> Level:
 
 
 def _mood(mood: Mapping) -> Mood:
-  """Its words by the place they take in a noun phrase."""
+  """Sorts the words of a mood by their place in a noun phrase."""
   words = mood["words"]
   places = [_place(word) for word in words]
   return Mood(

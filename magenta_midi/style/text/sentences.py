@@ -1,4 +1,4 @@
-"""How the parts of a caption are put together."""
+"""Sentences made of the parts of a caption."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from magenta_midi.style.text.phrases import load_phrases
 
 __all__ = ["Part", "in_frame", "roughen", "sentence"]
 
-# No "a" before these.
+# Nouns without "a".
 _UNCOUNTED = ("music", "piano", "playing", "ragtime", "jazz", "pop", "blues")
 _FUNCTION_WORDS = frozenset(
   ("a", "an", "the", "in", "with", "of", "at", "is", "it", "that", "and")
@@ -18,7 +18,7 @@ _FUNCTION_WORDS = frozenset(
 
 
 class Part(NamedTuple):
-  """What a caption says of one thing."""
+  """One part of a caption."""
 
   # adjective; kind (a genre, before the noun); noun; phrase (after it, or
   # alone); by (a name: "by X" after a noun, or alone).
@@ -27,11 +27,11 @@ class Part(NamedTuple):
 
 
 def sentence(draw: Random, said: list[Part]) -> str:
-  """Parts in one of many ways, in random order: a list, a noun phrase ...
+  """Joins parts in random order and form: a list, a noun phrase ...
 
   Args:
-    draw: Of all that is random.
-    said: One or more.
+    draw: Random generator of all choices.
+    said: One or more parts.
   """
   kind = draw.random()
   draw.shuffle(said)
@@ -58,7 +58,7 @@ def sentence(draw: Random, said: list[Part]) -> str:
 
 
 def in_frame(frame: str, text: str) -> str:
-  """The text where the frame has "{}", an article before it fitted."""
+  """Puts the text in place of "{}" in a frame; adapts "a" and "an"."""
   head, _, tail = frame.partition("{}")
   if text[0] in "aeiou" and (head == "a " or head.endswith(" a ")):
     head = head[:-1] + "n "
@@ -66,7 +66,7 @@ def in_frame(frame: str, text: str) -> str:
 
 
 def roughen(draw: Random, text: str) -> str:
-  """The text, now and then without its small words or with a slip."""
+  """Sometimes removes small words or adds a typing error."""
   kind = draw.random()
   if kind > 0.2:
     return text

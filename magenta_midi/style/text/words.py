@@ -1,8 +1,8 @@
-"""What words mean: a table of word vectors, and letters where it ends.
+"""Word inputs of the text tower: word vectors and letter pieces.
 
-A word that the table holds is its vector; every word is also the set of its
-three- and four-letter pieces, hashed, so that misspellings, compounds and
-words of no table still come to something.
+A word in the table has a vector. Every word also has a hashed set of its pieces
+of three and four letters, so that misspelled, compound and unknown words also
+have an input.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from magenta_midi.typing import Bool, Float, Int
 
 __all__ = ["GRAM_ROWS", "MAX_TEXT", "MAX_WORDS", "TextInputs", "Words"]
 
-MAX_TEXT = 2000  # characters; more is no description of a style
+MAX_TEXT = 2000  # characters; a longer text is not a description of a style
 MAX_WORDS = 48
-# Rows of the letter pieces' table; row 0 is none.
+# Rows of the table of letter pieces; row 0: no piece.
 GRAM_ROWS = 4096
 _MAX_GRAMS = 16
-# A longer run of letters is cut: no word, or a script without spaces.
+# A longer run of letters is cut: it is not a word, or has no spaces.
 _MAX_WORD = 20
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?", re.UNICODE)
 
 
 class TextInputs(NamedTuple):
-  """Texts as a tower reads them."""
+  """Texts as input arrays of the text tower."""
 
-  vectors: Float[np.ndarray, "n s v"]  # 0 where the word is not known
+  vectors: Float[np.ndarray, "n s v"]  # 0 if the word is unknown
   known: Bool[np.ndarray, "n s"]
-  grams: Int[np.ndarray, "n s g"]  # rows of the letter pieces' table
+  grams: Int[np.ndarray, "n s g"]  # rows of the table of letter pieces
   mask: Bool[np.ndarray, "n s"]  # True where there is a word
 
 
@@ -44,7 +44,7 @@ def split_words(text: str) -> list[str]:
   """The words of a text: lower case, without accents and punctuation.
 
   Raises:
-    ValueError: It is empty, too long or without a letter or digit.
+    ValueError: The text is empty, too long or has no letter or digit.
   """
   if len(text) > MAX_TEXT:
     raise ValueError(
@@ -68,7 +68,7 @@ def split_words(text: str) -> list[str]:
 
 
 def _gram_rows(word: str) -> list[int]:
-  """Rows of a word's letter pieces, at most `_MAX_GRAMS`."""
+  """Rows of the letter pieces of a word, at most `_MAX_GRAMS`."""
   marked = f"<{word}>"
   pieces = [
     marked[start : start + length]
@@ -90,11 +90,11 @@ def _hash(text: str) -> int:
 
 
 class Words:
-  """A vocabulary with its vectors.
+  """A vocabulary with word vectors.
 
   Args:
-    words: In the order of the vectors.
-    vectors: int8 `[w, v]`, each row up to a scale of its own.
+    words: Words in the order of the vectors.
+    vectors: int8 `[w, v]`; each row has another, unknown scale.
   """
 
   def __init__(self, words: Sequence[str], vectors: np.ndarray):
@@ -112,18 +112,18 @@ class Words:
 
   @property
   def width(self) -> int:
-    """Dimensions of a vector."""
+    """Number of dimensions of a vector."""
     return self.vectors.shape[1]
 
   @classmethod
   def load(cls, words: Path, vectors: np.ndarray) -> Words:
-    """Words from a file of one a line, with vectors read elsewhere."""
+    """Makes a vocabulary from a file with one word in each line."""
     return cls(words.read_text(encoding="utf-8").split("\n"), vectors)
 
   def inputs(
     self, texts: Sequence[str], *, width: int = MAX_WORDS
   ) -> TextInputs:
-    """Texts as arrays; of a longer one the first `width` words.
+    """Converts texts to arrays; only the first `width` words are used.
 
     Raises:
       ValueError: A text is empty, too long or without a word.
@@ -145,5 +145,5 @@ class Words:
           self._rows[word] = _gram_rows(word)
         rows = self._rows[word]
         grams[row, at, : len(rows)] = rows
-    # So that a vector's entries are about 1, as other inputs are.
+    # Scaled so that entries are about 1, as in other inputs.
     return TextInputs(vectors * self.width**0.5, known, grams, mask)

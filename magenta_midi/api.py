@@ -1,4 +1,4 @@
-"""`MagentaMidi`: the whole line in Python, from a checkpoint to music."""
+"""`MagentaMidi`: Python interface from a checkpoint to music."""
 
 import functools
 import logging
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from magenta_midi.generate.checkpoint_codec import codec_of
+from magenta_midi.generate.checkpoint_codec import read_codec
 from magenta_midi.generate.compilation.compilation_cache import (
   enable_compilation_cache,
 )
@@ -59,27 +59,27 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-# By codec; that of `note` is from the sweep in docs/decisions.md.
+# Default by codec; that of `note` is from the sweep in docs/decisions.md.
 DEFAULT_SAMPLING = {
   "note": Sampling(temperature=(0.9, 0.9, 1.0, 0.9)),
   "event": Sampling(),
 }
 
 
-# A style that stays, or one that moves.
+# A constant style, or one that moves.
 Style: TypeAlias = "Float[np.ndarray, ' d'] | StyleMotion | None"
 
-# Where a style is given and nothing else is said.
+# Guidance with a style, if none is given.
 DEFAULT_GUIDANCE = 1.5
-# Where controls alone are asked for: at more, 12 notes a second become 18.
+# Guidance with only controls. With more, 12 notes a second become 18.
 CONTROL_GUIDANCE = 0.75
 
 
 class MagentaMidi:
   """A loaded model, ready to play.
 
-  Make one with `MagentaMidi.load`. States go in and come out; nothing in here
-  changes while music is made, so many states may share one model.
+  Make one with `MagentaMidi.load`. Generation takes a state and returns a new
+  one; the model itself does not change, so many states may share it.
   """
 
   def __init__(
@@ -89,14 +89,14 @@ class MagentaMidi:
     self.codec = generator.codec
     # The checkpoint's config.json.
     self.config = config
-    # Where it came from.
+    # Name or folder of the checkpoint.
     self.checkpoint = checkpoint
-    # Which slots it hears style and controls in.
+    # Slots of style and controls.
     self.slots = StyleSlots(config)
-    # The checkpoint's own weights, and what is added to them.
+    # The network without adapters, and the adapters in use.
     self._base = generator.model
     self._adapters: tuple[tuple[Adapter, float], ...] = ()
-    # As they were asked for.
+    # The argument of `use_adapters`.
     self._wanted: tuple[str | tuple[str, float], ...] = ()
 
   @classmethod
@@ -105,24 +105,25 @@ class MagentaMidi:
     checkpoint: str | os.PathLike[str] | None = None,
     adapters: Sequence[str | tuple[str, float]] = (),
   ) -> "MagentaMidi":
-    """Loads a checkpoint; compiled functions are kept between runs.
+    """Loads a checkpoint; compiled functions are cached on disk.
 
     Args:
       checkpoint: A folder that `magenta-midi train` wrote; None: the embedded
-        one. A text that is no folder may name an adapter of the embedded one.
+        checkpoint. It may also be the name of an adapter of the embedded
+        checkpoint.
       adapters: See `use_adapters`.
 
     Raises:
-      CheckpointError: It is absent, damaged or of another shape.
-      AdapterError: An adapter is absent, damaged or of another checkpoint.
+      CheckpointError: It is missing, damaged or has another shape.
+      AdapterError: An adapter is missing, damaged or of another checkpoint.
     """
     if isinstance(checkpoint, str) and is_adapter(checkpoint):
       checkpoint, adapters = None, (checkpoint, *adapters)
-    # Before the weights: a mistyped name should not wait for them.
+    # Before the weights, so that a wrong name is reported at once.
     loaded = load_adapters(adapters)
     enable_compilation_cache()
     folder = Path(checkpoint) if checkpoint is not None else embedded_path()
-    codec = codec_of(folder)
+    codec = read_codec(folder)
     model, config = load_checkpoint(folder)
     sizes = tuple(stop - start for start, stop in model.config.columns)
     if sizes != tuple(codec.vocabulary.level_sizes):
@@ -141,12 +142,12 @@ class MagentaMidi:
 
   @property
   def adapters(self) -> tuple[tuple[str, float], ...]:
-    """Name and scale of the adapters in use."""
+    """Names and scales of the adapters in use."""
     return tuple((adapter.name, scale) for adapter, scale in self._adapters)
 
   @property
   def name(self) -> str:
-    """The checkpoint and its adapters, for people."""
+    """The checkpoint and its adapters, for display."""
     added = (
       name if scale == 1 else f"{name}:{scale:g}"
       for name, scale in self.adapters
@@ -154,35 +155,35 @@ class MagentaMidi:
     return " + ".join((self.checkpoint, *added))
 
   def use_adapters(self, adapters: Sequence[str | tuple[str, float]]) -> None:
-    """Plays on with other adapters; nothing is compiled again.
+    """Changes the adapters; compiles nothing.
 
     Args:
-      adapters: Names of installed adapters, or paths of their files, as `NAME`,
-        `NAME:SCALE` or name and scale: 1 is full strength, several blend, none
-        is the checkpoint itself.
+      adapters: Names or file paths of adapters, as `NAME`, `NAME:SCALE` or
+        (name, scale). Scale 1 is full strength; several adapters blend; an
+        empty list is the checkpoint without adapters.
 
     Raises:
-      AdapterError: One is absent, damaged or was trained on another
-        checkpoint; those in use stay.
+      AdapterError: An adapter is missing, damaged or was trained on another
+        checkpoint; the adapters in use do not change.
     """
     self._adapt(load_adapters(adapters))
     self._wanted = tuple(adapters)
 
   @property
   def wanted_adapters(self) -> tuple[str | tuple[str, float], ...]:
-    """What `use_adapters` was given: another process can load them by it."""
+    """The argument of `use_adapters`, to load the same in another process."""
     return self._wanted
 
   def network_with(
     self, adapters: Sequence[str | tuple[str, float]]
   ) -> Depthformer:
-    """The checkpoint's network with adapters merged in, a copy to keep.
+    """A copy of the checkpoint's network with merged adapters.
 
-    For changing over while music plays: arrays that no adapter changes are
-    shared with the checkpoint's.
+    Used to change adapters while music plays. Arrays that no adapter changes
+    are shared with the checkpoint.
 
     Args:
-      adapters: See `use_adapters`; none is the checkpoint's own network.
+      adapters: See `use_adapters`; empty: the network without adapters.
 
     Raises:
       AdapterError: See `use_adapters`.
@@ -204,7 +205,7 @@ class MagentaMidi:
 
   @property
   def _sha256(self) -> str:
-    """Of the checkpoint's weights."""
+    """SHA-256 of the checkpoint's weights."""
     return self.config.get("sha256", "")
 
   def finetune(
@@ -219,31 +220,30 @@ class MagentaMidi:
     on_progress: "Callable[[FinetuneProgress], None]" = lambda progress: None,
     **settings: Any,
   ) -> "Finetuned":
-    """Makes an adapter of a player's takes, and installs it.
+    """Trains an adapter on a player's recordings and installs it.
 
-    A call that was interrupted continues where it was when it is given again.
+    An interrupted call continues if it is repeated.
 
     Args:
-      paths: MIDI files or folders of such.
-      name: What the adapter is to be called; `use_adapters([name])` plays
-        with it.
+      paths: MIDI files, or folders of MIDI files.
+      name: Name of the adapter, for `use_adapters([name])`.
       out: Folder of the run; None: `runs/adapters/NAME`.
-      replace: Whether an installed adapter of that name may be overwritten.
-      start: Adapter to go on from, of this checkpoint; with `name` the same,
+      replace: Whether an installed adapter of this name may be overwritten.
+      start: Adapter of this checkpoint to start from; if it has the same name,
         it is replaced.
-      rehearsal: Folder of other music to learn from beside the takes, so that
-        it is not forgotten; "itself": what the model plays by itself before it
-        learns; "none". None: "itself" with `start`, else "none".
+      rehearsal: Folder of other music to train on with the recordings, so that
+        the model does not forget it; "itself": music that the model generates
+        before training; "none". None: "itself" with `start`, else "none".
       on_progress: Called about twice a second.
       **settings: Fields of `FinetuneConfig`, or of its `LoraConfig`; without
         `steps` or `minutes`, 20 minutes.
 
     Returns:
-      The adapter, and held-out figures before and after.
+      The adapter, and held-out figures before and after training.
 
     Raises:
-      ValueError: No take can be used, or a setting cannot.
-      OSError: Something cannot be written; the same call continues.
+      ValueError: No recording can be used, or a setting is invalid.
+      OSError: A file cannot be written; repeat the call to continue.
     """
     from magenta_midi.data.takes import read_takes, split_takes
     from magenta_midi.finetune.config import finetune_config
@@ -278,7 +278,7 @@ class MagentaMidi:
       learn_style=functools.partial(self.learn_style, split),
       on_progress=on_progress,
     )
-    assert found is not None  # nobody asked it to stop
+    assert found is not None  # None only after a request to stop
     install_adapter(found.adapter, replace=replace)
     return found
 
@@ -290,17 +290,17 @@ class MagentaMidi:
     on_remark: Callable[[str], None] = _log.warning,
     on_fraction: Callable[[float], None] = lambda done: None,
   ) -> PlayerStyle | None:
-    """A player's style vector, learned from takes.
+    """Learns a player's style vector from recordings.
 
     Args:
-      split: What to learn from, and what to judge by.
-      known: What was learned from earlier takes; None: nothing.
-      on_remark: Told why nothing was learned, where takes have no style.
-      on_fraction: Told how much is done, 0..1.
+      split: Recordings for training and for evaluation.
+      known: Style from earlier recordings; None: no style.
+      on_remark: Called with the reason if no style was learned.
+      on_fraction: Called with the progress, 0..1.
 
     Returns:
-      The style; `known` where nothing was learned, as by a checkpoint that
-      hears no style.
+      The style; `known` if nothing was learned, for example with a checkpoint
+      without style.
     """
     if not self.uses_style:
       return known
@@ -316,7 +316,7 @@ class MagentaMidi:
     )
 
   def finetune_base(self) -> "Base":
-    """What `train.finetune` adapts: the checkpoint without adapters."""
+    """The base for fine-tuning: the checkpoint without adapters."""
     from magenta_midi.finetune.finetune import Base
 
     return Base(
@@ -332,7 +332,7 @@ class MagentaMidi:
     """The style model that the checkpoint was trained with, or the default.
 
     Raises:
-      ValueError: It is not installed; one line says how to get it.
+      ValueError: It is not installed; one line states how to get it.
     """
     return self.slots.style_model()
 
@@ -342,36 +342,36 @@ class MagentaMidi:
     *,
     on_remark: Callable[[str], None] = _log.warning,
   ) -> Float[np.ndarray, " 768"]:
-    """Embeds a text, a score, a file, an embedding or a weighted list of them.
+    """Embeds a style prompt: text, score, file, or a weighted list of them.
 
-    The name of an installed adapter in a text is its player's style: with an
-    @ before it, or alone; in double quotes it is a word like others.
+    The name of an installed adapter in a text, with or without @, means the
+    style of its player. In double quotes it is only a word.
 
     Args:
-      style: What to embed.
-      on_remark: Told in a line which names were found, and what was left out;
-        else it is logged.
+      style: The prompt.
+      on_remark: Called with a line about each name that was found and each text
+        that was ignored; by default they are logged.
 
     Returns:
-      A vector of 768 dimensions, of unit length but for MusicCoCa's.
+      A vector of 768 dimensions, of unit length (except with MusicCoCa).
 
     Raises:
-      ValueError: Nothing in it can be understood, the weights cannot be
-        normalized, or an adapter that is named has no style for this model.
+      ValueError: The prompt cannot be used, the weights cannot be normalized,
+        or a named adapter has no style for this model.
     """
     model = self.style_model
     return model.embed(with_players(style, model, on_remark=on_remark))
 
   @property
   def default_sampling(self) -> Sampling:
-    """How codes are drawn where nothing else is said."""
+    """Default settings of drawing for the codec."""
     return DEFAULT_SAMPLING[self.codec.name]
 
   @property
   def uses_style(self) -> bool:
     """Whether the checkpoint was trained with style.
 
-    If it was not, its style slots are masked: a style changes nothing.
+    If not, its style slots are masked and a style changes nothing.
     """
     return self.slots.levels > 0
 
@@ -395,14 +395,14 @@ class MagentaMidi:
     style: Float[np.ndarray, " d"] | None = None,
     controls: ControlTargets | None = None,
   ) -> Int[np.ndarray, " m"]:
-    """What the model's style slots hold; 0, the mask, where nothing is asked.
+    """The row of each style slot; 0 (the mask) without style or target.
 
     Args:
       style: From `embed_style`; None: none.
       controls: Targets; None: none.
 
     Raises:
-      ValueError: The style is no embedding, or a target is out of range.
+      ValueError: The style is not an embedding, or a target is out of range.
     """
     if style is not None and np.shape(style) != (768,):
       raise ValueError(
@@ -421,13 +421,13 @@ class MagentaMidi:
     *,
     players_alone: bool = False,
   ) -> float:
-    """The guidance where none is given: 0 where the model hears nothing.
+    """The default guidance; 0 if the model uses none of the inputs.
 
     Args:
       style: See `generate_chunk`.
       controls: Targets.
-      players_alone: Whether the style is of players by name, and of no words:
-        a player is exaggerated by what words need.
+      players_alone: Whether the style has only names of players. The guidance
+        for words is too high for players.
     """
     heard = self.uses_style and style is not None
     asked = self.uses_controls and controls not in (None, ControlTargets())
@@ -442,12 +442,12 @@ class MagentaMidi:
     sampling: Sampling | None = None,
     guidance: float | None = None,
   ) -> dict[str, Any]:
-    """What `Generator` is asked for, given what `generate_chunk` is.
+    """Converts arguments of `generate_chunk` to those of `Generator`.
 
     Args:
-      style: See `generate_chunk`, as the others.
+      style: See `generate_chunk`.
       controls: Targets.
-      sampling: How codes are drawn.
+      sampling: Settings of drawing; None: `default_sampling`.
       guidance: Weight of style and controls.
 
     Returns:
@@ -464,7 +464,7 @@ class MagentaMidi:
     )
 
   def init_state(self, context: Score | None = None) -> GenerationState:
-    """The state that continues `context`; None: that starts from nothing."""
+    """The initial state, after `context`; None: without context."""
     return self.generator.init_state(context)
 
   def generate_chunk(
@@ -480,15 +480,14 @@ class MagentaMidi:
     """Generates the next 2 s.
 
     Args:
-      state: From `init_state` or an earlier call; never changed.
-      style: From `embed_style`; None: none. It may be another in each chunk.
+      state: From `init_state` or an earlier call; not modified.
+      style: From `embed_style`; None: no style. Each chunk may have another.
       seed: The same seed and state give the same music.
-      controls: What is asked of density, loudness, register and pedal; keys
-        outside the register are not struck. None: nothing.
-      sampling: How codes are drawn; None: `default_sampling`.
-      guidance: Weight of style and controls against their absence; 0 costs
-        nothing. None: 1.5 where the model hears something of what is asked,
-        else 0.
+      controls: Targets of density, loudness, register and pedal; keys outside
+        the register are not played. None: no targets.
+      sampling: Settings of drawing; None: `default_sampling`.
+      guidance: Weight of style and controls against none of them; 0 costs no
+        time. None: `guidance_for` the style and controls.
 
     Returns:
       The chunk and the state after it.
@@ -511,19 +510,19 @@ class MagentaMidi:
     """Generates music of a given length.
 
     Args:
-      seconds: How much.
-      context: What to continue.
-      style: From `embed_style`, or a `StyleMotion`, followed chunk by chunk
-        from the music's start.
+      seconds: Length of the music.
+      context: Music to continue; None: start without context.
+      style: From `embed_style`, or a `StyleMotion` that the chunks follow from
+        the start of the music.
       controls: Targets; see `generate_chunk`.
-      seed: Of all draws.
-      sampling: How codes are drawn; None: `default_sampling`.
+      seed: Random seed of all draws.
+      sampling: Settings of drawing; None: `default_sampling`.
       guidance: Weight of style and controls; see `generate_chunk`.
       on_chunk: Called with each `Chunk`.
 
     Returns:
-      The new music, its time 0 at the end of the context, and the state
-      before it (its `now_s` is that time).
+      The new music, with time 0 at the end of the context, and the state before
+      it (its `now_s` is that time).
     """
     if not (seconds > 0 and math.isfinite(seconds)):
       raise ValueError(f"seconds must be above 0, got {seconds}.")

@@ -5,10 +5,10 @@ from pathlib import Path
 from magenta_midi.model.checkpoint import CheckpointError, read_config
 from magenta_midi.tokens.codec import Codec, codec_names, get_codec
 
-__all__ = ["codec_of"]
+__all__ = ["read_codec"]
 
 
-def codec_of(folder: Path) -> Codec:
+def read_codec(folder: Path) -> Codec:
   """Reads the codec that a checkpoint was trained with.
 
   Raises:

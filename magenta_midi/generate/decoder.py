@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from magenta_midi.generate.sample_frame import chooser, draw_frame
+from magenta_midi.generate.sample_frame import draw_frame, make_chooser
 from magenta_midi.generate.sampling import LevelSampling
 from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.model.kv_cache import empty_caches, temporal_step
@@ -134,7 +134,7 @@ def decode_chunk(
       model,
       codec,
       out,
-      chooser(
+      make_chooser(
         jax.random.fold_in(chunk_key, carry.index), request.sampling, legal
       ),
       request.guidance if guided else None,

@@ -14,7 +14,7 @@ from magenta_midi.generate.decoder import (
   make_decoder,
 )
 from magenta_midi.generate.duet.functions import DuetFunctions
-from magenta_midi.generate.pauses import MIN_S, SILENT_S, waits
+from magenta_midi.generate.pauses import MIN_S, SILENT_S, pauses_too_long
 from magenta_midi.generate.repetition import repeats_exactly
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.midi.score import Score
@@ -307,7 +307,7 @@ class Generator:
         again = redraw < REDRAWS and repeats_exactly(
           state.history, score, now, codec
         )
-        again |= redraw < PAUSES and waits(
+        again |= redraw < PAUSES and pauses_too_long(
           state.history,
           score,
           now,

@@ -9,7 +9,7 @@ import numpy as np
 
 from magenta_midi.midi.score import Score
 
-__all__ = ["MIN_S", "SILENT_S", "waits"]
+__all__ = ["MIN_S", "SILENT_S", "pauses_too_long"]
 
 # A pause is longer than MIN_S seconds, and longer than TIMES times the longest
 # gap of the last LOOK_BACK_S seconds.
@@ -20,7 +20,7 @@ LOOK_BACK_S = 10.0
 SILENT_S = 2.0
 
 
-def waits(
+def pauses_too_long(
   history: Score,
   new: Score,
   now_s: float,
@@ -35,7 +35,7 @@ def waits(
     new: The new chunk; its time 0 is `now_s`.
     now_s: Start of the chunk, in seconds of the history.
     seconds: Length of the chunk.
-    min_s: Shorter silences are no pauses.
+    min_s: Pauses up to this length in seconds do not count.
   """
   onset_s = history.notes["onset_s"]
   low, high = np.searchsorted(onset_s, (now_s - LOOK_BACK_S, now_s))

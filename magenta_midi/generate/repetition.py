@@ -10,7 +10,7 @@ from magenta_midi.midi.score import Score
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.typing import Bool, Int
 
-__all__ = ["RUN", "repeats_exactly", "runs_seen_before"]
+__all__ = ["RUN", "repeats_exactly", "find_repeated_runs"]
 
 # Length in notes of a run that no person repeats exactly, and the time in
 # seconds that is searched for it.
@@ -18,7 +18,7 @@ RUN = 10
 LOOK_BACK_S = 20.0
 
 
-def runs_seen_before(
+def find_repeated_runs(
   earlier: Int[np.ndarray, "n 2"], new: Int[np.ndarray, "m 2"], run: int
 ) -> Bool[np.ndarray, " k"]:
   """Which runs of `run` rows in `new` also occur in `earlier`."""
@@ -55,4 +55,4 @@ def repeats_exactly(
     step = codec.config.time_to_step(onset_s)
     return np.stack([np.diff(step, prepend=step[:1]), notes["key"]], axis=1)
 
-  return bool(runs_seen_before(rows(recent), rows(new.notes), RUN).any())
+  return bool(find_repeated_runs(rows(recent), rows(new.notes), RUN).any())

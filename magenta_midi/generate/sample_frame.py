@@ -12,7 +12,7 @@ from magenta_midi.model.layers import KeyValue
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.typing import Bool, Float, Int
 
-__all__ = ["Choose", "chooser", "draw_frame"]
+__all__ = ["Choose", "make_chooser", "draw_frame"]
 
 # `(level, logits [v], codes so far [l]) -> code`.
 Choose = Callable[[int, jax.Array, jax.Array], jax.Array]
@@ -63,7 +63,7 @@ def draw_frame(
   return codes, log_p
 
 
-def chooser(
+def make_chooser(
   key: jax.Array,
   sampling: LevelSampling,
   legal: Callable[[int, jax.Array], Bool[jax.Array, " v"]],

@@ -13,7 +13,7 @@ from magenta_midi.generate.bench.roofline import (
   Work,
   Yardstick,
   chunk_work,
-  in_turns,
+  time_in_turns,
 )
 from magenta_midi.generate.bench.stages import stage_ms
 from magenta_midi.magenta_rt.token_decoder import (
@@ -166,11 +166,11 @@ def _timed(
     "encoder": lambda: encode(params, tokens),
     **yardstick.calls,
   }
-  once = in_turns(calls, 1)
+  once = time_in_turns(calls, 1)
   turn_s = sum(float(times[0]) for times in once.values()) / 1000
   repeats = max(3, min(repeats, int(BUDGET_S / turn_s)))
   facts = figures(
-    in_turns(calls, repeats),
+    time_in_turns(calls, repeats),
     work,
     yardstick,
     chunk_s=CHUNK_S,

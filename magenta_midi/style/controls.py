@@ -32,7 +32,7 @@ CONTROLS = ("density", "loudness", "register", "pedal")
 # and 84. The middle half of the windows spans 13 to 27 semitones.
 _DENSITY = (0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 16, 20)
 _LOUDNESS = tuple(range(24, 113, 8))
-_CENTRE = tuple(range(40, 85, 4))
+_CENTER = tuple(range(40, 85, 4))
 _WIDTH = (10, 18, 26)
 _PEDAL = (0.05, 0.3, 0.55, 0.75, 0.9)
 
@@ -40,7 +40,7 @@ _PEDAL = (0.05, 0.3, 0.55, 0.75, 0.9)
 CONTROL_BUCKETS: dict[str, Any] = dict(
   density=list(_DENSITY),
   loudness=list(_LOUDNESS),
-  register=dict(centre=list(_CENTRE), width=list(_WIDTH)),
+  register=dict(centre=list(_CENTER), width=list(_WIDTH)),
   pedal=list(_PEDAL),
 )
 
@@ -49,7 +49,7 @@ CONTROL_BUCKETS: dict[str, Any] = dict(
 _ROWS = (
   len(_DENSITY) + 1,
   len(_LOUDNESS) + 1,
-  (len(_CENTRE) + 1) * (len(_WIDTH) + 2),
+  (len(_CENTER) + 1) * (len(_WIDTH) + 2),
   len(_PEDAL) + 1,
 )
 CONTROL_ROWS = sum(_ROWS)
@@ -74,7 +74,7 @@ class Measures(NamedTuple):
 
   density: np.ndarray
   loudness: np.ndarray
-  centre: np.ndarray  # of the register, MIDI key
+  center: np.ndarray  # of the register, MIDI key
   width: np.ndarray  # of the register, semitones; nan: any
   pedal: np.ndarray
 
@@ -124,7 +124,7 @@ def control_rows(
     Measures(
       density=one(targets.density),
       loudness=one(targets.loudness),
-      centre=(one(low) + one(high)) / 2,
+      center=(one(low) + one(high)) / 2,
       width=one(high) - one(low) if paired else one(None),
       pedal=one(targets.pedal),
     ),
@@ -145,10 +145,10 @@ def control_positions() -> tuple[
   for index, (axis, rows) in enumerate(zip((0, 1, 2, 4), _ROWS, strict=True)):
     place = np.arange(rows)
     if axis == 2:
-      centre, width = np.divmod(place, len(_WIDTH) + 2)
+      center, width = np.divmod(place, len(_WIDTH) + 2)
       wide = np.linspace(-1, 1, len(_WIDTH) + 1)
       position[control == index, 3] = np.append(0.0, wide)[width]
-      place = centre
+      place = center
     position[control == index, axis] = 2 * place / place.max() - 1
   return control, position
 
@@ -158,15 +158,15 @@ def measured_rows(measures: Measures, first_row: int) -> Int[np.ndarray, "n 4"]:
   width = np.where(
     np.isnan(measures.width), 0, 1 + np.digitize(measures.width, _WIDTH)
   )
-  centre = np.digitize(measures.centre, _CENTRE)
+  center = np.digitize(measures.center, _CENTER)
   codes = (
     np.digitize(measures.density, _DENSITY),
     np.digitize(measures.loudness, _LOUDNESS),
-    centre * (len(_WIDTH) + 2) + width,
+    center * (len(_WIDTH) + 2) + width,
     np.digitize(measures.pedal, _PEDAL),
   )
   firsts = first_row + np.cumsum((0, *_ROWS[:-1]))
-  asked = (measures.density, measures.loudness, measures.centre, measures.pedal)
+  asked = (measures.density, measures.loudness, measures.center, measures.pedal)
   rows = [
     np.where(np.isnan(value), MASK_TOKEN, first + code)
     for value, first, code in zip(asked, firsts, codes, strict=True)

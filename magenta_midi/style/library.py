@@ -55,7 +55,7 @@ class EmbeddingCache:
 
   def __init__(self, path: Path | None, model: str):
     self._model = model
-    self._database = None if path is None else _opened(path)
+    self._database = None if path is None else _open_database(path)
 
   def __enter__(self) -> EmbeddingCache:
     return self
@@ -92,7 +92,7 @@ class EmbeddingCache:
       self._database = None
 
 
-def _opened(path: Path) -> sqlite3.Connection | None:
+def _open_database(path: Path) -> sqlite3.Connection | None:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     database = sqlite3.connect(path, timeout=5.0)

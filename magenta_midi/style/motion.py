@@ -47,7 +47,7 @@ class StyleMotion:
     share = max(0.0, (time_s - self.start_s) / self.seconds)
     return between(self.start, self.end, share)
 
-  def turned(
+  def redirected(
     self,
     end: Float[np.ndarray, " d"] | None,
     time_s: float,

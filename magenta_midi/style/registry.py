@@ -7,12 +7,12 @@ from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.model import StyleModel
 from magenta_midi.style.music_coca import LEVELS, MusicCoCa
 
-__all__ = ["STYLE_MODELS", "style_model_named"]
+__all__ = ["STYLE_MODELS", "get_style_model"]
 
 STYLE_MODELS = (MidiCoCa.name, MusicCoCa.name, DescriptorStyle.name)
 
 
-def style_model_named(
+def get_style_model(
   name: str | None = None,
   *,
   levels: int | None = None,

@@ -19,7 +19,7 @@ from magenta_midi.style.controls import (
   control_rows,
 )
 from magenta_midi.style.model import MASK_TOKEN, StyleModel
-from magenta_midi.style.registry import style_model_named
+from magenta_midi.style.registry import get_style_model
 from magenta_midi.typing import Bool, Int
 
 __all__ = ["StyleSlots", "allowed_keys", "same_style"]
@@ -82,7 +82,7 @@ class StyleSlots:
       ValueError: It is not installed, or is not the one of the checkpoint; one
         line states how to get it.
     """
-    model = style_model_named(self.model, levels=self.levels or None)
+    model = get_style_model(self.model, levels=self.levels or None)
     digest = getattr(model, "digest", "")
     if self._digest and digest and digest != self._digest:
       raise ValueError(

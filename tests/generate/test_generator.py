@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from magenta_midi.generate.generator import TRIM_AT_S, join_chunks
-from magenta_midi.generate.repetition import runs_seen_before
+from magenta_midi.generate.repetition import find_repeated_runs
 from magenta_midi.generate.sampling import Sampling
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Frames
@@ -216,10 +216,10 @@ def test_a_chunk_has_at_most_its_frames(generator):
 def test_runs_seen_before():
   earlier = np.array([[1, 60], [2, 61], [3, 62], [4, 63]])
   new = np.array([[9, 50], [2, 61], [3, 62], [4, 63], [9, 51]])
-  found = runs_seen_before(earlier, new, 3)
+  found = find_repeated_runs(earlier, new, 3)
   assert found.tolist() == [False, True, False]
-  assert not runs_seen_before(earlier, new, 4).any()
-  assert not runs_seen_before(earlier[:2], new, 3).any()
+  assert not find_repeated_runs(earlier, new, 4).any()
+  assert not find_repeated_runs(earlier[:2], new, 3).any()
 
 
 def test_an_exact_repetition_is_drawn_again(generator, phrase, monkeypatch):
@@ -227,7 +227,7 @@ def test_an_exact_repetition_is_drawn_again(generator, phrase, monkeypatch):
   import magenta_midi.generate.generator as streaming
 
   monkeypatch.setattr(streaming, "repeats_exactly", lambda *_: True)
-  monkeypatch.setattr(streaming, "waits", lambda *_, **__: False)
+  monkeypatch.setattr(streaming, "pauses_too_long", lambda *_, **__: False)
   chunk, _ = generator.generate_chunk(generator.init_state(phrase), seed=1)
   assert chunk.redraws == streaming.REDRAWS
 
@@ -239,7 +239,7 @@ def test_a_pause_is_drawn_again(generator, phrase):
   redrawn = 0
   for seed in range(8):
     chunk, _ = generator.generate_chunk(state, seed=seed)
-    pauses = streaming.waits(
+    pauses = streaming.pauses_too_long(
       state.history, chunk.score, state.now_s, chunk.seconds
     )
     assert not pauses or chunk.redraws >= streaming.PAUSES

@@ -21,7 +21,7 @@ from magenta_midi.magenta_rt.seqio_tasks import (
   task_name,
 )
 from magenta_midi.midi.score import Score
-from magenta_midi.style.registry import style_model_named
+from magenta_midi.style.registry import get_style_model
 from magenta_midi.tokens.event.codec import EventCodec
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.train.grain_source import GrainSource
@@ -89,7 +89,7 @@ def rows_of(batch, context, target):
   ],
 )
 def test_both_give_the_same_examples(seqio, codec, partners, styled):
-  style = StyleRows(style_model_named("descriptors"), seed=3)
+  style = StyleRows(get_style_model("descriptors"), seed=3)
   settings = TaskSettings(
     codec=codec, partners=partners, style=style if styled else None
   )

@@ -53,7 +53,7 @@ def test_all_rows_are_used():
     measures = Measures(
       density=values,
       loudness=values,
-      centre=values,
+      center=values,
       width=none + 1 if width is np.nan else np.full(len(values), width),
       pedal=values / 130,
     )
@@ -80,10 +80,10 @@ def test_the_buckets_are_as_described():
 
 
 def test_a_key_alone_leaves_the_width_open():
-  centre = control_rows(ControlTargets(register=60.0), FIRST)
+  center = control_rows(ControlTargets(register=60.0), FIRST)
   narrow = control_rows(ControlTargets(register=(60.0, 60.0)), FIRST)
   wide = control_rows(ControlTargets(register=(40.0, 80.0)), FIRST)
-  assert centre[2] < narrow[2] < wide[2] < centre[2] + 5
+  assert center[2] < narrow[2] < wide[2] < center[2] + 5
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_it_leaves_and_arrives_in_time():
 def test_it_turns_where_it_is():
   a, b, c = unit(1), unit(2), unit(3)
   motion = StyleMotion(start=a, end=b, start_s=0.0, seconds=4.0)
-  turned = motion.turned(c, 1.0, 2.0)
+  turned = motion.redirected(c, 1.0, 2.0)
   assert close(turned.at(1.0), motion.at(1.0))
   assert turned.at(3.0) is c
 
@@ -89,9 +89,9 @@ def test_no_style_is_no_vector_to_move_from():
   a = unit(1)
   motion = StyleMotion(start=None, end=None)
   assert motion.at(5.0) is None
-  begun = motion.turned(a, 1.0, 4.0)
+  begun = motion.redirected(a, 1.0, 4.0)
   assert begun.at(1.0) is a
-  assert begun.turned(None, 2.0, 4.0).at(2.0) is None
+  assert begun.redirected(None, 2.0, 4.0).at(2.0) is None
 
 
 def test_at_once():

@@ -17,7 +17,7 @@ from magenta_midi.midi import Score
 from magenta_midi.style import MASK_TOKEN, StyleModel
 from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.music_coca import CODES, LEVELS, WEIGHTS, MusicCoCa
-from magenta_midi.style.registry import STYLE_MODELS, style_model_named
+from magenta_midi.style.registry import STYLE_MODELS, get_style_model
 from magenta_midi.style.waveform import Waveform
 
 INSTALLED = importlib.util.find_spec("magenta_rt") is not None
@@ -82,13 +82,13 @@ def test_levels_are_refused(levels):
 
 def test_registry():
   for name in STYLE_MODELS:
-    assert style_model_named(name).name == name
-  assert isinstance(style_model_named(), MidiCoCa)
-  assert style_model_named("musiccoca", levels=6).levels == 6
+    assert get_style_model(name).name == name
+  assert isinstance(get_style_model(), MidiCoCa)
+  assert get_style_model("musiccoca", levels=6).levels == 6
   with pytest.raises(ValueError, match=r"one of midicoca, .*got 'mulan'"):
-    style_model_named("mulan")
+    get_style_model("mulan")
   with pytest.raises(ValueError, match="descriptors has 6 levels, but 4"):
-    style_model_named("descriptors", levels=4)
+    get_style_model("descriptors", levels=4)
 
 
 def test_import_is_light():

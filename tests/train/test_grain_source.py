@@ -16,7 +16,7 @@ from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.data.examples.partners import SOLO
 from magenta_midi.data.examples.pools import Pools
 from magenta_midi.midi.score import Score
-from magenta_midi.style.registry import style_model_named
+from magenta_midi.style.registry import get_style_model
 from magenta_midi.tokens.event.codec import EventCodec
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.train.grain_source import GrainSource
@@ -99,7 +99,7 @@ def test_the_thread_gives_the_streams_batches(corpus, ahead):
 
 @pytest.mark.slow
 def test_processes_give_the_streams_batches(corpus):
-  style = StyleRows(style_model_named("descriptors"), seed=3)
+  style = StyleRows(get_style_model("descriptors"), seed=3)
   plain = stream(corpus, style=style)
   source = GrainSource(stream(corpus, style=style), workers=2)
   for _ in range(50):
@@ -122,7 +122,7 @@ def test_the_blocks_of_hosts_are_one_hosts_batch(
 ):
   style = None
   if styled:
-    style = StyleRows(style_model_named("descriptors"), seed=3)
+    style = StyleRows(get_style_model("descriptors"), seed=3)
   whole = stream(corpus)
   for _ in range(given_out):
     whole.next()

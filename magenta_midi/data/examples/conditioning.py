@@ -30,7 +30,7 @@ from magenta_midi.style.controls import (
 )
 from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.model import MASK_TOKEN, StyleModel
-from magenta_midi.style.registry import style_model_named
+from magenta_midi.style.registry import get_style_model
 from magenta_midi.style.slots import same_style
 from magenta_midi.style.text.captions import caption, statement
 from magenta_midi.style.text.facts import PieceFacts, piece_facts
@@ -65,7 +65,7 @@ def load_style(name: str) -> StyleModel:
   with jax.default_device(_cpu()):
     if Path(name).is_dir():
       return MidiCoCa.load(Path(name))
-    model = style_model_named(name)
+    model = get_style_model(name)
     # One that is not installed says so here. Later, what it cannot embed is
     # masked.
     model.embed("slow piano")

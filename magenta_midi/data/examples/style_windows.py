@@ -131,7 +131,7 @@ class StyleWindows(NamedTuple):
     return Measures(
       density=where(self.notes() > 0, count / length_s),
       loudness=where(count > 0, velocity / np.maximum(count, 1)),
-      centre=where(count > 0, (low + high) / 2),
+      center=where(count > 0, (low + high) / 2),
       width=where(count >= _MIN_FOR_WIDTH, high - low),
       pedal=where(count > 0, np.clip(down_s / length_s, 0.0, 1.0)),
     )

@@ -12,7 +12,7 @@ from magenta_midi.generate.bench.roofline import (
   Work,
   Yardstick,
   chunk_work,
-  in_turns,
+  time_in_turns,
 )
 from magenta_midi.generate.bench.stages import stage_ms
 from magenta_midi.generate.generator import GenerationState, Generator
@@ -41,7 +41,7 @@ def figures(
   """The figures of `magenta-midi bench --json` for one kind of decoding.
 
   Args:
-    times: Times from `in_turns` in ms: "chunk", "first" (a chunk of one frame),
+    times: From `time_in_turns`, in ms: "chunk", "first" (a chunk of one frame),
       "encoder", and those of the yardstick.
     work: Work of a chunk.
     yardstick: The yardstick that was timed in the same turns.
@@ -134,7 +134,7 @@ def bench(
     "encoder": lambda: encode(context),
     **yardstick.calls,
   }
-  times = in_turns(calls, repeats)
+  times = time_in_turns(calls, repeats)
   levels = codec.vocabulary.levels
   facts = figures(
     times, work, yardstick, chunk_s=codec.config.chunk_s, levels=levels

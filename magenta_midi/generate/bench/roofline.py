@@ -18,7 +18,14 @@ import numpy as np
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.typing import Float
 
-__all__ = ["Rates", "Work", "Yardstick", "best_of", "chunk_work", "in_turns"]
+__all__ = [
+  "Rates",
+  "Work",
+  "Yardstick",
+  "best_of",
+  "chunk_work",
+  "time_in_turns",
+]
 
 # Sides of the matrices for bandwidth and throughput, and how often a turn reads
 # the matrices for bandwidth.
@@ -151,7 +158,7 @@ def best_of(call: Callable[[], Any], repeats: int) -> float:
   return best
 
 
-def in_turns(
+def time_in_turns(
   calls: Mapping[str, Callable[[], Any]], repeats: int
 ) -> dict[str, Float[np.ndarray, " n"]]:
   """Wall times in ms of several calls that take turns.
@@ -216,7 +223,7 @@ class Yardstick:
     """The measured rates; the faster reading of XLA and NumPy counts.
 
     Args:
-      times: Times from `in_turns`, in ms.
+      times: Times from `time_in_turns`, in ms.
     """
     read_ms = min(
       float(np.median(times[name]))

@@ -94,7 +94,7 @@ class Steering:
       except ValueError as error:
         # Opposites: they stay where they were.
         return str(error)
-    self._motion = self._motion.turned(
+    self._motion = self._motion.redirected(
       embedding, now_ns / SECOND, controls.style_s
     )
     said = "; ".join(remarks) or None

@@ -21,13 +21,13 @@ class KernelProxy(abc.ABC):
   shape: tuple[int, ...]
 
   @abc.abstractmethod
-  def widened(self) -> Float[jax.Array, "i o"]:
+  def as_float32(self) -> Float[jax.Array, "i o"]:
     """The whole matrix in float32."""
 
   def product(self, x: Float[jax.Array, "*n i"]) -> Float[jax.Array, "*n o"]:
     """Multiplies the last axis, in the dtype of `x`."""
-    return jnp.dot(x, self.widened().astype(x.dtype))
+    return jnp.dot(x, self.as_float32().astype(x.dtype))
 
   def __getitem__(self, index: Any) -> jax.Array:
     """A part of the matrix; `[...]` is all of it."""
-    return self.widened()[index]
+    return self.as_float32()[index]

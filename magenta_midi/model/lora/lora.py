@@ -279,7 +279,7 @@ class _Adapted(KernelProxy):
     """Shape of the matrix."""
     return self.base.shape
 
-  def widened(self) -> jax.Array:
+  def as_float32(self) -> jax.Array:
     """The sum in float32."""
     wide = self.base[...].astype(jnp.float32)
     return wide + sum(low_rank_delta(*adapter) for adapter in self.adapters)
@@ -289,7 +289,7 @@ class _Adapted(KernelProxy):
     a = jnp.concatenate([scale * pair.a for pair, scale in self.adapters], 1)
     b = jnp.concatenate([pair.b for pair, _ in self.adapters])
     # Bit for bit the sum of `merge_factors`.
-    kernel = jax.lax.stop_gradient(self.widened())
+    kernel = jax.lax.stop_gradient(self.as_float32())
     if not isinstance(self.base, KernelProxy):
       kernel = kernel.astype(self.base.dtype)
     return _adapted_product(x, kernel, a, b)

@@ -86,7 +86,7 @@ class Int8Matrix(KernelProxy):
   scale: Any  # float32 [o]
   shape: tuple[int, ...]
 
-  def widened(self) -> Float[jax.Array, "i o"]:
+  def as_float32(self) -> Float[jax.Array, "i o"]:
     """The whole matrix in float32."""
     return self.codes.astype(jnp.float32) * self.scale[None]
 
@@ -116,7 +116,7 @@ class Nf4Matrix(KernelProxy):
     steps = jnp.repeat(self.scale_steps, SCALE_BLOCK)[:count]
     return self.scale_codes.astype(jnp.float32) * steps + self.scale_mean
 
-  def widened(self) -> Float[jax.Array, "i o"]:
+  def as_float32(self) -> Float[jax.Array, "i o"]:
     """The whole matrix in float32."""
     halves = [self.codes & 15, self.codes >> 4]
     numbers = jnp.asarray(NF4)[jnp.concatenate(halves, axis=1)]

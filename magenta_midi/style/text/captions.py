@@ -24,7 +24,12 @@ from magenta_midi.style.text.phrases import (
   load_phrases,
   plain_text,
 )
-from magenta_midi.style.text.sentences import Part, in_frame, roughen, sentence
+from magenta_midi.style.text.sentences import (
+  Part,
+  add_errors,
+  in_frame,
+  sentence,
+)
 
 __all__ = [
   "ATTRIBUTES",
@@ -87,7 +92,7 @@ def caption(
   if draw.random() < _ALONE:
     scored = _scored_levels(description)
     if scored:
-      return roughen(draw, _say_level(draw, *draw.choice(scored)).text)
+      return add_errors(draw, _describe_level(draw, *draw.choice(scored)).text)
   known = _known_facets(facts)
   kind = draw.random()
   if known and kind < 0.15:
@@ -110,7 +115,7 @@ def caption(
       said.append(part)
   if not said:
     return draw.choice(load_phrases().nouns)
-  return roughen(draw, sentence(draw, said))
+  return add_errors(draw, sentence(draw, said))
 
 
 def opposites(
@@ -126,7 +131,9 @@ def opposites(
     return None
   words, level, far = draw.choice(scored)
   other = "low" if level == "high" else "high"
-  said = [_say_level(draw, words, side, far).text for side in (level, other)]
+  said = [
+    _describe_level(draw, words, side, far).text for side in (level, other)
+  ]
   if draw.random() < 0.3:
     frame = draw.choice(load_phrases().frames)
     said = [in_frame(frame, text) for text in said]
@@ -146,7 +153,7 @@ def statement(
   scored = _scored_levels(description, attributes)
   if not scored:
     return None
-  return roughen(draw, _say_level(draw, *draw.choice(scored)).text)
+  return add_errors(draw, _describe_level(draw, *draw.choice(scored)).text)
 
 
 def pairs(attribute: str, held_out: bool) -> list[tuple[str, str]]:
@@ -216,13 +223,13 @@ def _known_facets(facts: PieceFacts) -> list[_Facet]:
   found: list[_Facet] = []
   # Only names in Latin letters.
   if facts.composer and facts.composer[0] < "\u0250":
-    found.append((4.0, _say_composer, (facts.composer,)))
+    found.append((4.0, _describe_composer, (facts.composer,)))
   for form in facts.forms:
-    found.append((5.0, _say_form, (phrases.forms[form].words,)))
+    found.append((5.0, _describe_form, (phrases.forms[form].words,)))
   if facts.period:
-    found.append((2.0, _say_kind, (phrases.periods[facts.period],)))
+    found.append((2.0, _describe_kind, (phrases.periods[facts.period],)))
   if facts.genre:
-    found.append((2.0, _say_kind, (phrases.genres[facts.genre],)))
+    found.append((2.0, _describe_kind, (phrases.genres[facts.genre],)))
   return found
 
 
@@ -237,21 +244,21 @@ def _measured_facets(
     words = phrases.attributes[name]
     if level == "middle":
       if level in words:
-        found.append((0.4, _say_middle, (words,)))
+        found.append((0.4, _describe_middle, (words,)))
       continue
     full_name = f"{name} {level}"
     true.add(full_name)
     if level in words:
       weight = _WEIGHTS.get(full_name) or _WEIGHTS.get(name, 1.0)
-      found.append((weight, _say_level, (words, level, far)))
+      found.append((weight, _describe_level, (words, level, far)))
   for mood in phrases.moods:
     if mood.needs <= true:
-      found.append((_MOOD_WEIGHT, _say_mood, (mood,)))
+      found.append((_MOOD_WEIGHT, _describe_mood, (mood,)))
   analysis = description.analysis
   if analysis.key_clarity > 0.8 and abs(analysis.mode) > 0.05:
-    found.append((0.6, _say_key, (description.key,)))
+    found.append((0.6, _describe_key, (description.key,)))
   if description.tempo_bpm == description.tempo_bpm:
-    found.append((0.2, _say_tempo, (description.tempo_bpm,)))
+    found.append((0.2, _describe_tempo, (description.tempo_bpm,)))
   return found
 
 
@@ -269,7 +276,7 @@ def _scored_levels(
   ]
 
 
-def _say_composer(draw: Random, composer: str) -> Part:
+def _describe_composer(draw: Random, composer: str) -> Part:
   surname = composer.rsplit(" ", 1)[-1]
   kind = draw.random()
   name = composer if kind < 0.15 else surname
@@ -287,15 +294,15 @@ def _say_composer(draw: Random, composer: str) -> Part:
   return Part("adjective", f"{name} style")
 
 
-def _say_form(draw: Random, words: Sequence[str]) -> Part:
+def _describe_form(draw: Random, words: Sequence[str]) -> Part:
   return Part("noun", _plain_or_any(draw, words, 0.5))
 
 
-def _say_kind(draw: Random, words: Sequence[str]) -> Part:
+def _describe_kind(draw: Random, words: Sequence[str]) -> Part:
   return Part("kind", _plain_or_any(draw, words, 0.4))
 
 
-def _say_middle(draw: Random, words: Mapping[str, Level]) -> Part:
+def _describe_middle(draw: Random, words: Mapping[str, Level]) -> Part:
   if draw.random() < 0.4:
     side = words[draw.choice(("low", "high"))]
     return Part("phrase", f"not too {draw.choice(side.adjectives[:4])}")
@@ -303,7 +310,7 @@ def _say_middle(draw: Random, words: Mapping[str, Level]) -> Part:
   return _any_of(draw, adjective=level.adjectives, phrase=level.phrases)
 
 
-def _say_level(
+def _describe_level(
   draw: Random, words: Mapping[str, Level], level: str, far: bool
 ) -> Part:
   said, phrases = words[level], load_phrases()
@@ -328,13 +335,13 @@ def _say_level(
   return Part("adjective", text)
 
 
-def _say_mood(draw: Random, mood: Mood) -> Part:
+def _describe_mood(draw: Random, mood: Mood) -> Part:
   return _any_of(
     draw, adjective=mood.adjectives, phrase=mood.phrases, noun=mood.nouns
   )
 
 
-def _say_key(draw: Random, key: Key) -> Part:
+def _describe_key(draw: Random, key: Key) -> Part:
   name = PITCH_CLASSES[key.tonic].lower()
   if len(name) == 2 and draw.random() < 0.7:
     name = f"{name[0]} {'sharp' if name[1] == '#' else 'flat'}"
@@ -343,7 +350,7 @@ def _say_key(draw: Random, key: Key) -> Part:
   return Part("phrase", form.format(f"{name} {mode}"))
 
 
-def _say_tempo(draw: Random, bpm: float) -> Part:
+def _describe_tempo(draw: Random, bpm: float) -> Part:
   form = draw.choice(("{} bpm", "around {} bpm", "tempo {}", "about {} bpm"))
   return Part("phrase", form.format(5 * round(bpm / 5)))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from magenta_midi.style.text.phrases import load_phrases
 
-__all__ = ["Part", "in_frame", "roughen", "sentence"]
+__all__ = ["Part", "in_frame", "add_errors", "sentence"]
 
 # Nouns without "a".
 _UNCOUNTED = ("music", "piano", "playing", "ragtime", "jazz", "pop", "blues")
@@ -65,7 +65,7 @@ def in_frame(frame: str, text: str) -> str:
   return head + text + tail
 
 
-def roughen(draw: Random, text: str) -> str:
+def add_errors(draw: Random, text: str) -> str:
   """Sometimes removes small words or adds a typing error."""
   kind = draw.random()
   if kind > 0.2:

@@ -19,7 +19,7 @@ from magenta_midi.data.examples.examples import (
 from magenta_midi.data.examples.pools import Pools
 from magenta_midi.data.examples.style_shifts import HANDS, PEDAL
 from magenta_midi.midi.score import Score
-from magenta_midi.style.registry import style_model_named
+from magenta_midi.style.registry import get_style_model
 from magenta_midi.tokens.event.codec import EventCodec
 from magenta_midi.tokens.note.codec import NoteCodec
 
@@ -86,7 +86,7 @@ def test_taking_and_joining_are_cutting(rows, at, kind):
   st.sampled_from([2.0, 4.0]),
 )
 def test_sizes_hold_the_frames_and_little_more(seed, mode, target_s):
-  style = StyleRows(style_model_named("descriptors"), seed=3)
+  style = StyleRows(get_style_model("descriptors"), seed=3)
   made = dataclasses.replace(
     pools(NoteCodec(), {mode: 1.0}, size=64),
     seed=seed,

@@ -188,7 +188,7 @@ def test_measures_are_those_of_the_first_seconds():
   assert measures.density[0] == pytest.approx(6 / 4)
   assert measures.loudness[0] == pytest.approx(65)
   assert measures.pedal[0] == pytest.approx(2 / 4)
-  assert measures.centre[0] == pytest.approx(55)
+  assert measures.center[0] == pytest.approx(55)
   assert measures.width[0] == pytest.approx(10)
   # The pedal that is down already counts from the start.
   held = style_windows(CODEC, [corpus], example(1500)).measures(1.0)

@@ -9,7 +9,7 @@ from magenta_midi.generate.bench.roofline import (
   Rates,
   Yardstick,
   chunk_work,
-  in_turns,
+  time_in_turns,
 )
 from magenta_midi.model.config import preset
 from magenta_midi.model.depthformer import Depthformer
@@ -106,7 +106,7 @@ def test_a_yardstick_takes_turns():
     "other": lambda: order.append("other"),
     **yardstick.calls,
   }
-  times = in_turns(calls, 4)
+  times = time_in_turns(calls, 4)
   assert order == ["mine", "other"] * 5  # once to warm up
   assert all(len(array) == 4 and (array > 0).all() for array in times.values())
   rates = yardstick.rates(times)

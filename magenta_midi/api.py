@@ -133,12 +133,12 @@ class MagentaMidi:
       )
     name = "embedded" if checkpoint is None else str(folder)
     try:
-      found = cls(Generator(model, codec), config, name)
+      loaded_model = cls(Generator(model, codec), config, name)
     except ValueError as error:
       raise CheckpointError(f"{folder}/{error}") from None
-    found._adapt(loaded)
-    found._wanted = tuple(adapters)
-    return found
+    loaded_model._adapt(loaded)
+    loaded_model._wanted = tuple(adapters)
+    return loaded_model
 
   @property
   def adapters(self) -> tuple[tuple[str, float], ...]:
@@ -251,7 +251,7 @@ class MagentaMidi:
     from magenta_midi.finetune.rehearsal import choose_rehearsal
 
     one = isinstance(paths, str | os.PathLike)
-    given = [paths] if one else list(paths)  # type: ignore[arg-type]
+    sources = [paths] if one else list(paths)  # type: ignore[arg-type]
     old = None if start is None else find_adapter(start)
     config = finetune_config(
       start=None if old is None else old.config, **settings
@@ -260,13 +260,13 @@ class MagentaMidi:
     replace = replace or name == start
     if not replace:
       check_free(name)
-    takes, _ = read_takes([Path(path) for path in given])
+    takes, _ = read_takes([Path(path) for path in sources])
     split = split_takes(takes)
     rehearsed = choose_rehearsal(
       None if rehearsal is None else os.fspath(rehearsal),
       going_on=old is not None,
     )
-    found = finetune(
+    finetuned = finetune(
       config,
       self.finetune_base(),
       split,
@@ -278,9 +278,9 @@ class MagentaMidi:
       learn_style=functools.partial(self.learn_style, split),
       on_progress=on_progress,
     )
-    assert found is not None  # None only after a request to stop
-    install_adapter(found.adapter, replace=replace)
-    return found
+    assert finetuned is not None  # None only after a request to stop
+    install_adapter(finetuned.adapter, replace=replace)
+    return finetuned
 
   def learn_style(
     self,
@@ -429,11 +429,14 @@ class MagentaMidi:
       players_alone: Whether the style has only names of players. The guidance
         for words is too high for players.
     """
-    heard = self.uses_style and style is not None
-    asked = self.uses_controls and controls not in (None, ControlTargets())
-    if heard:
+    has_style = self.uses_style and style is not None
+    has_controls = self.uses_controls and controls not in (
+      None,
+      ControlTargets(),
+    )
+    if has_style:
       return PLAYER_GUIDANCE if players_alone else DEFAULT_GUIDANCE
-    return CONTROL_GUIDANCE if asked else 0.0
+    return CONTROL_GUIDANCE if has_controls else 0.0
 
   def request_settings(
     self,

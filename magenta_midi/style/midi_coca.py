@@ -324,7 +324,7 @@ class MidiCoCa:
   def tokenize_batch(
     self, embeddings: Float[np.ndarray, "n 768"]
   ) -> Int[np.ndarray, "n l"]:
-    """Embeddings as rows of the style table; level by level its own."""
+    """Embeddings as rows of the style table; each level has its rows."""
     first = 1 + self.quantizer.size * np.arange(self.levels, dtype=np.int32)
     return first + self.quantizer.encode(embeddings)
 

@@ -90,9 +90,9 @@ def find_mentions(text: str, names: Sequence[str]) -> tuple[list[Mention], str]:
       raise AdapterError(_not_installed(match["unknown"].rstrip("."), names))
     if match["name"] is None:
       return match["quoted"] or match["curled"] or ""
-    said = match["name"]
+    text_name = match["name"]
     # Two names may differ only by case.
-    name = exact.get(said) or folded.get(said.casefold())
+    name = exact.get(text_name) or folded.get(text_name.casefold())
     if name is None:  # equal only for `re`, such as a dotless i
       return match[0]
     marked = bool(match["mark"])
@@ -233,8 +233,8 @@ def _vector_of(
   style = find_adapter(name, folder).style
   if style is None:
     raise AdapterError(
-      f"the adapter {name} has no style: its base hears none, or it was made"
-      f" without. Make it again: magenta-midi finetune TAKES --name"
+      f"the adapter {name} has no style: its base uses no style, or it was"
+      f" made without. Make it again: magenta-midi finetune TAKES --name"
       f" {_shell(name)} --replace."
     )
   check_style_model(name, style, model)

@@ -26,18 +26,18 @@ __all__ = ["StyleSlots", "allowed_keys", "same_style"]
 
 
 def same_style(
-  ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None
+  first: Mapping[str, Any] | None, second: Mapping[str, Any] | None
 ) -> bool:
   """Whether two `style` entries of config.json have rows of equal meaning.
 
   An entry of an earlier version, or of a style model without weights, has no
   digest and fits any digest.
   """
-  if ours is None or theirs is None:
-    return ours is theirs
-  ours, theirs = dict(ours), dict(theirs)
-  digests = {ours.pop("digest", None), theirs.pop("digest", None)} - {None}
-  return ours == theirs and len(digests) < 2
+  if first is None or second is None:
+    return first is second
+  first, second = dict(first), dict(second)
+  digests = {first.pop("digest", None), second.pop("digest", None)} - {None}
+  return first == second and len(digests) < 2
 
 
 class StyleSlots:

@@ -184,8 +184,8 @@ class MidiTower(nnx.Module):
     mask: Bool[jax.Array, "b s"],
   ) -> Float[jax.Array, "b e"]:
     """Unit vectors from the output of `states`."""
-    heard = self.harmony_projection(harmony(ids))
-    return unit(self.pool(states, mask) + heard)
+    key_fit = self.harmony_projection(harmony(ids))
+    return unit(self.pool(states, mask) + key_fit)
 
   def __call__(self, frames: Frames) -> Float[jax.Array, "b e"]:
     """Unit vectors of windows; the part of a frame is not used."""
@@ -235,13 +235,13 @@ class TextTower(nnx.Module):
     pieces = jnp.sum(pieces, axis=-2) / jnp.sqrt(jnp.maximum(count, 1))
     words = jnp.where(known[..., None], self.word_projection(vectors), 0.0)
     x = words + pieces + 0.3 * sinusoid(mask.shape[1], self.config.width)[None]
-    said = self.pool(_run_layers(self.layers, self.norm, x, mask), mask)
+    pooled = self.pool(_run_layers(self.layers, self.norm, x, mask), mask)
     if deep is not None:
-      said = said * deep[:, None]
+      pooled = pooled * deep[:, None]
     count = jnp.sum(known, axis=1, keepdims=True)
     meaning = jnp.sum(jnp.where(known[..., None], vectors, 0.0), axis=1)
     meaning = meaning / jnp.maximum(count, 1)
-    return unit(said + self.meaning_projection(meaning))
+    return unit(pooled + self.meaning_projection(meaning))
 
 
 def _run_layers(

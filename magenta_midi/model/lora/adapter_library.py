@@ -1,4 +1,4 @@
-"""Installed adapters: a folder of files, found by name."""
+"""Library of installed adapters: a folder of files, found by name."""
 
 import dataclasses
 import math
@@ -37,30 +37,30 @@ __all__ = [
 
 
 def adapters_folder() -> Path:
-  """Where adapters lie; MAGENTA_MIDI_ADAPTERS moves it.
+  """Folder of installed adapters; set by MAGENTA_MIDI_ADAPTERS.
 
   By default under XDG_DATA_HOME, or ~/.local/share.
   """
   if folder := os.environ.get("MAGENTA_MIDI_ADAPTERS"):
     return Path(folder)
   named = os.environ.get("XDG_DATA_HOME", "")
-  # The specification has relative paths ignored.
+  # The XDG specification says to ignore relative paths.
   base = Path(named) if os.path.isabs(named) else Path.home() / ".local/share"
   return base / "magenta_midi" / "adapters"
 
 
 def installed_path(name: str, folder: Path | None = None) -> Path:
-  """Where an adapter of that name lies, or would.
+  """Path of the file of an adapter, which may not exist.
 
   Raises:
-    AdapterError: It cannot be a name.
+    AdapterError: The name is invalid.
   """
   folder = adapters_folder() if folder is None else folder
   return folder / (check_name(name) + SUFFIX)
 
 
 def installed_adapters(folder: Path | None = None) -> list[Path]:
-  """The files of all installed adapters, by name."""
+  """Files of all installed adapters, sorted by name."""
   folder = adapters_folder() if folder is None else folder
   if not folder.is_dir():
     return []
@@ -72,12 +72,12 @@ def installed_adapters(folder: Path | None = None) -> list[Path]:
 
 
 def installed_names(folder: Path | None = None) -> list[str]:
-  """The names of all installed adapters, sorted."""
+  """Names of all installed adapters, sorted."""
   return [path.stem for path in installed_adapters(folder)]
 
 
 def is_adapter(text: str, folder: Path | None = None) -> bool:
-  """Whether a text that names no folder names an adapter, `NAME[:SCALE]`."""
+  """Whether a text is an adapter `NAME[:SCALE]` and not a folder."""
   if Path(text).is_dir():
     return False
   try:
@@ -90,14 +90,14 @@ def is_adapter(text: str, folder: Path | None = None) -> bool:
 
 
 def find_adapter(name: str, folder: Path | None = None) -> Adapter:
-  """Reads an installed adapter, or the file of one.
+  """Reads an installed adapter or an adapter file.
 
   Args:
-    name: Of an installed adapter, or a path that ends in `.safetensors`.
-    folder: Of the installed ones; None: `adapters_folder()`.
+    name: Name of an installed adapter, or a path that ends in `.safetensors`.
+    folder: Folder of installed adapters; None: `adapters_folder()`.
 
   Raises:
-    AdapterError: There is none, or it is damaged.
+    AdapterError: It does not exist or is damaged.
   """
   if name.endswith(SUFFIX):
     return read_adapter(Path(name))
@@ -110,7 +110,7 @@ def find_adapter(name: str, folder: Path | None = None) -> Adapter:
       + ". Make one with `magenta-midi finetune`, or import one with"
       " `magenta-midi adapters import`."
     )
-  # A file that was renamed is found by its new name.
+  # A renamed file has its new name.
   return dataclasses.replace(read_adapter(path), name=name)
 
 
@@ -121,12 +121,12 @@ def install_adapter(
 
   Args:
     adapter: The adapter.
-    replace: Whether one of that name may be overwritten.
-    folder: Of the installed ones; None: `adapters_folder()`.
+    replace: Whether an adapter of the same name may be overwritten.
+    folder: Folder of installed adapters; None: `adapters_folder()`.
 
   Raises:
-    AdapterError: One of that name is there.
-    OSError: It cannot be written.
+    AdapterError: An adapter of this name exists.
+    OSError: The file cannot be written.
   """
   if not replace:
     check_free(adapter.name, folder)
@@ -136,10 +136,10 @@ def install_adapter(
 
 
 def check_free(name: str, folder: Path | None = None) -> None:
-  """Refuses a name that an installed adapter has.
+  """Checks that no installed adapter has a name.
 
   Raises:
-    AdapterError: It has; or it cannot be a name.
+    AdapterError: The name is in use or invalid.
   """
   path = installed_path(name, folder)
   if path.exists():
@@ -153,7 +153,7 @@ def remove_adapter(name: str, folder: Path | None = None) -> Path:
   """Removes an installed adapter, damaged or not.
 
   Raises:
-    AdapterError: There is none.
+    AdapterError: It does not exist.
   """
   path = installed_path(name, folder)
   try:
@@ -167,7 +167,7 @@ def parse_scaled(text: str) -> tuple[str, float]:
   """Splits `NAME[:SCALE]`.
 
   Raises:
-    AdapterError: The scale is no finite number.
+    AdapterError: The scale is not a finite number.
   """
   name, colon, scale = text.rpartition(":")
   if not colon:
@@ -186,14 +186,14 @@ def parse_scaled(text: str) -> tuple[str, float]:
 def load_adapters(
   wanted: Sequence[str | tuple[str, float]], folder: Path | None = None
 ) -> list[tuple[Adapter, float]]:
-  """Reads installed adapters, each with its weight in the blend.
+  """Reads adapters, each with its weight in the blend.
 
   Args:
-    wanted: `NAME[:SCALE]`, or name and scale; 1 is full strength.
-    folder: Of the installed ones; None: `adapters_folder()`.
+    wanted: `NAME[:SCALE]` or (name, scale) of each; 1 is full strength.
+    folder: Folder of installed adapters; None: `adapters_folder()`.
 
   Raises:
-    AdapterError: One is absent or damaged, or is named twice.
+    AdapterError: One is missing, damaged or named twice.
   """
   found = []
   for item in wanted:
@@ -213,13 +213,13 @@ def adapted_model(
   sha256: str,
   base: str,
 ) -> Depthformer:
-  """A model with adapters merged into it; the base is left as it is.
+  """A copy of a model with merged adapters.
 
   Args:
-    model: The base.
-    adapters: What to add, and how much of each; 1 is full strength.
-    sha256: Of the base's weights, as its config.json has it.
-    base: How the user knows it.
+    model: The base, not modified.
+    adapters: Adapters and their scales; 1 is full strength.
+    sha256: SHA-256 of the base's weights, from its config.json.
+    base: Name of the base in messages.
 
   Raises:
     AdapterError: One was trained on another base.

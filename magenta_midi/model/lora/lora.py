@@ -183,9 +183,9 @@ def init_factors(
       )
     inputs, outputs = array.shape
     spread = jnp.sqrt(jnp.mean(jnp.square(array)))
-    own = jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+    array_key = jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
     factors[name] = LowRank(
-      spread * jax.random.normal(own, (inputs, config.rank), jnp.float32),
+      spread * jax.random.normal(array_key, (inputs, config.rank), jnp.float32),
       jnp.zeros((config.rank, outputs), jnp.float32),
     )
   return factors
@@ -197,8 +197,8 @@ def drop_inputs(factors: Factors, key: jax.Array, rate: float) -> Factors:
     return factors
   dropped = {}
   for index, (name, pair) in enumerate(sorted(factors.items())):
-    own = jax.random.fold_in(key, index)
-    kept = jax.random.bernoulli(own, 1 - rate, (pair.a.shape[0], 1))
+    drop_key = jax.random.fold_in(key, index)
+    kept = jax.random.bernoulli(drop_key, 1 - rate, (pair.a.shape[0], 1))
     dropped[name] = LowRank(pair.a * kept / (1 - rate), pair.b)
   return dropped
 
@@ -314,14 +314,14 @@ def adapt(
   in_layers = {name for name in factors if _LAYER.fullmatch(name)}
   others = {name: factors[name] for name in factors.keys() - in_layers}
   merged = merge_factors(params, [(others, scale)])
-  own = {name: factors[name] for name in in_layers}
-  _check_sides(merged, own)
+  layer_factors = {name: factors[name] for name in in_layers}
+  _check_sides(merged, layer_factors)
   adapted = []
   for path, variable in nnx.to_flat_state(merged):
     name = ".".join(map(str, path))
-    if name in own:
-      stand_in = _Adapted(variable.get_value(), [(own[name], scale)])
-      variable = variable.replace(stand_in)
+    if name in layer_factors:
+      proxy = _Adapted(variable.get_value(), [(layer_factors[name], scale)])
+      variable = variable.replace(proxy)
     adapted.append((path, variable))
   return nnx.from_flat_state(adapted)
 
@@ -351,13 +351,13 @@ def _added(
   merged = []
   for path, variable in nnx.to_flat_state(params):
     name = ".".join(map(str, path))
-    own = [(f[name], scale) for f, scale in adapters if name in f]
-    if own:
+    pairs = [(f[name], scale) for f, scale in adapters if name in f]
+    if pairs:
       value = variable.get_value()
       if isinstance(value, KernelProxy):
-        merged.append((path, variable.replace(_Adapted(value, own))))
+        merged.append((path, variable.replace(_Adapted(value, pairs))))
         continue
-      total = sum(delta(pair, scale) for pair, scale in own)
+      total = sum(delta(pair, scale) for pair, scale in pairs)
       if isinstance(total, np.ndarray):
         wide = np.asarray(value).astype(np.float32) + total
         value = jax.device_put(wide.astype(value.dtype))

@@ -181,11 +181,10 @@ class QuantizedBase(NamedTuple):
 
   # Parameters that are not quantized.
   params: Any  # nnx.State
-  # The layers' matrices, by name with * for the layer's number: all layers of
-  # a stack in one, so that a loop over them needs no copy.
-  stacks: dict[
-    str, Any
-  ]  # KernelProxy, with an axis of layers before the others
+  # Kernel proxies of the layers' matrices, by name with * for the number of the
+  # layer. All layers of a stack share one proxy with an axis of layers first,
+  # so that a loop over them needs no copy.
+  stacks: dict[str, Any]
 
   def state(self) -> nnx.State:
     """The parameters for the network; call it inside the step."""
@@ -193,8 +192,8 @@ class QuantizedBase(NamedTuple):
     for name, stack in self.stacks.items():
       for layer in range(jax.tree.leaves(stack)[0].shape[0]):
         path = tuple(layer if part == "*" else part for part in name.split("."))
-        own = jax.tree.map(lambda x, layer=layer: x[layer], stack)
-        found.append((path, nnx.Param(own)))
+        matrix = jax.tree.map(lambda x, layer=layer: x[layer], stack)
+        found.append((path, nnx.Param(matrix)))
     return nnx.from_flat_state(found)
 
 
@@ -229,8 +228,8 @@ def quantize_base(params: nnx.State, how: Quantize) -> QuantizedBase:
       kept.append((path, variable.replace(jnp.asarray(value))))
   stacks = {}
   for name in list(layers):
-    own = layers.pop(name)
-    matrices = [own[layer] for layer in range(len(own))]
+    by_layer = layers.pop(name)
+    matrices = [by_layer[layer] for layer in range(len(by_layer))]
     stacks[name] = jax.tree.map(lambda *x: jnp.stack(x), *matrices)
   return QuantizedBase(nnx.from_flat_state(kept), stacks)
 

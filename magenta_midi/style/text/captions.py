@@ -108,14 +108,14 @@ def caption(
     [(draw.random() ** (1 / weight), say, of) for weight, say, of in facets],
     key=itemgetter(0),
   )
-  said: list[Part] = []
+  parts: list[Part] = []
   for _, say, of in chosen[-count:]:
     part = say(draw, *of)
-    if all(part.text != other.text for other in said):
-      said.append(part)
-  if not said:
+    if all(part.text != other.text for other in parts):
+      parts.append(part)
+  if not parts:
     return draw.choice(load_phrases().nouns)
-  return add_errors(draw, sentence(draw, said))
+  return add_errors(draw, sentence(draw, parts))
 
 
 def opposites(
@@ -131,13 +131,13 @@ def opposites(
     return None
   words, level, far = draw.choice(scored)
   other = "low" if level == "high" else "high"
-  said = [
+  parts = [
     _describe_level(draw, words, side, far).text for side in (level, other)
   ]
   if draw.random() < 0.3:
     frame = draw.choice(load_phrases().frames)
-    said = [in_frame(frame, text) for text in said]
-  return said[0], said[1]
+    parts = [in_frame(frame, text) for text in parts]
+  return parts[0], parts[1]
 
 
 def statement(
@@ -313,9 +313,9 @@ def _describe_middle(draw: Random, words: Mapping[str, Level]) -> Part:
 def _describe_level(
   draw: Random, words: Mapping[str, Level], level: str, far: bool
 ) -> Part:
-  said, phrases = words[level], load_phrases()
-  if said.more and draw.random() < _MORE:
-    word = draw.choice(said.more)
+  level_words, phrases = words[level], load_phrases()
+  if level_words.more and draw.random() < _MORE:
+    word = draw.choice(level_words.more)
     return Part("phrase" if word.endswith("ly") else "adjective", word)
   kind = draw.random()
   if kind < 0.06:
@@ -323,11 +323,11 @@ def _describe_level(
     if opposite is not None:
       word = draw.choice(opposite.adjectives[:5])
       return Part("phrase", f"{draw.choice(phrases.negations)} {word}")
-  if far and kind < 0.3 and said.extreme:
-    return Part("phrase", draw.choice(said.extreme))
+  if far and kind < 0.3 and level_words.extreme:
+    return Part("phrase", draw.choice(level_words.extreme))
   if kind > 0.68:
-    return Part("phrase", draw.choice(said.phrases))
-  text = _plain_or_any(draw, said.adjectives, 0.35)
+    return Part("phrase", draw.choice(level_words.phrases))
+  text = _plain_or_any(draw, level_words.adjectives, 0.35)
   if far and kind > 0.45:
     text = f"{draw.choice(phrases.strong)} {text}"
   elif not far and kind > 0.58:

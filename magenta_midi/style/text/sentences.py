@@ -26,34 +26,34 @@ class Part(NamedTuple):
   text: str
 
 
-def sentence(draw: Random, said: list[Part]) -> str:
+def sentence(draw: Random, parts: list[Part]) -> str:
   """Joins parts in random order and form: a list, a noun phrase ...
 
   Args:
     draw: Random generator of all choices.
-    said: One or more parts.
+    parts: One or more parts.
   """
   kind = draw.random()
-  draw.shuffle(said)
-  if len(said) == 1:
-    role, text = said[0]
+  draw.shuffle(parts)
+  if len(parts) == 1:
+    role, text = parts[0]
     if kind < 0.6:
       return text
     if kind < 0.85 and role in ("adjective", "kind"):
       return in_frame(draw.choice(load_phrases().frames), text)
-    return _noun_phrase(draw, said)
+    return _noun_phrase(draw, parts)
   if kind < 0.4:
-    return _noun_phrase(draw, said)
-  texts = [text for _, text in said]
+    return _noun_phrase(draw, parts)
+  texts = [text for _, text in parts]
   if kind < 0.75:
     return (", " if draw.random() < 0.6 else " ").join(texts)
   if kind < 0.9:
     return ", ".join(texts[:-1]) + " and " + texts[-1]
-  adjectives = [text for role, text in said if role == "adjective"]
+  adjectives = [text for role, text in parts if role == "adjective"]
   if not adjectives:
     return ", ".join(texts)
   frame = draw.choice(load_phrases().frames)
-  rest = [text for role, text in said if role != "adjective"]
+  rest = [text for role, text in parts if role != "adjective"]
   return ", ".join([in_frame(frame, " and ".join(adjectives)), *rest])
 
 
@@ -91,14 +91,14 @@ def add_errors(draw: Random, text: str) -> str:
   return " ".join(words)
 
 
-def _noun_phrase(draw: Random, said: Sequence[Part]) -> str:
+def _noun_phrase(draw: Random, parts: Sequence[Part]) -> str:
   """Such as "a slow, soft waltz by chopin in a minor key"."""
-  before = [text for role, text in said if role == "adjective"]
-  kinds = [text for role, text in said if role == "kind"]
-  nouns = [text for role, text in said if role == "noun"]
+  before = [text for role, text in parts if role == "adjective"]
+  kinds = [text for role, text in parts if role == "kind"]
+  nouns = [text for role, text in parts if role == "noun"]
   after = [
     f"by {text}" if role == "by" and draw.random() < 0.7 else text
-    for role, text in said
+    for role, text in parts
     if role in ("phrase", "by")
   ]
   # "pop song" needs no noun.

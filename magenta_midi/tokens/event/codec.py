@@ -120,10 +120,10 @@ class EventCodec:
     parts = np.zeros(count, np.int32)
     codes[:1] = config.begin
     steps[ends] = np.arange(1, chunks + 1) * config.chunk_steps - 1
-    own = np.ones(count, bool)
-    own[:1] = False
-    own[ends] = False
-    codes[own], steps[own], parts[own] = code, step, part
+    is_event = np.ones(count, bool)
+    is_event[:1] = False
+    is_event[ends] = False
+    codes[is_event], steps[is_event], parts[is_event] = code, step, part
     return Encoded(
       frames=Frames(codes[:, None], steps, parts),
       chunk_offsets=np.append(0, ends + 1),

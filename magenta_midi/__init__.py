@@ -1,4 +1,4 @@
-"""A live MIDI duet: an AI that has learned to play like you answers in time.
+"""A live MIDI duet with a model that has learned to play like you.
 
 from magenta_midi import MagentaMidi, Score
 """

@@ -1,9 +1,9 @@
-"""What every test shares: a quiet CPU, strict shapes, the shared data."""
+"""Settings and fixtures of all tests: CPU only, strict shapes, shared data."""
 
 import os
 from pathlib import Path
 
-# Before anything imports jax: tests never wait for an accelerator.
+# Before JAX is imported: tests use only the CPU.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import pytest
@@ -11,29 +11,29 @@ from hypothesis import HealthCheck, settings
 
 try:
   import jax
-except ImportError:  # the rooms below model/ are tested without it
+except ImportError:  # packages without JAX are tested without it
   pass
 else:
   jax.config.update("jax_numpy_rank_promotion", "raise")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Most of the tests' time is compilation, and what is computed depends on how
-# well by its rounding alone: with these XLA takes a fifth of the time.
+# Most time of the tests is compilation. With these flags XLA needs a fifth of
+# the time; results differ only by rounding.
 QUICK_COMPILATION = (
   "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 )
 
 
 def pytest_configure(config):
-  """Chooses how XLA compiles, before its first use."""
+  """Sets how XLA compiles, before its first use."""
   flags = os.environ.get("XLA_FLAGS", "")
-  # Played in real time is what users play with.
+  # Real-time tests use the compilation of users.
   if config.getoption("markexpr") != "ports" and QUICK_COMPILATION not in flags:
-    # Last wins: what the environment asks for stays.
+    # The last flag wins, so flags of the environment stay.
     os.environ["XLA_FLAGS"] = f"{QUICK_COMPILATION} {flags}".strip()
 
 
-# No deadlines: a first call may compile. `ci` draws the same examples always.
+# No deadlines: a first call may compile. `ci` always draws the same examples.
 settings.register_profile(
   "default",
   deadline=None,
@@ -47,7 +47,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_functions(tmp_path_factory):
-  """What one test has compiled, all others find on disk, in any process."""
+  """Cache on disk of compiled functions for all tests and processes."""
   folder = tmp_path_factory.getbasetemp()
   if "PYTEST_XDIST_WORKER" in os.environ:
     # Above the test process's own.

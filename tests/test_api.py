@@ -48,14 +48,14 @@ def plain():
 
 
 def logits(mm, **asked):
-  """What a first frame's likeliest codes have, given style and controls."""
+  """Log probability of the first code, with style and controls."""
   rows = mm.style_rows(**asked)
   state = mm.init_state(PHRASE)
   request = mm.generator.request(state, style=rows, limit=1, forced=1)
   return float(np.asarray(mm.generator.decode(request).log_p)[0, 0])
 
 
-def test_style_and_controls_are_heard_apart_and_together(styled):
+def test_style_and_controls_have_an_effect_alone_and_together(styled):
   style = styled.embed_style("slow sparse ballad")
   assert styled.uses_style and styled.uses_controls
   assert styled.style_model.name == STYLE_ENTRY["model"]
@@ -78,7 +78,7 @@ def test_the_old_names_of_properties_warn(styled):
     assert styled.hears_controls
 
 
-def test_guidance_is_given_where_something_is_heard(styled, plain):
+def test_guidance_is_given_if_style_or_controls_are_used(styled, plain):
   style = styled.embed_style("slow")
   assert styled.guidance_for() == 0.0
   assert styled.guidance_for(None, ControlTargets()) == 0.0
@@ -89,7 +89,7 @@ def test_guidance_is_given_where_something_is_heard(styled, plain):
   assert plain.guidance_for(style, ASKED, players_alone=True) == 0.0
 
 
-def test_a_checkpoint_without_style_plays_the_same_whatever_is_asked(plain):
+def test_a_checkpoint_without_style_ignores_style_and_controls(plain):
   style = np.eye(1, 768, dtype=np.float32)[0]
   assert not (plain.uses_style or plain.uses_controls)
   music, _ = plain.generate(4.0, context=PHRASE, seed=3)
@@ -124,7 +124,7 @@ def test_a_style_may_move_and_compiles_nothing(styled):
   assert chunks[:3] == [tuple(rows.tolist()) for rows in expected]
 
 
-def test_a_register_holds_with_any_checkpoint(styled, plain):
+def test_a_register_limits_keys_with_any_checkpoint(styled, plain):
   within = ControlTargets(register=(48.0, 60.0))
   for mm in (styled, plain):
     state = mm.init_state(PHRASE)
@@ -134,7 +134,7 @@ def test_a_register_holds_with_any_checkpoint(styled, plain):
       assert ((key >= 48) & (key <= 60)).all()
 
 
-def test_no_embedding(styled):
+def test_invalid_embeddings_are_refused(styled):
   with pytest.raises(ValueError, match=r"shape \(768,\), got \(6,\)"):
     styled.generate(2.0, style=np.zeros(6, np.float32))
   with pytest.raises(ValueError, match=r"pedal must be in 0\.\.1, got 2"):
@@ -151,14 +151,14 @@ def test_a_checkpoint_whose_style_does_not_fit_is_refused(folder, tmp_path):
     MagentaMidi.load(tmp_path)
 
 
-def test_music_from_nothing_begins_at_once():
+def test_music_without_context_begins_at_once():
   mm = MagentaMidi.load()
   for seed in range(4):
     music, _ = mm.generate(2.0, seed=seed)
     assert len(music) and music.notes["onset_s"][0] <= 0.5, seed
 
 
-def test_finetune_then_play_with_it_and_compile_nothing(
+def test_playing_with_a_finetuned_adapter_compiles_nothing(
   folder, tmp_path, monkeypatch
 ):
   monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path / "adapters"))
@@ -204,7 +204,7 @@ def test_finetune_then_play_with_it_and_compile_nothing(
   assert same.notes.tolist() == adapted.notes.tolist()
   with pytest.raises(ValueError, match="'me' is installed already"):
     mm.finetune(take, name="me", steps=2)
-  # A duet begins with them, and can do without.
+  # A duet can start with adapters and remove them.
   assert Duet(other).controls.adapters == ("me:30", "")
   assert other.network_with([]) is not other.generator.model
   with pytest.raises(ValueError, match="is said at the start"):

@@ -1,4 +1,4 @@
-"""Chunked generation with the `event` codec: keys stay down across chunks."""
+"""Chunked generation with the `event` codec, with keys down across chunks."""
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def test_cached_decoding_equals_the_teacher_forced_pass(generator, phrase):
   )
 
 
-def test_frames_are_legal_and_know_what_sounds(long_play):
+def test_frames_are_legal_and_follow_sounding_notes(long_play):
   chunks, states = long_play
   tokens = crossing = 0
   for chunk, state in zip(chunks, states, strict=False):
@@ -83,7 +83,7 @@ def test_frames_are_legal_and_know_what_sounds(long_play):
     crossing += int(rules.sounding.sum())
     for codes, step in zip(chunk.frames.codes, chunk.frames.step, strict=True):
       legal = CODEC.legal(0, codes, rules, end_step=200)
-      # What `complete` adds may lift any key that is down.
+      # `complete` may add note-offs of any key that is down.
       lifted = codes[0] - CONFIG.note_off
       late = step == 199 and 0 <= lifted < 128 and rules.sounding[lifted]
       assert legal[codes[0]] or late
@@ -93,8 +93,8 @@ def test_frames_are_legal_and_know_what_sounds(long_play):
   assert tokens > 20 and crossing > 5
 
 
-def test_the_next_chunk_knows_what_this_one_left(long_play):
-  """The history says of keys and pedal what the tokens said."""
+def test_the_next_chunk_starts_from_the_state_of_the_last(long_play):
+  """Keys and pedal of the history are those of the tokens."""
   chunks, states = long_play
   for chunk, before, after in zip(chunks, states, states[1:], strict=False):
     rules = CODEC.rules_at(before.history, before.now_s - before.origin_s)
@@ -105,7 +105,7 @@ def test_the_next_chunk_knows_what_this_one_left(long_play):
     assert bool(found.pedal_down) == bool(rules.pedal_down)
 
 
-def test_joined_chunks_are_what_the_history_holds(generator, long_play):
+def test_joined_chunks_equal_the_history(generator, long_play):
   chunks, states = long_play
   music = join_chunks(generator.codec, chunks)
   start_s = chunks[0].start_s
@@ -125,7 +125,7 @@ def test_joined_chunks_are_what_the_history_holds(generator, long_play):
 
 
 class NeverLifts(EventCodec):
-  """What a model that never lets go of a key would play."""
+  """A codec that never allows a note-off."""
 
   def legal(self, level, codes, rules, *, xp=np, **limits):
     found = super().legal(level, codes, rules, xp=xp, **limits)

@@ -1,4 +1,4 @@
-"""Chunked generation: exact, repeatable, endless."""
+"""Chunked generation: exact, repeatable, of any length."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,7 @@ from magenta_midi.testing import tiny_generator
 
 @pytest.fixture(scope="module")
 def generator():
-  # A style table with rows that differ, so that guidance has something to
-  # weigh.
+  # A style table with different rows, so that guidance has an effect.
   generator = tiny_generator(style_vocab_size=7)
   table = generator.model.style_embedder.embedding
   table[...] = 20 * table[...]
@@ -90,7 +89,7 @@ def test_the_same_seed_gives_the_same_music(generator, phrase):
   )
 
 
-def test_states_are_never_changed(generator, phrase):
+def test_states_are_never_modified(generator, phrase):
   state = generator.init_state(phrase)
   before = state.history.notes.tobytes(), state.now_s, state.chunk_index
   play(generator, state, 2, seed=1)
@@ -115,7 +114,7 @@ def test_frames_are_legal_and_inside_the_chunk(generator, phrase):
     assert (np.diff(chunk.frames.step) >= 0).all()
 
 
-def test_streaming_for_ever_keeps_a_bounded_history(generator):
+def test_a_long_stream_has_a_bounded_history(generator):
   state = generator.init_state()
   sizes = []
   for _ in range(40):
@@ -126,8 +125,8 @@ def test_streaming_for_ever_keeps_a_bounded_history(generator):
   assert state.origin_s > 0
 
 
-def test_forgetting_changes_nothing(generator):
-  """A trimmed history gives the context that the whole one gives."""
+def test_trimming_the_history_changes_nothing(generator):
+  """A trimmed history gives the same context as the whole one."""
   rng = np.random.default_rng(0)
   count = 900
   long = Score.from_arrays(
@@ -162,7 +161,7 @@ def test_no_guidance_is_the_plain_decoder_and_weights_matter(generator, phrase):
   state = generator.init_state(phrase)
   style = np.array([3, 5], np.int32)
 
-  # Bold draws at the drawn weights leave most chunks empty: force events.
+  # Random weights make most chunks empty, so events are forced.
   def forced(**settings):
     request = generator.request(state, limit=20, forced=20, **settings)
     guided = settings.get("guidance", 0.0) != 0.0
@@ -171,16 +170,16 @@ def test_no_guidance_is_the_plain_decoder_and_weights_matter(generator, phrase):
   plain = forced(style=style)
   masked, _ = generator.generate_chunk(state, seed=7, guidance=2.0)
   unguided, _ = generator.generate_chunk(state, seed=7)
-  # Without a style both rows are the same row: any weight cancels.
+  # Without a style both rows are equal, so guidance has no effect.
   np.testing.assert_array_equal(masked.frames.codes, unguided.frames.codes)
   assert (forced(style=style, guidance=4.0) != plain).any()
 
 
-def test_only_the_keys_that_may_be_are_struck(generator, phrase):
+def test_only_allowed_keys_are_played(generator, phrase):
   state = generator.init_state(phrase)
   keys = (np.arange(128) >= 48) & (np.arange(128) <= 60)
 
-  # Few at a time: forced beyond the horizon, nothing is legal.
+  # Few events at a time: beyond the horizon nothing is legal.
   def struck(**settings):
     key = np.zeros(0, np.int32)
     for seed in range(8):
@@ -213,7 +212,7 @@ def test_a_chunk_has_at_most_its_frames(generator):
   assert int(generator.decode(request).count) == most
 
 
-def test_runs_seen_before():
+def test_find_repeated_runs():
   earlier = np.array([[1, 60], [2, 61], [3, 62], [4, 63]])
   new = np.array([[9, 50], [2, 61], [3, 62], [4, 63], [9, 51]])
   found = find_repeated_runs(earlier, new, 3)
@@ -223,7 +222,7 @@ def test_runs_seen_before():
 
 
 def test_an_exact_repetition_is_drawn_again(generator, phrase, monkeypatch):
-  """Greedy decoding cannot escape, so every redraw is spent on it."""
+  """Greedy decoding always repeats, so all redraws are used."""
   import magenta_midi.generate.generator as streaming
 
   monkeypatch.setattr(streaming, "repeats_exactly", lambda *_: True)
@@ -244,11 +243,11 @@ def test_a_pause_is_drawn_again(generator, phrase):
     )
     assert not pauses or chunk.redraws >= streaming.PAUSES
     redrawn += chunk.redraws > 0
-  # Drawn weights pause often.
+  # Models with random weights pause often.
   assert redrawn
 
 
-def test_a_beginning_is_drawn_again_until_it_begins(generator):
+def test_a_silent_beginning_is_drawn_again(generator):
   import magenta_midi.generate.generator as streaming
 
   for seed in range(8):

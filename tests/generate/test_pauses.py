@@ -1,4 +1,4 @@
-"""When music pauses for longer than it did."""
+"""Pauses longer than those of the music before."""
 
 import numpy as np
 from hypothesis import given
@@ -30,14 +30,14 @@ def test_a_pause_before_between_or_after_counts():
   assert pauses_too_long(EVEN, Score.empty(), 10.0, 2.0)
 
 
-def test_where_something_is_asked_only_silence_is_a_pause():
+def test_with_a_style_or_control_only_silence_is_a_pause():
   assert not pauses_too_long(EVEN, at(0.1, 1.9), 10.0, 2.0, min_s=SILENT_S)
   assert pauses_too_long(EVEN, Score.empty(), 10.0, 2.0, min_s=SILENT_S)
 
 
-def test_nothing_was_played_so_nothing_pauses():
+def test_without_music_before_there_is_no_pause():
   assert not pauses_too_long(Score.empty(), Score.empty(), 0.0, 2.0)
-  # What was played long ago is not what it pauses after.
+  # Music of long ago does not count.
   assert not pauses_too_long(at(0.0, 0.5), Score.empty(), 30.0, 2.0)
 
 

@@ -1,4 +1,4 @@
-"""The draw of one code."""
+"""Sampling of one code."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def test_plain_draws_follow_the_distribution():
   np.testing.assert_allclose(shares(), np.exp(LOGITS), atol=0.03)
 
 
-def test_temperature_sharpens_and_zero_takes_the_likeliest():
+def test_temperature_sharpens_and_zero_is_greedy():
   half = np.exp(LOGITS * 2)
   np.testing.assert_allclose(
     shares(temperature=0.5), half / half.sum(), atol=0.03
@@ -55,13 +55,13 @@ def test_temperature_sharpens_and_zero_takes_the_likeliest():
     (dict(top_k=4, min_p=0.35), 2),
   ],
 )
-def test_limits_keep_the_likeliest(settings, kept):
+def test_limits_keep_the_most_likely(settings, kept):
   found = shares(**settings)
   assert (found[:kept] > 0).all()
   assert (found[kept:] == 0).all()
 
 
-def test_only_legal_codes_and_limits_speak_of_them():
+def test_only_legal_codes_are_drawn_and_limited():
   legal = jnp.array([False, True, True, False, True])
   found = shares(legal=legal, top_k=2)
   assert found[[0, 3, 4]].sum() == 0
@@ -69,14 +69,14 @@ def test_only_legal_codes_and_limits_speak_of_them():
 
 
 @pytest.mark.parametrize("scale", [0.01, 4.3, 3e4])
-def test_a_threshold_rounded_otherwise_still_reaches_itself(scale):
+def test_a_threshold_with_another_rounding_still_reaches_itself(scale):
   x = scale * jnp.array([3.0, 2.0, 1.0, -5.0])
   rounded = jnp.nextafter(x[1], jnp.inf)
   found = reaches(x, rounded, x[0])
   np.testing.assert_array_equal(found, [True, True, False, False])
 
 
-def test_levels_have_their_own_values():
+def test_levels_may_have_different_values():
   spread = level_sampling(
     Sampling(temperature=[1.0, 2.0, 3.0, 4.0], top_k=5), 4
   )

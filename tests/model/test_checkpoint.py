@@ -1,4 +1,4 @@
-"""Saving and loading; faults are one line."""
+"""Saving and loading checkpoints; one-line errors."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_an_interrupted_write_leaves_a_whole_checkpoint(
   tmp_path, model, monkeypatch, at, killed
 ):
   save_checkpoint(tmp_path, model, codec={"name": "note"})
-  if killed:  # nothing tidies up after SIGKILL
+  if killed:  # SIGKILL leaves temporary files
     monkeypatch.setattr(Path, "unlink", lambda *args, **kwargs: None)
   before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
   replace = os.replace
@@ -94,7 +94,7 @@ def test_an_interrupted_write_leaves_a_whole_checkpoint(
   for name, array in flat_parameters(loaded).items():
     tolerance = 0 if at == "last" else 2**-8
     np.testing.assert_allclose(array, expected[name], rtol=tolerance)
-  # The next one leaves nothing behind, whatever was left.
+  # The next save removes all leftovers.
   save_checkpoint(tmp_path, model, codec={"name": "note"})
   assert sorted(p.name for p in tmp_path.iterdir()) == [
     "config.json",
@@ -141,7 +141,7 @@ def test_faults_are_named(tmp_path, model):
   (folder / "config.json").write_text(json.dumps(config))
   weights = folder / "weights.safetensors"
   data = weights.read_bytes()
-  # One bit: neither sizes nor shapes tell.
+  # One bit: sizes and shapes do not change.
   weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
   with pytest.raises(CheckpointError, match=r"weights.safetensors: damaged"):
     load_checkpoint(folder)

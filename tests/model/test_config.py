@@ -1,4 +1,4 @@
-"""Presets and shapes, without computing a single weight."""
+"""Presets and shapes, without computing weights."""
 
 import math
 
@@ -64,7 +64,7 @@ def test_every_preset_fits_a_midi_codec(name):
     ("width", 3, "unknown model setting width"),
   ],
 )
-def test_shapes_that_cannot_be_are_refused(field, value, match):
+def test_impossible_shapes_are_refused(field, value, match):
   values = PRESETS["tiny"] | dict(vocab_size=128, levels=2)
   with pytest.raises(ValueError, match=match):
     DepthformerConfig.from_dict(values | {field: value})

@@ -79,7 +79,7 @@ def test_an_empty_context_is_finite():
 
 
 @pytest.mark.parametrize("field", ["time", "part"])
-def test_attributes_are_heard(field):
+def test_attributes_change_the_output(field):
   model = tiny()
   rng = np.random.default_rng(3)
   context = frames(rng, 1, 5, model.config)
@@ -89,7 +89,7 @@ def test_attributes_are_heard(field):
   assert np.abs(model(other, inputs, inputs.ids)[0] - before).max() > 1e-4
 
 
-def test_style_rows_are_heard_and_none_is_the_mask():
+def test_style_rows_change_the_output_and_none_is_the_mask():
   model = tiny(style_vocab_size=9)
   rng = np.random.default_rng(4)
   context = frames(rng, 1, 5, model.config)
@@ -122,7 +122,7 @@ def test_presets_build(name):
   assert low < total < high
 
 
-def test_config_refuses_nonsense():
+def test_invalid_configs_are_refused():
   with pytest.raises(ValueError, match="unknown preset 'huge'"):
     preset("huge", level_sizes=SIZES, reserved=8)
   with pytest.raises(ValueError, match="unknown model setting widht"):

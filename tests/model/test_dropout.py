@@ -1,4 +1,4 @@
-"""Dropout under compilation: fresh for each step, its own for each layer."""
+"""Dropout under compilation: different for each step and each layer."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def dropped(rate=0.2):
   return params, run
 
 
-def test_a_key_decides_and_gradients_pass():
+def test_a_key_decides_and_gradients_flow():
   params, run = dropped()
   values = [float(run(params, jax.random.key(i))) for i in (1, 1, 2)]
   assert values[0] == values[1] != values[2]
@@ -35,7 +35,7 @@ def test_a_key_decides_and_gradients_pass():
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
-def test_no_two_layers_drop_alike():
+def test_layers_drop_different_values():
   model = Depthformer(
     preset("tiny", level_sizes=(10,), reserved=8, dropout_rate=0.5),
     rngs=nnx.Rngs(0),

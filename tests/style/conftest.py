@@ -1,4 +1,4 @@
-"""Two constructed pieces that differ in everything, and the model."""
+"""Fixtures of style tests: two different pieces, and a style model."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Control tokens: each number in its bucket, each bucket in its row."""
+"""Control tokens: numbers to buckets, buckets to rows."""
 
 import json
 
@@ -21,7 +21,7 @@ FIRST = 1537
 KEY = st.floats(0, 127)
 
 
-def test_what_is_not_asked_is_the_mask():
+def test_without_a_target_the_row_is_the_mask():
   rows = control_rows(ControlTargets(), FIRST)
   assert rows.tolist() == [0, 0, 0, 0]
   assert rows.dtype == np.int32
@@ -36,7 +36,7 @@ def test_what_is_not_asked_is_the_mask():
   st.one_of(KEY, st.tuples(KEY, KEY).map(lambda keys: tuple(sorted(keys)))),
   st.floats(0, 1),
 )
-def test_each_control_has_rows_of_its_own(density, loudness, register, pedal):
+def test_controls_have_separate_rows(density, loudness, register, pedal):
   rows = control_rows(ControlTargets(density, loudness, register, pedal), FIRST)
   assert (np.diff(rows) > 0).all()
   assert rows[0] >= FIRST
@@ -60,7 +60,7 @@ def test_all_rows_are_used():
     if width is np.nan:
       measures = measures._replace(width=none)
     rows = measured_rows(measures, FIRST)
-    # More of a control is a later row.
+    # A higher value has a later row.
     assert (np.diff(rows, axis=0) >= 0).all()
     used.append(rows)
   assert len(np.unique(used)) == CONTROL_ROWS
@@ -79,7 +79,7 @@ def test_the_buckets_are_as_described():
   assert (below, at) == (FIRST, FIRST + 1)
 
 
-def test_a_key_alone_leaves_the_width_open():
+def test_a_single_key_means_any_width():
   center = control_rows(ControlTargets(register=60.0), FIRST)
   narrow = control_rows(ControlTargets(register=(60.0, 60.0)), FIRST)
   wide = control_rows(ControlTargets(register=(40.0, 80.0)), FIRST)

@@ -49,7 +49,7 @@ def test_the_same_in_another_model(model, slow):
 
 
 def test_tokens_never_change_silently(model):
-  # Golden, printed by the left side: models are trained on these tokens.
+  # Golden values, printed by the left side: models were trained on them.
   tokens = model.tokenize(model.embed(SLOW)).tolist()
   assert tokens == [18, 344, 632, 922, 1144, 1400]
 

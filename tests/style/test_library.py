@@ -1,4 +1,4 @@
-"""Folders of MIDI files: ranked, kept, bad ones named."""
+"""Library of MIDI files: ranking, cache, errors of files."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ class Counting(DescriptorStyle):
     return super().embed(prompt)
 
 
-def test_the_nearest_come_first_and_bad_files_are_named(model, folder):
+def test_the_nearest_come_first_and_bad_files_are_listed(model, folder):
   seen = []
   library = embed_library(
     model,
@@ -54,7 +54,7 @@ def test_the_nearest_come_first_and_bad_files_are_named(model, folder):
   assert reasons["silent.mid"] == "holds no notes"
 
 
-def test_the_second_time_nothing_is_embedded(folder, tmp_path):
+def test_cached_files_are_not_embedded_again(folder, tmp_path):
   model, database = Counting(), tmp_path / "new" / "style.sqlite"
   found = []
   for _ in range(2):
@@ -63,7 +63,7 @@ def test_the_second_time_nothing_is_embedded(folder, tmp_path):
   assert [library.cached for library in found] == [0, 2]
   assert Counting.calls == 2
   np.testing.assert_array_equal(found[0].vectors, found[1].vectors)
-  # By content, not by name; and each model has its own.
+  # By content, not by name; separate for each model.
   (folder / "busy.mid").rename(folder / "renamed.mid")
   with EmbeddingCache(database, "key") as cache:
     assert embed_library(model, midi_files(folder), cache).cached == 2
@@ -71,7 +71,7 @@ def test_the_second_time_nothing_is_embedded(folder, tmp_path):
     assert embed_library(model, midi_files(folder), cache).cached == 0
 
 
-def test_a_broken_cache_is_none(folder, tmp_path, model):
+def test_a_broken_cache_is_ignored(folder, tmp_path, model):
   database = tmp_path / "style.sqlite"
   database.write_bytes(b"no database" * 1000)
   (tmp_path / "file").write_text("")
@@ -82,7 +82,7 @@ def test_a_broken_cache_is_none(folder, tmp_path, model):
     assert library.cached == 0
 
 
-def test_a_model_is_known_by_what_it_says():
+def test_the_key_of_a_model_depends_on_its_embeddings():
   class Other(DescriptorStyle):
     def embed(self, prompt):
       return super().embed(prompt)[::-1]

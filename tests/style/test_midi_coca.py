@@ -20,7 +20,7 @@ SMALL = TowerConfig(width=32, heads=2, head_dim=16, mlp_dim=48, layers=1)
 
 
 def make(seed: int = 0) -> MidiCoCa:
-  """A small one with drawn weights."""
+  """A small MidiCoCa with random weights."""
   rng = np.random.default_rng(seed)
   ids = RESERVED + sum(get_codec("note").vocabulary.level_sizes)
   config = MidiCoCaConfig(
@@ -51,7 +51,7 @@ def music(count: int, gap_s: float = 0.3, start_s: float = 0.0) -> Score:
   )
 
 
-def test_saved_and_loaded_it_is_the_same(model, tmp_path):
+def test_saving_and_loading_changes_nothing(model, tmp_path):
   model.save(tmp_path / "style")
   again = MidiCoCa.load(tmp_path / "style")
   for prompt in ("slow waltz", music(40)):
@@ -68,7 +68,7 @@ def test_saved_and_loaded_it_is_the_same(model, tmp_path):
   ]
 
 
-def test_a_damaged_folder_is_named(model, tmp_path):
+def test_a_damaged_folder_is_refused(model, tmp_path):
   with pytest.raises(CheckpointError, match="nowhere"):
     MidiCoCa.load(tmp_path / "nowhere")
   model.save(tmp_path)
@@ -95,14 +95,14 @@ def test_music_of_any_length_is_a_unit_vector(model, count, gap_s, start_s):
 
 
 def test_where_music_begins_makes_no_difference(model):
-  # On the grid of 10 ms, or rounding would.
+  # Shifts of whole 10 ms steps, because others change the rounding.
   here, later = model.embed(music(30)), model.embed(music(30, start_s=7.0))
   np.testing.assert_allclose(here, later, atol=1e-5)
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=4))
-def test_texts_do_not_hang_on_each_other(model, sizes):
+def test_texts_do_not_depend_on_each_other(model, sizes):
   texts = ["slow " * (1 + size % 7) + f"w{size}" for size in sizes]
   together = model.embed_texts(texts)
   alone = np.concatenate([model.embed_texts([text]) for text in texts])
@@ -131,12 +131,12 @@ def test_tokens_are_rows_of_their_level(model):
     *([("slow", -1.0)], [("slow", 0.0)]),
   ],
 )
-def test_prompts_that_are_none(model, prompt):
+def test_invalid_prompts_are_refused(model, prompt):
   with pytest.raises(ValueError, match=r"must|needs"):
     model.embed(prompt)
 
 
-def test_no_embedding(model):
+def test_invalid_embeddings_are_refused(model):
   with pytest.raises(ValueError, match="768 finite numbers"):
     model.tokenize(np.full(768, np.nan, np.float32))
 

@@ -1,4 +1,4 @@
-"""Styles that move: on the arc, evenly, from wherever they are."""
+"""Motion of styles on an arc, at constant speed."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -19,7 +19,7 @@ def angle(a, b):
 
 
 def close(found, expected):
-  """Whether two styles are one; None is none."""
+  """Whether two styles are equal; None: no style."""
   return found is not None and np.allclose(found, expected, atol=1e-6)
 
 
@@ -27,7 +27,7 @@ seeds = st.integers(0, 2**31)
 
 
 @given(seeds, seeds, st.floats(0, 1))
-def test_the_way_is_an_arc_at_even_speed(first, second, share):
+def test_the_path_is_an_arc_at_constant_speed(first, second, share):
   a, b = unit(first), unit(second)
   point = between(a, b, share)
   assert point.dtype == np.float32
@@ -38,7 +38,7 @@ def test_the_way_is_an_arc_at_even_speed(first, second, share):
 
 
 @given(seeds, st.floats(0.05, 0.95))
-def test_a_blend_whose_weights_move_stays_on_it(seed, share):
+def test_a_blend_with_moving_weights_stays_on_the_arc(seed, share):
   vectors = np.stack([unit(seed + i) for i in range(3)])
 
   def blend(weights):
@@ -55,20 +55,20 @@ def test_a_blend_whose_weights_move_stays_on_it(seed, share):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
-def test_opposites_have_a_way_too(share):
+def test_opposite_vectors_have_a_path(share):
   a = unit(1)
   point = between(a, -a, share)
   assert np.linalg.norm(point) == pytest.approx(1, abs=1e-5)
   assert angle(a, point) == pytest.approx(share * np.pi, abs=1e-2)
 
 
-def test_lengths_move_too():
+def test_lengths_are_interpolated():
   a, b = 2 * unit(1), 4 * unit(2)
   assert np.linalg.norm(between(a, b, 0.5)) == pytest.approx(3, rel=1e-5)
   np.testing.assert_allclose(between(a, b, 1.0), b, atol=1e-5)
 
 
-def test_it_leaves_and_arrives_in_time():
+def test_start_and_end_are_on_time():
   a, b = unit(1), unit(2)
   motion = StyleMotion(start=a, end=b, start_s=10.0, seconds=4.0)
   assert close(motion.at(9.0), a)
@@ -77,7 +77,7 @@ def test_it_leaves_and_arrives_in_time():
   assert motion.end_s == 14.0
 
 
-def test_it_turns_where_it_is():
+def test_redirecting_starts_at_the_current_position():
   a, b, c = unit(1), unit(2), unit(3)
   motion = StyleMotion(start=a, end=b, start_s=0.0, seconds=4.0)
   turned = motion.redirected(c, 1.0, 2.0)
@@ -85,7 +85,7 @@ def test_it_turns_where_it_is():
   assert turned.at(3.0) is c
 
 
-def test_no_style_is_no_vector_to_move_from():
+def test_without_a_style_there_is_no_motion():
   a = unit(1)
   motion = StyleMotion(start=None, end=None)
   assert motion.at(5.0) is None

@@ -1,4 +1,4 @@
-"""MusicCoCa; where magenta-rt is installed, its real class on random files.
+"""MusicCoCa; if magenta-rt is installed, its real class with random weights.
 
 `make test-magenta` runs all of it in an environment of its own.
 """
@@ -33,7 +33,7 @@ def noise(seconds, rate=16000, channels=1, seed=0):
 
 @pytest.fixture(scope="session")
 def random(tmp_path_factory):
-  """Weights of a small MusicCoCa, and the home they lie in."""
+  """Weights of a small MusicCoCa, in a home folder."""
   from magenta_midi.testing.music_coca import write_music_coca
 
   home = tmp_path_factory.mktemp("home")
@@ -43,7 +43,7 @@ def random(tmp_path_factory):
 
 @pytest.fixture
 def home(monkeypatch, tmp_path):
-  """Lets the package's home be another; it reads MAGENTA_HOME at import."""
+  """Changes the home of the package, which reads MAGENTA_HOME at import."""
   from magenta_rt import paths
 
   before = paths.magenta_home()
@@ -117,8 +117,8 @@ def test_package_is_absent(monkeypatch, what):
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_who_hears_no_audio_says_so(model, tmp_path, as_text):
-  # Unread: there is no such file.
+def test_models_without_audio_refuse_audio(model, tmp_path, as_text):
+  # The file does not exist, so it is not read.
   path = tmp_path / "Take 1.FLAC"
   item = str(path) if as_text else path
   for prompt in (item, [(item, 1.0), ("slow", 1.0)]):
@@ -142,7 +142,7 @@ def test_bad_sounds(sound, message):
     MusicCoCa().embed(sound)
 
 
-def test_midi_that_cannot_be_heard(tmp_path):
+def test_midi_that_cannot_be_rendered(tmp_path):
   rest = Score.from_arrays(onset_s=[], duration_s=[], key=[], velocity=[])
   with pytest.raises(ValueError, match="must not be silent"):
     MusicCoCa().embed(rest)
@@ -177,7 +177,7 @@ def test_weights_are_absent(home, tmp_path):
 
 
 @needs_package
-def test_the_command_it_names_is_there():
+def test_the_command_in_the_message_exists():
   from click.testing import CliRunner
   from magenta_rt.cli import main
 
@@ -186,9 +186,9 @@ def test_the_command_it_names_is_there():
 
 
 @needs_package
-def test_magenta_home_is_heard(random):
-  # In a process of its own, since the package reads it at import; what the
-  # package and the embedding import is looked at there, too.
+def test_magenta_home_is_used(random):
+  # In a separate process, because the package reads it at import. Imports of
+  # the package and of embedding are also checked there.
   code = (
     "import sys\n"
     "from magenta_midi.style.music_coca import MusicCoCa\n"
@@ -268,7 +268,7 @@ def test_audio_files(coca, tmp_path, suffix):
 
 @needs_package
 @pytest.mark.parametrize("scale", [1, 1e-3, 1e6])
-def test_weights_are_normalised_once(coca, scale):
+def test_weights_are_normalized_once(coca, scale):
   a, b = coca.embed("slow jazz"), coca.embed(noise(1))
   mixed = coca.embed([("slow jazz", 3 * scale), (noise(1), 1 * scale)])
   # The vectors keep their lengths: the quantizer was fitted to them.
@@ -288,7 +288,7 @@ def test_bad_weights(coca):
 
 
 @needs_package
-def test_midi_is_played_to_it(coca, slow, tmp_path):
+def test_midi_is_rendered_to_audio(coca, slow, tmp_path):
   slow.to_file(tmp_path / "a.mid")
   heard = coca.embed(Waveform(synthesize(slow, 16000), 16000))
   one = Score.from_arrays(

@@ -1,4 +1,4 @@
-"""Names in prompts: found where they are meant, and only there."""
+"""Player names in prompts."""
 
 import unicodedata
 
@@ -47,7 +47,7 @@ def axis(place):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Players along axes 700 and 701, one without a style, one of another."""
+  """Players along axes 700 and 701, one without a style, one with another."""
   for place, name in enumerate(("ballad", "ohhalim")):
     install(
       tmp_path, name, PlayerStyle(axis(700 + place), "descriptors", "", {})
@@ -74,7 +74,7 @@ def folder(tmp_path):
     ("@me, @ohhalim", ["@me", "@ohhalim"], ""),
     ("me and @me", ["@me"], "and"),
     ("@손열음 느리게", ["@손열음"], "느리게"),
-    # No word of its own.
+    # Part of another word.
     ("medium ballads, ohhalims", [], "medium ballads, ohhalims"),
     ("me@home.org /music/me me-too me.mid", [], None),
     ('"me" "ohhalim"', [], "me ohhalim"),
@@ -87,15 +87,15 @@ def test_names_in_texts(text, found, rest):
   assert left == (text if rest is None else rest)
 
 
-def test_names_that_differ_by_case_alone():
+def test_names_that_differ_only_by_case():
   names = ["Me", "me"]
   for text in names:
     assert find_mentions(text, names)[0] == [Mention(text, False)]
   assert find_mentions("ME", names)[0] == [Mention("Me", False)]
 
 
-def test_letters_in_parts_are_whole_letters():
-  """Some systems' files have an accent as a character of its own."""
+def test_decomposed_letters_are_composed():
+  """File names of some systems have accents as separate characters."""
   assert find_mentions("@é", ["e\u0301"]) == ([Mention("e\u0301", True)], "")
 
 
@@ -133,7 +133,7 @@ def test_no_text_breaks_it(text, installed):
 
 
 @pytest.mark.parametrize("text", ["@ohalim", "slow @ohalim, loud", "@ohalim's"])
-def test_an_unknown_name_lists_those_that_are_there(folder, text):
+def test_an_unknown_name_lists_the_installed_ones(folder, text):
   expected = r"^@ohalim: no such adapter; installed: ballad, coca, ohhalim, old"
   with pytest.raises(AdapterError, match=expected):
     with_players(text, DescriptorStyle(), folder=folder)
@@ -148,7 +148,7 @@ def said(prompt, folder):
   return model.embed(found), lines
 
 
-def test_a_name_is_its_vector_and_it_is_said(folder):
+def test_a_name_becomes_its_vector_and_is_reported(folder):
   vector, lines = said("@ohhalim", folder)
   np.testing.assert_array_equal(vector, axis(701))
   assert lines == ["ohhalim: the style of the adapter ohhalim"]
@@ -174,7 +174,7 @@ def test_text_and_players_share_a_weight_equally(folder):
   vector, _ = said("@ohhalim @ballad loud", folder)
   thirds = [(axis(701), 1.0), (axis(700), 1.0), (loud, 1.0)]
   np.testing.assert_allclose(vector, model.embed(thirds), atol=1e-6)
-  # The whole text has the weight that it has beside others.
+  # The whole text keeps its weight among other items.
   vector, _ = said([("@ohhalim loud", 2.0), ("@ballad", 1.0)], folder)
   np.testing.assert_allclose(vector, model.embed(thirds), atol=1e-6)
   vector, _ = said([("@ohhalim", 3.0), ("loud", 1.0)], folder)
@@ -182,7 +182,7 @@ def test_text_and_players_share_a_weight_equally(folder):
   np.testing.assert_allclose(vector, model.embed(weighted), atol=1e-6)
 
 
-def test_a_rest_that_says_nothing_is_left_out(folder, monkeypatch):
+def test_a_rest_without_meaning_is_dropped(folder, monkeypatch):
   neutral = DescriptorStyle().embed("slow")
   monkeypatch.setattr(DescriptorStyle, "neutral", neutral, raising=False)
   monkeypatch.setattr(DescriptorStyle, "neutral_cosine", 0.95, raising=False)
@@ -192,7 +192,7 @@ def test_a_rest_that_says_nothing_is_left_out(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["play like @ohhalim", "in the style of {}"])
-def test_words_that_lead_up_to_a_name_are_left_out(folder, text):
+def test_words_that_introduce_a_name_are_dropped(folder, text):
   vector, lines = said(text.format("ohhalim"), folder)
   np.testing.assert_array_equal(vector, axis(701))
   assert lines[1].endswith("says nothing about music and is left out")
@@ -216,7 +216,7 @@ def test_a_style_that_cannot_be_used(folder, text, reason):
   assert "\n" not in str(error.value)
 
 
-def test_files_and_what_is_no_prompt_stay_as_they_are(folder):
+def test_files_and_other_items_do_not_change(folder):
   model = DescriptorStyle()
   for prompt in ("@ohhalim.mid", "ohhalim.wav", [7, ("@ohhalim", "2")]):
     assert with_players(prompt, model, folder=folder) == prompt
@@ -234,5 +234,5 @@ def test_files_and_what_is_no_prompt_stay_as_they_are(folder):
     ([], False),
   ],
 )
-def test_prompts_that_name_players_and_say_nothing_else(folder, texts, alone):
+def test_prompts_with_only_names_of_players(folder, texts, alone):
   assert name_players_alone(texts, folder=folder) is alone

@@ -20,13 +20,13 @@ def test_weights_count_relative_to_each_other(scale):
   np.testing.assert_allclose(mixed, [0.6, 0.8, 0], atol=1e-6)
 
 
-def test_zero_weight_counts_nothing():
+def test_zero_weight_has_no_effect():
   mixed = embed_prompt([("x", 0), ("y", np.float32(2))], axis)
   assert mixed.tolist() == [0, 1, 0]
   assert mixed.dtype == np.float32
 
 
-def test_embeddings_are_taken_as_they_are():
+def test_embeddings_are_used_unchanged():
   given = np.array([0.6, 0.0, 0.8])
   found = embed_prompt(given, axis)
   assert found.dtype == np.float32
@@ -49,7 +49,7 @@ def test_files(tmp_path, slow, as_text):
 
 
 @pytest.mark.parametrize("prompt", ["absent.mid", Path("absent")])
-def test_absent_file(prompt):
+def test_missing_file(prompt):
   with pytest.raises(MidiFileError, match=r"absent.*no such file"):
     embed_prompt(prompt, axis)
 

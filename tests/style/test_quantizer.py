@@ -19,13 +19,13 @@ def quantizer() -> Quantizer:
   return Quantizer.fit(directions(2000), levels=4, size=16, dims=16)
 
 
-def test_each_level_comes_nearer(quantizer):
+def test_each_level_reduces_the_error(quantizer):
   cosines = level_cosines(quantizer, directions(200, seed=1))
   assert all(np.diff(cosines) > 0)
   assert cosines[-1] > 0.95
 
 
-def test_what_tokens_stand_for_has_these_tokens(quantizer):
+def test_decoded_tokens_encode_to_the_same_tokens(quantizer):
   codes = quantizer.encode(directions(100, seed=2))
   sums = sum(quantizer.codes[level][codes[:, level]] for level in range(4))
   vectors = quantizer.mean + sums @ quantizer.projection.T

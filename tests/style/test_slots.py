@@ -15,7 +15,7 @@ def slots(count=10, **style):
   return StyleSlots(config | ({"style": STYLE_ENTRY | style} if style else {}))
 
 
-def test_each_part_has_its_slots_and_what_is_absent_is_the_mask():
+def test_each_part_has_its_slots_and_missing_parts_are_the_mask():
   both = slots(model="descriptors")
   asked = control_rows(ASKED, STYLE_ENTRY["rows"]).tolist()
   assert both.rows(TOKENS, ASKED).tolist() == [*TOKENS, *asked]
@@ -26,13 +26,13 @@ def test_each_part_has_its_slots_and_what_is_absent_is_the_mask():
   assert both.style_model().name == "descriptors"
 
 
-def test_a_checkpoint_without_style_hears_nothing():
+def test_a_checkpoint_without_style_has_no_slots():
   none = slots(6)
   assert (none.model, none.levels, none.controls) == (None, 0, False)
   assert none.rows(TOKENS, ASKED).tolist() == [0] * 6
 
 
-def test_style_without_controls_and_the_other_way():
+def test_style_without_controls_and_controls_without_style():
   style = slots(6, controls=None)
   assert style.rows(TOKENS, ASKED).tolist() == TOKENS.tolist()
   controls = slots(4, levels=0, rows=1, model=None)
@@ -41,7 +41,7 @@ def test_style_without_controls_and_the_other_way():
   )
 
 
-def test_deeper_tokens_than_are_read_are_left_out():
+def test_tokens_of_unread_levels_are_dropped():
   shallow = slots(8, levels=4)
   assert shallow.rows(TOKENS)[:4].tolist() == TOKENS[:4].tolist()
   with pytest.raises(ValueError, match="reads 4 style tokens, got 3"):
@@ -55,12 +55,12 @@ def test_deeper_tokens_than_are_read_are_left_out():
     (10, {"controls": {"density": [1]}}, "other buckets"),
   ],
 )
-def test_what_does_not_fit_is_refused(count, style, message):
+def test_entries_that_do_not_fit_are_refused(count, style, message):
   with pytest.raises(ValueError, match=message):
     slots(count, **style)
 
 
-def test_what_was_trained_with_other_weights_is_not_told_of_style():
+def test_a_style_model_with_other_weights_is_refused():
   model = MidiCoCa.embedded()
   entry = dict(model=model.name, levels=model.levels, rows=model.table_rows)
   for digest in (None, model.digest):

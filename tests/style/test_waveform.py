@@ -38,7 +38,7 @@ def test_every_width(tmp_path_factory, value, width, channels):
   np.testing.assert_allclose(sound.samples, value, atol=1.01 / scale + 1e-7)
 
 
-def test_what_we_write(tmp_path):
+def test_reading_our_files(tmp_path):
   samples = np.random.default_rng(0).uniform(-1, 1, (4410, 2))
   write_wav(tmp_path / "a.wav", samples, 44100)
   sound = read_waveform(tmp_path / "a.wav")
@@ -56,7 +56,7 @@ def test_cut_short(tmp_path):
   ("suffix", "subtype"),
   [("wav", "FLOAT"), ("flac", "PCM_24"), ("ogg", None), ("mp3", None)],
 )
-def test_kinds_for_soundfile(tmp_path, suffix, subtype):
+def test_formats_of_soundfile(tmp_path, suffix, subtype):
   soundfile = pytest.importorskip("soundfile", exc_type=ImportError)
   samples = np.sin(np.arange(44100) / 30)[:, None] * [0.5, 0.25]
   path = tmp_path / f"a.{suffix}"

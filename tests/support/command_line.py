@@ -1,4 +1,4 @@
-"""`magenta-midi` as a user runs it, within the test's process."""
+"""`magenta-midi` as a user runs it, inside the test process."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ __all__ = ["refused", "run", "run_json"]
 
 
 def run(capsys: Any, *args: object) -> tuple[int, str, str]:
-  """Returns the exit status, and what was written to stdout and stderr."""
+  """Returns the exit status, stdout and stderr."""
   code = 0
   try:
     main([str(arg) for arg in args])
@@ -20,14 +20,14 @@ def run(capsys: Any, *args: object) -> tuple[int, str, str]:
 
 
 def run_json(capsys: Any, *args: object) -> dict[str, Any]:
-  """What `--json` prints last, of a run that succeeds."""
+  """The last JSON that `--json` prints, for a run that succeeds."""
   code, out, err = run(capsys, *args, "--json")
   assert code == 0, err
   return json.loads(out.strip().splitlines()[-1])
 
 
 def refused(capsys: Any, *args: object) -> str:
-  """The one line on stderr of a run that refuses its user's mistake."""
+  """The line on stderr of a run that must fail with a one-line error."""
   code, out, err = run(capsys, *args)
   assert code == 2, (out, err)
   lines = err.strip().splitlines()

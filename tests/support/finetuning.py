@@ -1,4 +1,4 @@
-"""A tiny base, takes of scales, and short runs."""
+"""Tiny base, recordings of scales, and short runs for tests."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ CODEC = NoteCodec()
 
 
 def tiny_base() -> Base:
-  """With drawn weights."""
+  """A tiny base with random weights."""
   return Base(
     model=tiny_generator(codec=CODEC).model,
     codec=CODEC,
@@ -40,7 +40,7 @@ def scale(seconds: float = 60.0, start: int = 60) -> Score:
 
 
 def scales(**starts: int) -> Split:
-  """Of 24 s each, under their names; one of them is held out."""
+  """Recordings of 24 s each, by name; one of them is held out."""
   takes, refused = takes_of_scores(
     (f"scale {name}.mid", scale(24.0, start)) for name, start in starts.items()
   )
@@ -49,7 +49,7 @@ def scales(**starts: int) -> Split:
 
 
 def run_config(**changes: Any) -> FinetuneConfig:
-  """Six steps, scored three times; nothing is sampled."""
+  """Six steps with three evaluations, without samples."""
   values: dict[str, Any] = dict(
     rank=2,
     steps=6,
@@ -65,7 +65,7 @@ def run_config(**changes: Any) -> FinetuneConfig:
 
 
 def same(ours: Any, theirs: Any) -> None:
-  """Refuses factors that differ in a bit."""
+  """Asserts that factors are equal bit for bit."""
   assert ours.keys() == theirs.keys()
   for name, pair in ours.items():
     np.testing.assert_array_equal(pair.a, theirs[name].a, err_msg=name)

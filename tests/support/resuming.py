@@ -1,4 +1,4 @@
-"""Trainers that go on from what they saved."""
+"""Helpers for trainers that resume from saved state."""
 
 from magenta_midi.live.engine.compile_counter import CompilationCounter
 from magenta_midi.train.run_store import RunStore
@@ -7,7 +7,7 @@ __all__ = ["compiled_when_resumed"]
 
 
 def compiled_when_resumed(trainer, folder):
-  """What a trainer compiles for the same batches once it is restored."""
+  """Functions that a restored trainer compiles for the same batches."""
   with RunStore(folder) as store:
     trainer.save(store)
     for _ in range(3):

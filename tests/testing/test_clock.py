@@ -3,7 +3,7 @@ import pytest
 from magenta_midi.testing.clock import FakeClock
 
 
-def test_time_passes_only_forward_and_only_when_told():
+def test_time_moves_only_forward_and_only_by_calls():
   clock = FakeClock(5)
   assert clock.now_ns == 5
   assert clock.advance(0) == 5

@@ -1,4 +1,4 @@
-"""Arbitrary scores for the property tests of this room, and real files."""
+"""Fixtures of codec tests: random scores and real files."""
 
 import random
 import tarfile
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from magenta_midi.midi.score import Score
 
-# Where rounding decides: ties, chunk borders, just inside and outside.
+# Times where rounding matters: ties and chunk borders, on both sides.
 BORDERS = [0.0, 0.0049, 0.005, 0.015, 1.9949, 1.995, 1.9951, 2.0, 3.9951, 9.995]
 
-# Of each corpus: a few seconds.
+# Number of files of each corpus: a few seconds of test time.
 FILES = 24
 
 times = st.one_of(
@@ -20,7 +20,7 @@ times = st.one_of(
   st.integers(0, 1300).map(lambda step: step / 100),
   st.integers(0, 13000).map(lambda ms: ms / 1000),
   st.floats(0, 13, allow_subnormal=False),
-  # Dense: everything within a few steps.
+  # Dense: all events within a few steps.
   st.floats(4, 4.05),
 )
 durations = st.one_of(
@@ -33,8 +33,8 @@ notes = st.tuples(times, durations, keys, st.integers(1, 127))
 
 
 def _draw_score(data, max_parts=3):
-  # Built outside a strategy: the type checks of a test run draw random
-  # numbers, which Hypothesis refuses inside one.
+  # Built outside a strategy: type checks in tests draw random numbers, which
+  # Hypothesis forbids inside one.
   parts = data.draw(st.integers(1, max_parts))
   own = st.integers(0, parts - 1)
   rows = data.draw(st.lists(st.tuples(notes, own), max_size=40))
@@ -56,19 +56,19 @@ def _draw_score(data, max_parts=3):
 
 @pytest.fixture(scope="session")
 def draw_score():
-  """A function of Hypothesis' `data`: an arbitrary score of 1.. parts."""
+  """A function of Hypothesis' `data` that makes a random score."""
   return _draw_score
 
 
 @pytest.fixture(scope="module")
 def corpus(shared, request, tmp_path_factory):
-  """Some files of the corpus that is the parameter."""
+  """Some files of the corpus named by the parameter."""
   archive = shared / "data" / f"{request.param}.tar.xz"
   if not archive.is_file():
     pytest.skip(f"no corpus at {archive}")
   folder = tmp_path_factory.mktemp(request.param)
   with tarfile.open(archive) as tar:
-    # Python 3.11.3 and earlier know no filters.
+    # Python 3.11.3 and earlier have no filters.
     tar.extraction_filter = getattr(tarfile, "data_filter", None)
     tar.extractall(folder)
   files = sorted(folder.rglob("*.mid*"))

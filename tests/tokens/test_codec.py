@@ -13,14 +13,14 @@ from magenta_midi.tokens import (
 from magenta_midi.tokens.codec import Rules, codec_names
 
 
-def test_codecs_are_known():
+def test_codec_names():
   assert codec_names() == ("event", "note")
   assert get_codec("note") == NoteCodec()
   assert get_codec("event") == EventCodec()
 
 
 @pytest.mark.parametrize("name", codec_names())
-def test_codecs_keep_their_promises(name):
+def test_codecs_implement_the_interface(name):
   codec = get_codec(name)
   assert isinstance(codec, Codec)
   assert codec.levels == codec.vocabulary.levels
@@ -32,12 +32,12 @@ def test_codecs_keep_their_promises(name):
 
 
 @pytest.mark.parametrize("name", codec_names())
-def test_settings_come_through(name):
+def test_settings_are_used(name):
   codec = get_codec(name, chunk_s=1.0)
   assert codec.config.chunk_s == 1.0
   if name == "note":
     assert codec == NoteCodec(config=NoteCodecConfig(chunk_s=1.0))
-  # What a checkpoint stores brings the same codec back.
+  # Settings from a checkpoint make the same codec.
   again = get_codec(codec.name, **dataclasses.asdict(codec.config))
   assert again == codec
   assert hash(again) == hash(codec)
@@ -53,6 +53,6 @@ def test_unknown_setting():
     get_codec("note", chunks=2)
 
 
-def test_refused_setting():
+def test_invalid_setting():
   with pytest.raises(ValueError, match="velocity_bins must divide 128"):
     get_codec("note", velocity_bins=3)

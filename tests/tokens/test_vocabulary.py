@@ -52,7 +52,7 @@ def test_every_id_belongs_to_one_level_or_is_reserved(sizes):
 
 
 def test_note_vocabulary_is_pinned():
-  # A checkpoint's embedding rows: changing these breaks every one of them.
+  # Rows of the embedding: a change breaks all checkpoints.
   vocabulary = NoteCodec().vocabulary
   assert (PAD, MASK, NONE, RESERVED) == (0, 1, 2, 8)
   assert vocabulary.level_sizes == (401, 130, 32, 64)
@@ -70,7 +70,7 @@ def test_works_inside_jit():
   np.testing.assert_array_equal(back, codes)
 
 
-def test_reserved_ids_are_no_codes():
+def test_reserved_ids_have_no_codes():
   ids = np.array([[PAD, MASK, NONE, 7]], np.int32)
   assert np.all(NoteCodec().vocabulary.to_codes(ids) == -1)
 
@@ -102,7 +102,7 @@ def test_ids_of_another_level_are_refused(ids, message):
     NoteCodec().vocabulary.to_codes(np.array(ids, np.int32))
 
 
-def test_odd_vocabularies_are_refused():
+def test_invalid_vocabularies_are_refused():
   with pytest.raises(ValueError, match="one length, got 1 and 2"):
     Vocabulary(level_names=("a",), level_sizes=(1, 2))
   with pytest.raises(ValueError, match="positive integers, got"):

@@ -1,4 +1,4 @@
-"""The least work of a chunk, counted from shapes, against real arrays."""
+"""Minimum work of a chunk, counted from shapes, against real arrays."""
 
 import jax
 import numpy as np

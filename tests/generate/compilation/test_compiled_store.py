@@ -1,4 +1,4 @@
-"""Compiled functions that outlive the process."""
+"""Store of compiled functions, between processes."""
 
 import os
 import pickle
@@ -17,7 +17,7 @@ from magenta_midi.generate.compilation.compiled_store import (
 
 @pytest.fixture
 def cache(tmp_path):
-  """JAX's compilation cache, in a folder of the test's own."""
+  """JAX's compilation cache, in a temporary folder."""
   before = jax.config.values["jax_compilation_cache_dir"]
   jax.config.update("jax_compilation_cache_dir", str(tmp_path))
   yield tmp_path
@@ -66,22 +66,22 @@ def test_a_second_process_traces_nothing(cache):
     counted = Counted()
     function = keep(counted, open_store("model"))
     for size in (2, 3):
-      # The second call is the usual one.
+      # Later calls take this path.
       for _ in range(2):
         result = function(a_state(), np.ones(size, np.float32))
         np.testing.assert_array_equal(result["state"], np.arange(4) + 10 * size)
     assert counted.traces == traces
   assert len(the_files(cache)) == 2
-  # Other people's eyes are not kept out, their hands are.
+  # Others may read the files but not write them.
   assert (cache / "executables").stat().st_mode & 0o022 == 0
 
 
-def test_whatever_it_depends_on_is_in_its_name(cache):
+def test_all_dependencies_are_in_the_name(cache):
   for depends_on in ("model", "another"):
     keep(Counted(), open_store(depends_on))(a_state(), np.ones(2, np.float32))
   names = [path.name for path in the_files(cache)]
   assert len({name.split("-")[0] for name in names}) == 2
-  # Functions are shown with their address, which is another each time.
+  # The repr of a function contains its address, which changes.
   for _ in range(2):
     store = open_store(lambda: None)
     keep(Counted(), store)(a_state(), np.ones(2, np.float32))
@@ -89,7 +89,7 @@ def test_whatever_it_depends_on_is_in_its_name(cache):
 
 
 @pytest.mark.parametrize("harm", ["cut", "no pickle", "of others", "another"])
-def test_a_file_that_is_no_use_is_made_again(cache, harm):
+def test_a_file_that_cannot_be_used_is_replaced(cache, harm):
   x = np.ones(2, np.float32)
   keep(Counted(), open_store("model"))(a_state(), x)
   (path,) = the_files(cache)
@@ -99,7 +99,7 @@ def test_a_file_that_is_no_use_is_made_again(cache, harm):
     path.write_bytes(b"hello")
   elif harm == "of others":
     path.chmod(0o666)
-  else:  # it can be read, but takes other arguments
+  else:  # readable, but for other arguments
     keep(lambda state, x: x * 2, open_store("model"), "g")(x, x)
     os.replace(path.with_name(path.name.replace("-f-", "-g-")), path)
   counted = Counted()
@@ -112,7 +112,7 @@ def test_a_file_that_is_no_use_is_made_again(cache, harm):
   assert counted.traces == 0
 
 
-def test_nothing_of_somebody_elses_is_run(cache, monkeypatch):
+def test_files_of_other_users_are_not_run(cache, monkeypatch):
   class Harmful:
     def __reduce__(self):
       return os.mkdir, (str(cache / "harm"),)
@@ -127,7 +127,7 @@ def test_nothing_of_somebody_elses_is_run(cache, monkeypatch):
   assert not (cache / "harm").exists()
 
 
-def test_other_arguments_are_taken_too(cache):
+def test_other_arguments_are_accepted(cache):
   function = keep(Counted(), open_store("model"))
   x = np.ones(2, np.float32)
   function(a_state(), x)
@@ -135,7 +135,7 @@ def test_other_arguments_are_taken_too(cache):
   np.testing.assert_array_equal(result["state"], np.arange(4) + 20)
 
 
-def test_without_a_place_it_is_compiled_as_ever(cache):
+def test_without_a_folder_it_compiles_as_before(cache):
   x = np.ones(2, np.float32)
   (cache / "executables").write_text("a file")
   for store in (None, open_store("model")):
@@ -161,7 +161,7 @@ def test_there_is_no_store_without_a_cache(cache):
     jax.config.update("jax_enable_compilation_cache", True)
 
 
-def test_what_nobody_reads_goes(cache):
+def test_unused_files_are_deleted(cache):
   folder = cache / "executables"
   store = CompiledStore(folder, "digest")
   compiled = jax.jit(jnp.sin).lower(np.float32(1)).compile()

@@ -1,4 +1,4 @@
-"""Adapters on disk: what comes back, and what is refused in one line."""
+"""Adapter files: round trip, and one-line errors."""
 
 import dataclasses
 import json
@@ -48,7 +48,7 @@ def an_adapter(**changes):
 
 
 @pytest.mark.parametrize("style", [None, a_style(np.ones(768, np.float32))])
-def test_what_is_written_comes_back(tmp_path, style):
+def test_round_trip(tmp_path, style):
   path = tmp_path / "new" / "me.safetensors"
   adapter = an_adapter(style=style)
   assert write_adapter(path, adapter) == path.stat().st_size
@@ -77,9 +77,7 @@ def test_another_base_is_refused():
     check_base(an_adapter(), "cd" * 32, "runs/x")
 
 
-def test_numbers_that_are_none_are_neither_written_nor_read(
-  tmp_path, monkeypatch
-):
+def test_nan_and_infinity_are_neither_written_nor_read(tmp_path, monkeypatch):
   path = tmp_path / "me.safetensors"
   adapter = an_adapter()
   next(iter(adapter.factors.values())).b[0, 0] = np.nan
@@ -96,7 +94,7 @@ def test_numbers_that_are_none_are_neither_written_nor_read(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_a_file_cut_off_is_refused(tmp_path, share):
+def test_a_truncated_file_is_refused(tmp_path, share):
   path = tmp_path / "me.safetensors"
   write_adapter(path, an_adapter())
   data = path.read_bytes()
@@ -116,7 +114,7 @@ def test_a_changed_number_is_found(tmp_path):
 
 
 def rewritten(path, **entries):
-  """The same file with other metadata; None leaves an entry out."""
+  """The same file with other metadata; None removes an entry."""
   from magenta_midi.model.weights_file import WeightsFile
 
   file = WeightsFile(path)
@@ -145,7 +143,7 @@ def rewritten(path, **entries):
     ),
   ],
 )
-def test_metadata_that_do_not_fit_are_refused(tmp_path, entries, reason):
+def test_invalid_metadata_are_refused(tmp_path, entries, reason):
   path = tmp_path / "me.safetensors"
   write_adapter(path, an_adapter())
   rewritten(path, **entries)
@@ -153,7 +151,7 @@ def test_metadata_that_do_not_fit_are_refused(tmp_path, entries, reason):
     read_adapter(path)
 
 
-def test_no_adapter_at_all(tmp_path):
+def test_files_that_are_not_adapters(tmp_path):
   with pytest.raises(AdapterError, match="cannot be read: No such file"):
     read_adapter(tmp_path / "none.safetensors")
   other = tmp_path / "weights.safetensors"
@@ -175,12 +173,12 @@ def test_names(name):
   "name",
   ["", "a/b", "..", ".me", "a\\b", "a:0.5", "-x", "@me", "x" * 65, "a\n", "a."],
 )
-def test_names_that_are_refused(name):
+def test_invalid_names_are_refused(name):
   with pytest.raises(AdapterError, match="an adapter's name must be"):
     check_name(name)
 
 
-def test_an_older_file_stays_where_the_new_one_cannot_be_written(
+def test_an_older_file_stays_if_the_new_one_cannot_be_written(
   tmp_path, monkeypatch
 ):
   path = tmp_path / "me.safetensors"

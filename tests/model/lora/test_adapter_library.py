@@ -1,4 +1,4 @@
-"""Installed adapters: found by name, never overwritten by surprise."""
+"""Library of installed adapters: found by name, not overwritten by accident."""
 
 import math
 
@@ -32,7 +32,7 @@ def an_adapter(name):
   )
 
 
-def test_the_folder_may_be_moved(monkeypatch, tmp_path):
+def test_the_folder_can_be_set(monkeypatch, tmp_path):
   monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path / "a"))
   assert adapters_folder() == tmp_path / "a"
   monkeypatch.delenv("MAGENTA_MIDI_ADAPTERS")
@@ -94,12 +94,12 @@ def test_scales(text, expected):
 
 
 @pytest.mark.parametrize("text", ["me:", "me:loud", "me:nan", "me:inf"])
-def test_scales_that_are_refused(text):
+def test_invalid_scales_are_refused(text):
   with pytest.raises(AdapterError, match="expected NAME or NAME:SCALE"):
     parse_scaled(text)
 
 
-def test_blends_name_each_once(tmp_path):
+def test_a_blend_has_each_adapter_once(tmp_path):
   for name in ("a", "b"):
     install_adapter(an_adapter(name), folder=tmp_path)
   found = load_adapters(["a:0.6", ("b", 0.4)], tmp_path)

@@ -1,4 +1,4 @@
-"""Low-rank factors: which arrays, what they add, and that they merge."""
+"""Low-rank factors: their arrays, their products, and merging."""
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def parts(model):
 
 
 def trained(parts, config, seed=0):
-  """Factors as training would leave them: neither is 0."""
+  """Factors as after training: none is 0."""
   factors = init_factors(parts[1], config, jax.random.key(seed))
   rng = np.random.default_rng(seed)
   return {
@@ -51,7 +51,7 @@ def trained(parts, config, seed=0):
 
 
 def logits(model, seed=0):
-  """Of all levels, over a drawn context and stream."""
+  """Logits of all levels, for a random context and stream."""
   rng = np.random.default_rng(seed)
   first = np.array([start for start, _ in model.config.columns])
   size = np.array([stop - start for start, stop in model.config.columns])
@@ -102,12 +102,12 @@ def test_targets_are_found_by_name(parts):
     ((), "nothing to train"),
   ],
 )
-def test_targets_that_are_not_there_are_refused(parts, targets, reason):
+def test_missing_targets_are_refused(parts, targets, reason):
   with pytest.raises(ValueError, match=reason):
     target_names(array_names(parts[1]), targets)
 
 
-def test_ranks_that_cannot_be_are_refused(parts):
+def test_invalid_ranks_are_refused(parts):
   with pytest.raises(ValueError, match="at least 1, got 0"):
     LoraConfig(rank=0)
   with pytest.raises(ValueError, match="alpha must be positive"):
@@ -118,7 +118,7 @@ def test_ranks_that_cannot_be_are_refused(parts):
     init_factors(parts[1], LoraConfig(rank=512), jax.random.key(0))
 
 
-def test_at_first_nothing_changes_to_the_bit(model, parts):
+def test_initial_factors_change_no_bit(model, parts):
   graph, params, rest = parts
   config = LoraConfig()
   factors = init_factors(params, config, jax.random.key(1))
@@ -130,7 +130,7 @@ def test_at_first_nothing_changes_to_the_bit(model, parts):
   assert all(np.any(pair.a) for pair in factors.values())
 
 
-def test_arrays_draw_the_same_whichever_others_are_adapted(parts):
+def test_factors_of_an_array_do_not_depend_on_other_targets(parts):
   key = jax.random.key(3)
   few = init_factors(parts[1], LoraConfig(targets=("depth.out",)), key)
   all_ = init_factors(parts[1], LoraConfig(), key)
@@ -141,7 +141,7 @@ def test_arrays_draw_the_same_whichever_others_are_adapted(parts):
     spread[f"encoder_layers.0.attention.{name}.kernel"]
     for name in ("query", "key")
   )
-  # As the kernels themselves: queries stand in for 1 / sqrt(head size).
+  # As the kernels: queries include 1 / sqrt(head size).
   assert query < 0.5 * key_
 
 
@@ -149,7 +149,7 @@ def test_merged_logits_are_those_of_factors_beside_the_kernels(
   model, parts, monkeypatch
 ):
   graph, params, rest = parts
-  # What `Dense` multiplies by in a call.
+  # The kernels that `Dense` multiplies by.
   layers = ("query", "key", "value", "out", "mlp")
   config = LoraConfig(rank=4, alpha=6.0, targets=layers)
   factors = trained(parts, config)
@@ -207,7 +207,7 @@ def test_gradients_are_those_of_the_sum(parts, how):
       np.testing.assert_allclose(got, wanted, atol=1e-4 * scale)
 
 
-def test_bfloat16_kernels_are_added_to_in_float32(parts):
+def test_sums_with_bfloat16_kernels_are_float32(parts):
   config = LoraConfig(targets=("head",), rank=2, alpha=2.0)
   factors = trained(parts, config)
   half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), parts[1])
@@ -282,7 +282,7 @@ def test_factors_of_another_shape_are_refused(parts):
     merge_factors(parts[1], [(unknown, 1.0)])
 
 
-def test_dropout_leaves_inputs_out_and_keeps_the_mean():
+def test_dropout_drops_inputs_and_keeps_the_mean():
   rng = np.random.default_rng(0)
   pair = LowRank(
     jnp.asarray(rng.normal(size=(40, 3)), jnp.float32),
@@ -297,7 +297,7 @@ def test_dropout_leaves_inputs_out_and_keeps_the_mean():
   assert out.mean() == pytest.approx(0.25, abs=0.01)
   mean = np.asarray(dropped).mean(axis=0)
   np.testing.assert_allclose(mean, pair.a, atol=0.1)
-  # A whole input is left out, for all ranks, or none of it.
+  # An input is dropped for all ranks or for none.
   assert np.array_equal(out, np.any(np.asarray(dropped) == 0, axis=2))
 
 

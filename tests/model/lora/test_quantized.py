@@ -1,4 +1,4 @@
-"""A base in few bits: how far it is from itself, and what it really holds."""
+"""Quantized base: its error and its size in memory."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from magenta_midi.model.lora.quantized import (
 )
 from magenta_midi.testing import tiny_generator
 
-# Compiled once each: whole blocks and scales' blocks, and what fills neither.
+# Compiled once each: full blocks, full blocks of scales, and parts of them.
 SHAPES = ((64, 64), (10, 7), (130, 131))
 matrices = st.builds(
   lambda shape, seed, size: (
@@ -39,7 +39,7 @@ def blocks_of(matrix):
 
 @settings(max_examples=20, deadline=None)
 @given(matrices)
-def test_int8_is_half_a_step_away_at_most(matrix):
+def test_the_error_of_int8_is_at_most_half_a_step(matrix):
   held = quantize(matrix, "int8")
   step = np.abs(matrix).max(axis=0) / 127
   error = np.abs(np.asarray(held[...]) - matrix)
@@ -49,11 +49,11 @@ def test_int8_is_half_a_step_away_at_most(matrix):
 
 @settings(max_examples=20, deadline=None)
 @given(matrices)
-def test_nf4_is_the_nearest_of_its_16_numbers(matrix):
+def test_nf4_rounds_to_the_nearest_of_its_16_numbers(matrix):
   held = quantize(matrix, "nf4")
   scales = np.asarray(held.scales())
   blocks = blocks_of(matrix)
-  # Of the scales, too: half a step away at most.
+  # The error of scales is also at most half a step.
   largest = np.abs(blocks).max(axis=1)
   steps = np.repeat(np.asarray(held.scale_steps), SCALE_BLOCK)[: len(blocks)]
   slack = 1e-5 * largest.max()
@@ -63,7 +63,8 @@ def test_nf4_is_the_nearest_of_its_16_numbers(matrix):
   found = np.abs(blocks_of(held[...]) - blocks)
   filled = blocks_of(np.ones_like(matrix)) > 0
   assert (found <= nearest + slack)[filled].all()
-  # Two to a byte, a byte a block, a float32 for 256 of them, and the mean.
+  # Half a byte for each number, a byte for each block, a float32 for 256
+  # blocks, and the mean.
   count = len(blocks)
   expected = count * BLOCK // 2 + count + 4 * -(-count // SCALE_BLOCK) + 4
   assert stored_bytes(held) == sum(x.nbytes for x in jax.tree.leaves(held))
@@ -86,11 +87,11 @@ def test_the_16_numbers_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("how", ["none", "int8", "nf4"])
-def test_a_held_base_is_the_model_in_its_bytes(how):
+def test_a_quantized_base_has_the_model_and_the_expected_bytes(how):
   graph, params, rest = nnx.split(tiny_generator().model, nnx.Param, ...)
   held = quantize_base(params, how)
   assert stored_bytes(held) == sum(x.nbytes for x in jax.tree.leaves(held))
-  # As one would hold it who has seen shapes alone.
+  # The same from shapes only.
   shapes = jax.eval_shape(lambda params: quantize_base(params, how), params)
   assert stored_bytes(shapes) == stored_bytes(held)
   model = nnx.merge(graph, held.state(), rest)
@@ -120,6 +121,6 @@ def test_an_int8_checkpoint_loses_nothing_in_int8(tmp_path):
   )
 
 
-def test_an_unknown_way_is_refused():
+def test_an_unknown_storage_is_refused():
   with pytest.raises(ValueError, match="one of none, int8, nf4, got 'int4'"):
     check_quantize("int4")

@@ -28,7 +28,7 @@ POP = piece_facts("我爱你", "新乐尘符", "pop")
 
 
 def _description(**changed: float) -> Description:
-  """Of typical music, but for what is given."""
+  """A description of typical music, with some changes."""
   measures = dict(
     notes_per_s=7.0,
     median_ioi_s=0.22,
@@ -105,7 +105,7 @@ FACTS = st.builds(
 )
 SEEDS = st.integers(0, 2**32 - 1)
 
-# What a caption must not match: a held-out sentence around any words.
+# Captions must not match a held-out sentence around any words.
 HELD_OUT = [
   re.compile(re.escape(frame.replace("{}", "\0")).replace("\0", ".+"))
   for frame in PHRASES.held_out_frames
@@ -118,7 +118,7 @@ def rng() -> np.random.Generator:
 
 
 @given(FACTS, DESCRIPTIONS, SEEDS)
-def test_captions_are_short_plain_and_free_of_what_is_held_out(
+def test_captions_are_short_plain_and_without_held_out_words(
   facts, description, seed
 ):
   rng = np.random.default_rng(seed)
@@ -148,7 +148,7 @@ def test_a_seed_gives_a_caption(facts, description, seed):
   assert one == other
 
 
-# Plain words, what each must not be said of, and what else has it.
+# Plain words, measures that exclude each, and words that may contain it.
 OPPOSITES = [
   ("slow", dict(median_ioi_s=0.1), "slow song|slow movement"),
   ("fast", dict(median_ioi_s=0.6), "fast song"),
@@ -162,7 +162,7 @@ OPPOSITES = [
 
 
 @pytest.mark.parametrize(("word", "measures", "other"), OPPOSITES)
-def test_an_opposite_is_said_only_with_not(word, measures, other, rng):
+def test_an_opposite_occurs_only_with_not(word, measures, other, rng):
   description = _description(**measures)
   denied = re.compile(
     rf"\b(not|never|isn't)( (at|all|too|very|so)){{0,2}} {word}|\b({other})\b"
@@ -176,7 +176,7 @@ def test_an_opposite_is_said_only_with_not(word, measures, other, rng):
 
 
 @pytest.mark.parametrize(("word", "measures", "other"), OPPOSITES)
-def test_what_is_clear_is_often_said(word, measures, other, rng):
+def test_clear_levels_occur_often(word, measures, other, rng):
   opposite = dict(zip(*[iter(word for word, *_ in OPPOSITES)] * 2, strict=True))
   opposite |= {high: low for low, high in opposite.items()}
   description = _description(**measures)
@@ -187,13 +187,13 @@ def test_what_is_clear_is_often_said(word, measures, other, rng):
   assert said > 60
 
 
-def test_typical_music_is_not_called_anything_by_far(rng):
+def test_typical_music_has_no_extreme_words(rng):
   for _ in range(1000):
     text = caption(PieceFacts(), _description(), rng)
     assert not {"extremely", "fortissimo", "presto"} & set(text.split())
 
 
-def test_facts_are_said(rng):
+def test_facts_occur(rng):
   texts = " ".join(caption(CHOPIN, _description(), rng) for _ in range(500))
   for word in (
     "chopin",
@@ -207,7 +207,7 @@ def test_facts_are_said(rng):
   assert "pop" in texts and texts.isascii()
 
 
-def test_phrases_of_moods_and_textures_are_said(rng):
+def test_phrases_of_moods_and_textures_occur(rng):
   storm = _description(median_ioi_s=0.1, velocity_mean=95.0, mode=-0.2)
   texts = {caption(PieceFacts(), storm, rng) for _ in range(2000)}
   assert "stormy" in texts
@@ -234,7 +234,7 @@ def test_levels(name, low, high):
   assert levels_of(_description(**high))[name] == ("high", True)
 
 
-def test_what_cannot_be_told_has_no_level():
+def test_unmeasurable_attributes_have_no_level():
   assert "swing" not in levels_of(_description(swing_ratio=math.nan))
   assert "stride" not in levels_of(_description(stride=0.0))
 
@@ -281,7 +281,7 @@ def test_nonsense_has_words_but_none_of_music(rng):
 
 
 @given(st.integers(0, 2**32))
-def test_opposites_name_both_levels_of_what_is_clear(seed):
+def test_opposites_name_both_levels_of_a_clear_attribute(seed):
   rng = np.random.default_rng(seed)
   assert opposites(_description(), rng) is None
   true, false = opposites(_description(notes_per_s=20.0), rng)
@@ -292,7 +292,7 @@ def test_opposites_name_both_levels_of_what_is_clear(seed):
     kinds = (level.adjectives, level.phrases, level.extreme, level.more)
     return {w for kind in kinds for text in kind for w in split_words(text)}
 
-  # A level may also be said as "not" its opposite.
+  # A level may also be "not" with its opposite.
   assert said & words(dense) or said & words(sparse)
   assert untrue & words(sparse) or untrue & words(dense)
   assert not (said | untrue) & PHRASES.held_out_words

@@ -80,7 +80,7 @@ ROLL = "piano roll;welte-red;publisher=Welte-Mignon;classical"
       "romantic",
       "classical",
     ),
-    # Nobody knows the composer: as he is written.
+    # An unknown composer stays as written.
     (("Polka", "Doe, Jane", ""), "jane doe", ("polka",), "", ""),
   ],
 )
@@ -132,7 +132,7 @@ def test_read_facts_of_a_listed_folder(tmp_path):
   assert unlisted.forms == ("fugue",)
 
 
-def test_read_facts_with_a_path_column_alone_and_without_a_list(tmp_path):
+def test_read_facts_with_only_a_path_column_and_without_a_list(tmp_path):
   (tmp_path / "x.csv").write_text("path\nwaltz.mid\n", encoding="utf-8")
   for folder in (tmp_path / "x", tmp_path / "y"):
     assert read_facts(folder, ["waltz.mid"])[0].forms == ("waltz",)

@@ -36,7 +36,7 @@ def _training_texts() -> list[str]:
 
 
 def _same_stem(one: str, other: str) -> bool:
-  """Long words that begin alike: deep and deeply, hush and hushed."""
+  """Whether long words have the same beginning: deep and deeply."""
   common = len(
     list(
       itertools.takewhile(lambda p: p[0] == p[1], zip(one, other, strict=False))
@@ -68,7 +68,7 @@ def test_the_scored_attributes_are_rich_in_words():
 
 def test_held_out_words_share_no_stem_with_training():
   assert _same_stem("deep", "deeply") and not _same_stem("under", "understated")
-  # Stopwords of nonsense and long compounds aside, all of them.
+  # All words, except stop words of nonsense and long compounds.
   for text in _training_texts():
     for word in plain_text(text).split():
       for held_out in PHRASES.held_out_words:
@@ -96,7 +96,7 @@ def test_levels_of_an_attribute_share_no_words(name):
     assert not set(_texts(one)) & set(_texts(other))
 
 
-def test_moods_need_levels_and_genres_that_are_there():
+def test_moods_need_existing_levels_and_genres():
   for mood in PHRASES.moods:
     assert mood.needs and mood.adjectives + mood.phrases + mood.nouns
     for need in mood.needs:

@@ -29,7 +29,7 @@ def test_every_word_has_letters(words):
   assert found.grams.max() < GRAM_ROWS
 
 
-def test_words_alike_share_letters(words):
+def test_similar_words_share_letter_pieces(words):
   rows = words.inputs(["thunderous thunderously quiet"], width=3).grams[0]
   sets = [set(row[row > 0].tolist()) for row in rows]
   assert len(sets[0] & sets[1]) > 5 > len(sets[0] & sets[2])
@@ -55,11 +55,11 @@ def test_any_text_is_read_or_refused_in_one_line(text):
     ("a" * (MAX_TEXT + 1), "at most 2000 characters"),
   ],
 )
-def test_texts_that_are_none(words, text, reason):
+def test_invalid_texts_are_refused(words, text, reason):
   with pytest.raises(ValueError, match=reason):
     words.inputs([text])
 
 
-def test_words_and_vectors_go_together():
+def test_words_and_vectors_must_have_equal_counts():
   with pytest.raises(ValueError, match="2 words do not go with 1 vectors"):
     Words(("a", "b"), np.ones((1, 3), np.int8))

@@ -1,4 +1,4 @@
-"""The `event` codec against a plain reading of its rules, and back."""
+"""The `event` codec against a simple version of its rules, and round trips."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from magenta_midi.tokens.frames import Frames
 
 CODEC = EventCodec()
 CONFIG = CODEC.config
-LONGEST = 1000  # steps a note counts for around a now
+LONGEST = 1000  # longest duration in a context, in steps
 
 nows = st.one_of(
   st.integers(0, 1500).map(lambda step: step / 100),
@@ -113,7 +113,7 @@ def rows_of(frames):
 
 
 @given(st.data())
-def test_a_file_is_what_its_rules_say(draw_score, data):
+def test_a_file_follows_the_rules(draw_score, data):
   score = draw_score(data)
   encoded = CODEC.encode(score)
   expected = expected_file(score)
@@ -141,7 +141,7 @@ def test_the_round_trip_is_exact_to_the_step(draw_score, data):
   if not encoded.merged:
     for was, now in zip(in_place(score), in_place(back), strict=True):
       assert abs(int(was["velocity"]) - int(now["velocity"])) <= 2
-  # Once rounded, nothing moves any more.
+  # Rounded music does not change again.
   again = CODEC.encode(back)
   for a, b in zip(again.frames, encoded.frames, strict=True):
     np.testing.assert_array_equal(a, b)
@@ -175,7 +175,7 @@ def one_part(*rows, pedal=None):
 
 
 def words(frames):
-  """Tokens to read: W a wait, + a note-on, - a note-off, V a velocity."""
+  """Readable tokens: W time shift, + note-on, - note-off, V velocity."""
   said = []
   for code in frames.codes[:, 0].tolist():
     for letter, first in (
@@ -196,7 +196,7 @@ def words(frames):
   return " ".join(said)
 
 
-def test_a_phrase_in_full():
+def test_all_tokens_of_a_phrase():
   score = one_part(
     (0.0, 0.5, 60, 64), (0.0, 0.5, 64, 64),
     (0.5, 2.0, 60, 66), (0.9, 30, 48, 9),
@@ -211,7 +211,7 @@ def test_a_phrase_in_full():
     "EOS",
     "W90 -48 EOS",
   ]
-  # The same velocity bin needs no word; a struck key is lifted first.
+  # An equal velocity bin has no token; a repeated key has a note-off first.
   again = one_part((0.0, 0.3, 60, 64), (0.3, 0.2, 60, 67))
   assert words(CODEC.encode(again).frames) == (
     "BOS V16 +60 W30 -60 +60 W20 -60 EOS"
@@ -227,7 +227,7 @@ def test_the_vocabulary():
   assert (CONFIG.pedal_down, CONFIG.pedal_up, CONFIG.begin) == (488, 489, 490)
 
 
-def test_a_long_note_is_kept_whole():
+def test_a_long_note_keeps_its_duration():
   score = one_part((0.25, 300.0, 60, 64))
   back = CODEC.decode(CODEC.encode(score))
   assert back.notes["duration_s"].tolist() == [300.0]
@@ -239,7 +239,7 @@ def test_empty_score():
   assert len(CODEC.decode(encoded)) == 0
 
 
-def test_the_codes_are_enough():
+def test_codes_are_enough_to_decode():
   encoded = CODEC.encode(one_part((0.5, 1, 60, 60), (2.5, 1, 62, 60)))
   blind = encoded.frames._replace(step=np.zeros_like(encoded.frames.step))
   again = CODEC.decode(dataclasses.replace(encoded, frames=blind))
@@ -253,7 +253,7 @@ def frames_of(codes, step):
   return Frames(codes, step, np.zeros_like(step))
 
 
-def test_decoding_a_stream_without_its_beginning():
+def test_decoding_a_stream_without_its_start():
   on, off = CONFIG.note_on, CONFIG.note_off
   frames = frames_of(
     [off + 50, CONFIG.pedal_up, on + 60, 9, on + 60, 4, on + 61],
@@ -263,7 +263,7 @@ def test_decoding_a_stream_without_its_beginning():
     frames, origin_s=3.0, pedal_down=True, until_step=200
   )
   np.testing.assert_allclose(score.notes["onset_s"], [3.1, 3.2, 3.25])
-  # Struck again, then left to the end; velocities that nobody said.
+  # Played again, then held to the end; no velocity tokens.
   np.testing.assert_allclose(score.notes["duration_s"], [0.1, 1.8, 1.75])
   assert set(score.notes["velocity"].tolist()) == {66}
   assert score.pedals["down"].tolist() == [True, False]
@@ -331,14 +331,14 @@ def expected_sides(score, now_s, window, model_part):
 
 
 def _known(notes, part, off_act, window):
-  """Whether the context says that the key of a note-off went down."""
+  """Whether the context has the note-on of a note-off."""
   step, _, key, _, _ = off_act
   on = next(on for on, off, _ in notes[part, key] if off == step)
   return on >= window or step > window
 
 
 @given(st.data(), nows, st.sampled_from([0.0, 0.5, 2.0, 10.0]))
-def test_contexts_and_targets_are_what_their_rules_say(
+def test_contexts_and_targets_follow_the_rules(
   draw_score, data, now_s, context_s
 ):
   score = draw_score(data, max_parts=2)
@@ -363,7 +363,7 @@ def test_context_is_causal(draw_score, data, now_s):
   pedal_past = np.array(steps_of(score.pedals["time_s"] - now_s)) < 0
   notes = score.notes[past].copy()
   end = np.array(steps_of(notes["onset_s"] + notes["duration_s"] - now_s))
-  # What sounds at now may go on for any time.
+  # A note that sounds at now may have any duration.
   notes["duration_s"][end >= 0] += 1.0
   future = draw_score(data, max_parts=1).shifted(now_s + 1.0)
   other = Score.from_arrays(
@@ -378,7 +378,7 @@ def test_context_is_causal(draw_score, data, now_s):
   assert rows_of(one) == rows_of(two)
 
 
-def test_rules_at_now_know_pedal_and_keys():
+def test_rules_at_now_have_pedal_and_keys():
   score = one_part(
     (0.0, 1.0, 60, 64), (0.5, 0.49, 62, 64), (0.2, 60.0, 64, 64),
     pedal=[(0.3, True), (1.0, False)],
@@ -387,7 +387,7 @@ def test_rules_at_now_know_pedal_and_keys():
   def keys(now_s):
     return np.flatnonzero(CODEC.rules_at(score, now_s).sounding).tolist()
 
-  # A note that ends at now is still to be ended.
+  # A note that ends at now still needs its note-off.
   assert keys(1.0) == [60, 64] and keys(1.01) == [64]
   assert keys(10.2) == [64] and keys(10.21) == []
   assert keys(0.2) == [60]
@@ -431,7 +431,7 @@ def test_a_history_grows_by_its_chunks():
   assert rows == pytest.approx(
     {
       (60, 0.0): 2.0,
-      (64, 1.0): 3.0,  # nobody lifted it: it lasts to the chunk's end
+      (64, 1.0): 3.0,  # no note-off: it lasts to the chunk's end
       (67, 0.5): 0.5,
       (60, 2.5): 0.1,
       (72, 2.5): 1.5,
@@ -443,14 +443,14 @@ def test_a_history_grows_by_its_chunks():
   ]
 
 
-def test_no_key_stays_down_for_ever():
+def test_long_notes_get_a_note_off():
   history = one_part((0.0, 9.5, 60, 64), (3.0, 6.5, 64, 64))
   nothing = frames_of([], [])
   ended = CODEC.complete(history, nothing, 9.5, 200)
   assert words(ended) == "W199 -60" and ended.step.tolist() == [199, 199]
   after = CODEC.append(history, ended, 9.5, end_step=200)
   assert np.flatnonzero(CODEC.rules_at(after, 11.5).sounding).tolist() == [64]
-  # What the chunk itself ended or began is left alone.
+  # Notes that the chunk ends or starts do not change.
   own = frames_of([CONFIG.note_off + 60, 9], [0, 10])
   assert CODEC.complete(history, own, 9.5, 200) is own
 
@@ -465,7 +465,7 @@ def test_silence_before_an_end_passes_in_legal_shifts(shift_steps, last):
   history = one_part((0.0, 9.5, 60, 64))
   nothing = frames_of([], [])
   if last is not None:
-    # A note at `last`, by the encoder's own waits.
+    # A note at `last`, with the time shifts of the encoder.
     note = one_part((last / 100, 30.0, 72, 64))
     nothing = codec.encode_targets(note, 0.0, seconds=2.0)
   rules = codec.rules_at(history, 9.5)

@@ -1,4 +1,4 @@
-"""What may come next: exactly what the encoder writes."""
+"""Grammar of `event` tokens: legal is exactly what the encoder writes."""
 
 import functools
 
@@ -46,7 +46,7 @@ def test_all_music_is_legal(draw_score, data, now_s, length):
 
 
 def draw_stream(draw, end_step, earliest=0, most=60):
-  """Tokens drawn from what is legal, until EOS."""
+  """Random legal tokens until EOS."""
   rules = CODEC.init_rules()
   codes, steps = [], []
   dense = draw(st.booleans())
@@ -73,7 +73,7 @@ def draw_stream(draw, end_step, earliest=0, most=60):
 @given(st.data(), st.integers(1, 400))
 def test_legal_streams_are_what_the_encoder_writes(data, end_step):
   frames, rules = draw_stream(data.draw, end_step)
-  # A stream that stops after a shift or a velocity announces something.
+  # After a time shift or a velocity the stream cannot end.
   done = len(frames.step)
   while done and (
     frames.codes[done - 1, 0] < CONFIG.note_on
@@ -90,12 +90,12 @@ def test_legal_streams_are_what_the_encoder_writes(data, end_step):
 
 
 @given(st.data(), st.integers(0, 380), st.integers(1, 400))
-def test_nothing_lies_before_the_commit_point(data, earliest, end_step):
+def test_no_event_is_before_the_commit_point(data, earliest, end_step):
   frames, _ = draw_stream(data.draw, end_step, earliest)
   waits = frames.codes[:, 0] < CONFIG.note_on
   assert (frames.step[~waits] >= earliest).all()
   assert (frames.step < end_step).all()
-  # Only full shifts lead up to it.
+  # Only full time shifts lead to it.
   assert (frames.codes[:, 0][waits & (frames.step < earliest)] == 199).all()
 
 
@@ -108,7 +108,7 @@ def rules_after(*codes, sounding=(), pedal_down=False):
 
 
 def kinds(rules, **limits):
-  """What may follow, by kind: numbers within each."""
+  """Legal tokens by kind, as numbers within each."""
   found = np.flatnonzero(legal_after(rules, **{"end_step": 400} | limits))
   edges = [0, 200, 328, 456, 488, 490, 491, 492]
   names = ["wait", "on", "off", "velocity", "pedal", "begin", "end"]
@@ -130,19 +130,19 @@ def test_at_the_origin():
   assert kinds(rules_after(pedal_down=True))["pedal"] == [1]
 
 
-def test_a_velocity_announces_a_note():
+def test_after_a_velocity_comes_a_note_on():
   found = kinds(rules_after(VELOCITY + 7, sounding=(60,)))
   assert found["on"] == [key for key in range(128) if key != 60]
   assert not any(found[name] for name in found if name != "on")
 
 
-def test_a_wait_announces_something():
+def test_after_a_time_shift_comes_an_event():
   found = kinds(rules_after(VELOCITY + 7, ON + 60, 9))
   assert found["wait"] == found["end"] == []
   assert found["off"] == [60] and found["pedal"] == [0]
   assert found["on"] == [key for key in range(128) if key != 60]
   assert 7 not in found["velocity"] and len(found["velocity"]) == 31
-  # A full one may be followed by another.
+  # After a full time shift another may follow.
   assert kinds(rules_after(199))["wait"] == list(range(199))
 
 
@@ -162,7 +162,7 @@ def test_the_end_and_the_commit_point_bound():
   found = kinds(rules_after(sounding=(60,)), earliest_step=50)
   assert found["wait"] == list(range(49, 200)) and found["off"] == []
   assert found["end"] == [0]
-  # Nothing fits any more: only the end is left.
+  # No event fits: only EOS is legal.
   found = kinds(rules_after(199), earliest_step=300, end_step=250)
   assert found["end"] == [0] and sum(map(len, found.values())) == 1
 
@@ -228,7 +228,7 @@ def test_the_state_keeps_its_types_and_takes_batches():
 
 
 @given(st.data(), st.sets(st.integers(0, 127), min_size=1))
-def test_keys_that_may_not_be_struck_never_follow(data, wanted):
+def test_forbidden_keys_are_never_legal(data, wanted):
   keys = np.isin(np.arange(128), list(wanted))
   rules = CODEC.init_rules()
   for _ in range(40):
@@ -237,7 +237,7 @@ def test_keys_that_may_not_be_struck_never_follow(data, wanted):
     assert found.any() and not (found & ~free).any()
     on = slice(CONFIG.note_on, CONFIG.note_off)
     assert not (found[on] & ~keys).any()
-    # Keys that are down may come up, whatever may be struck.
+    # Note-offs are legal for all keys that are down.
     off = slice(CONFIG.note_off, CONFIG.velocity)
     np.testing.assert_array_equal(found[off], free[off])
     every = CODEC.legal(

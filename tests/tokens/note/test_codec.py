@@ -50,7 +50,7 @@ def check_round_trip(score):
   )
   for place, notes in originals.items():
     (now,) = decoded[place]
-    # Of duplicates the longest came through, of those the loudest.
+    # Of duplicates the longest is kept; of equally long ones, the loudest.
     was = max(notes, key=lambda n: (n["duration_s"], n["velocity"]))
     assert abs(now["onset_s"] - was["onset_s"]) <= 0.005 + 1e-9
     assert abs(int(now["velocity"]) - int(was["velocity"])) <= 2
@@ -94,7 +94,7 @@ def test_round_trip(draw_score, data):
   score = draw_score(data)
   encoded, back = check_round_trip(score)
   check_layout(score, encoded)
-  # Once rounded, nothing moves any more, but for what was trimmed.
+  # Rounded music does not change again, except trimmed notes.
   again = CODEC.encode(back)
   np.testing.assert_array_equal(again.frames.step, encoded.frames.step)
   np.testing.assert_array_equal(again.frames.part, encoded.frames.part)
@@ -119,7 +119,7 @@ def test_round_trip_at_any_density(density):
   check_round_trip(score)
 
 
-def test_one_note_in_full():
+def test_all_codes_of_a_note():
   encoded = CODEC.encode(score_of((2.504, 0.5, 60, 70), pedal=[(2.4, True)]))
   np.testing.assert_array_equal(
     encoded.frames.codes, [[40, PEDAL_DOWN, -1, -1], [10, 60, 17, 27]]
@@ -128,7 +128,7 @@ def test_one_note_in_full():
   np.testing.assert_array_equal(encoded.chunk_offsets, [0, 0, 2])
 
 
-def test_chunk_is_that_of_the_rounded_step():
+def test_the_rounded_step_decides_the_chunk():
   encoded = CODEC.encode(score_of((1.9949, 0.004, 60, 70), (1.9951, 1, 62, 9)))
   np.testing.assert_array_equal(encoded.frames.step, [199, 200])
   np.testing.assert_array_equal(encoded.frames.codes[:, 0], [199, 0])
@@ -151,7 +151,7 @@ def test_pedal_flutter_inside_a_step_survives():
   score = score_of((0.5, 3, 60, 60), pedal=pedal)
   back = CODEC.decode(CODEC.encode(score))
   assert len(back.pedals) == 17
-  # And cropping, which moves the times, keeps them apart.
+  # Cropping moves the times and keeps them different.
   assert len(back.crop(0.6).pedals) == 17
 
 
@@ -167,7 +167,7 @@ def test_duplicates_are_merged_and_counted():
   assert notes["duration_s"][0] == pytest.approx(2.0, rel=0.05)
 
 
-def test_the_same_key_in_two_parts_is_no_duplicate():
+def test_the_same_key_in_two_parts_is_not_a_duplicate():
   score = score_of((1, 1, 60, 60), (1, 1, 60, 80), part=[0, 1])
   encoded = CODEC.encode(score)
   assert encoded.merged == 0
@@ -196,7 +196,7 @@ def test_silence_is_empty_chunks():
   score = score_of((9.0, 0.5, 60, 60))
   encoded = CODEC.encode(score)
   np.testing.assert_array_equal(encoded.chunk_offsets, [0, 0, 0, 0, 0, 1])
-  # A long last note is covered to its end.
+  # The chunks cover a long last note.
   assert CODEC.encode(score_of((0.0, 7.0, 60, 60))).chunks == 4
 
 
@@ -213,7 +213,7 @@ def test_end_frames_are_left_out():
   assert CODEC.decode(with_end).equals(CODEC.decode(encoded))
 
 
-def test_the_onset_level_is_enough():
+def test_onset_codes_are_enough_to_decode():
   encoded = CODEC.encode(score_of((0.5, 1, 60, 60), (2.5, 1, 62, 60)))
   forgotten = encoded.frames._replace(step=np.zeros(2, np.int32))
   again = CODEC.decode(dataclasses.replace(encoded, frames=forgotten))
@@ -232,7 +232,7 @@ def test_decoding_a_stream_with_its_origin():
   np.testing.assert_allclose(held.pedals["time_s"], [3.0, 3.05])
   assert held.pedals["down"].tolist() == [True, False]
   assert held.notes["onset_s"] == pytest.approx(3.1)
-  # Nothing to lift: the change changes nothing.
+  # The pedal is up already: the change has no effect.
   assert len(CODEC.decode_frames(frames).pedals) == 0
 
 
@@ -267,6 +267,6 @@ def test_parts_without_a_name_are_refused():
     CODEC.decode_frames(frames, part_names=("piano",))
 
 
-def test_nothing_to_join():
+def test_joining_nothing_is_refused():
   with pytest.raises(ValueError, match="at least one Frames, got none"):
     join_frames()

@@ -39,7 +39,7 @@ def test_halves_round_upward():
   time_s = np.array([0.005, 0.015, 1.995, 1.9949999, 1.9951, -0.005])
   expected = [1, 2, 200, 199, 200, 0]
   np.testing.assert_array_equal(CONFIG.time_to_step(time_s), expected)
-  # A whole number of milliseconds less another: floats fall short of 5 ms.
+  # A difference of whole milliseconds: in floats slightly less than 5 ms.
   ms = np.arange(5, 100_000, 10)
   step = CONFIG.time_to_step(ms / 1000 - 3.33)
   np.testing.assert_array_equal(step, (ms - 3330 + 5) // 10)
@@ -74,7 +74,7 @@ def test_durations_of_the_table_are_fixed_points(config):
 
 
 def test_ties_between_durations_go_up():
-  # 115 ms however it was come by: between 110 and 120.
+  # 115 ms, computed in several ways: between 110 and 120.
   duration_s = np.array([0.115, 0.1149999999999, 1.115 - 1.0, 6.115 - 6.0])
   np.testing.assert_array_equal(CONFIG.duration_to_code(duration_s), 11)
 
@@ -85,7 +85,7 @@ def test_long_durations_saturate():
 
 
 def test_the_default_is_pinned():
-  # A checkpoint's meaning: changing these breaks every one of them.
+  # A change of these breaks all checkpoints.
   c = CONFIG
   assert (c.chunk_steps, c.horizon_steps, c.end) == (200, 400, 400)
   assert (c.held, c.max_duration_steps, c.steps_per_s) == (63, 1000, 100)
@@ -121,7 +121,7 @@ def test_held_has_no_length():
     (dict(duration_bins=1), r"duration_bins must be in 2\.\.1000, got 1"),
   ],
 )
-def test_settings_that_break_the_promise_are_refused(settings, message):
+def test_settings_with_too_little_precision_are_refused(settings, message):
   with pytest.raises(ValueError, match=message):
     NoteCodecConfig(**settings)
 

@@ -1,4 +1,4 @@
-"""The round trip over real files, where they are present."""
+"""Round trip of the `note` codec over real files, if present."""
 
 import numpy as np
 import pytest

@@ -49,10 +49,10 @@ def test_all_music_is_legal(draw_score, data, now_s, length):
 
 
 def draw_stream(draw, pedal_down, end_step, most=40):
-  """Frames drawn from what is legal, until END."""
+  """Random legal frames until END."""
   rules = CODEC.init_rules(pedal_down)
   rows, steps = [], []
-  # Small steps and few keys: dense streams are the interesting ones.
+  # Small steps and few keys, for dense streams.
   dense = draw(st.booleans())
   for _ in range(draw(st.integers(0, most))):
     codes = np.full(4, -1, np.int32)
@@ -81,7 +81,7 @@ def test_legal_streams_are_music(data, pedal_down, end_step):
   frames = draw_stream(data.draw, pedal_down, end_step)
   score = CODEC.decode_frames(frames, pedal_down=pedal_down)
   assert score.repairs.overlaps_trimmed == score.repairs.duplicates == 0
-  if pedal_down:  # stated at the origin: leave it out again
+  if pedal_down:  # added at the origin: remove it
     again = CODEC.encode_targets(score, 0.0, seconds=end_step / 100)
     assert again.codes[0].tolist() == [0, PEDAL_DOWN, -1, -1]
     again = Frames(*(field[1:] for field in again))
@@ -89,8 +89,8 @@ def test_legal_streams_are_music(data, pedal_down, end_step):
     again = CODEC.encode_targets(score, 0.0, seconds=end_step / 100)
   np.testing.assert_array_equal(again.step, frames.step)
   np.testing.assert_array_equal(again.codes[:, :3], frames.codes[:, :3])
-  # The one exception: a note longer than the wait for the next of its key
-  # is trimmed to it, and comes back with that duration.
+  # One exception: a note that overlaps the next one of its key is trimmed, and
+  # comes back with that duration.
   table_s = CODEC.config.duration_table_s
   for i, (codes, step) in enumerate(
     zip(frames.codes, frames.step, strict=True)
@@ -116,7 +116,7 @@ def keys_after(last_key, onset, pedal_down=False):
   return np.flatnonzero(legal).tolist()
 
 
-def test_keys_that_may_follow():
+def test_legal_keys():
   every = list(range(128))
   assert keys_after(-1, 0) == [*every, PEDAL_DOWN]
   assert keys_after(-1, 0, pedal_down=True) == [*every, PEDAL_UP]
@@ -134,13 +134,13 @@ def onsets(rules, earliest, end):
   return np.flatnonzero(legal).tolist()
 
 
-def test_onsets_that_may_follow():
+def test_legal_onsets():
   assert onsets(rules_at(0, -1), 0, 3) == [0, 1, 2, END]
   assert onsets(rules_at(10, 60), 0, 12) == [0, 1, END]
-  # What is committed or past is closed, and so is the next chunk.
+  # Committed or past steps and the next chunk are not legal.
   assert onsets(rules_at(10, 60), 15, 17) == [5, 6, END]
   assert onsets(rules_at(10, 60), 20, 15) == [END]
-  # After the highest key the step is over; after a pedal change it is not.
+  # After the highest key the step is complete; after a pedal change it is not.
   assert onsets(rules_at(10, 127), 0, 12) == [1, END]
   assert onsets(rules_at(10, PEDAL_DOWN), 0, 12) == [0, 1, END]
   # The horizon is the longest step.
@@ -230,14 +230,14 @@ def keys_allowed(*wanted):
   st.integers(0, 3),
   st.sets(st.integers(0, 127), min_size=1),
 )
-def test_keys_that_may_not_be_struck_never_follow(last_key, onset, wanted):
+def test_forbidden_keys_are_never_legal(last_key, onset, wanted):
   keys = keys_allowed(*wanted)
   rules = rules_at(5, last_key)
   found = CODEC.legal(
     0, np.full(4, -1, np.int32), rules, end_step=400, keys=keys
   )
   if not found[onset]:
-    # Only where nothing is left of this step.
+    # Only if no allowed key is left in this step.
     assert onset == 0 and max(wanted) <= last_key < 128
     return
   codes = np.array([onset, -1, -1, -1], np.int32)
@@ -250,7 +250,7 @@ def test_keys_that_may_not_be_struck_never_follow(last_key, onset, wanted):
 
 
 @given(st.integers(-1, 129), st.integers(0, 3), st.integers(0, 1))
-def test_all_keys_are_no_limit(last_key, onset, level):
+def test_allowing_all_keys_changes_nothing(last_key, onset, level):
   rules, keys = rules_at(5, last_key), np.ones(128, bool)
   codes = np.array([onset, -1, -1, -1], np.int32)
   np.testing.assert_array_equal(

@@ -1,4 +1,4 @@
-"""encode_context and encode_targets against a reading of their rules."""
+"""encode_context and encode_targets against a simple version of their rules."""
 
 import time
 
@@ -53,7 +53,7 @@ def event_rows(score, now_s, model_part=0):
 
 
 def in_stream_order(rows):
-  """Sorted; of duplicates the longest, of those the loudest."""
+  """Sorted; of duplicates the longest, of equally long ones the loudest."""
   best = {}
   for index, row in enumerate(rows):
     step, key, role, codes, duration_s, _ = row
@@ -103,7 +103,7 @@ def check_frames(frames, expected, start):
     (int(s), int(p), tuple(c[1:].tolist()))
     for c, s, p in zip(*frames, strict=True)
   ]
-  # State notes of parts that share a role may tie.
+  # State notes of parts with the same role may have equal places.
   assert sorted(found) == sorted(expected)
   assert [f[:2] for f in found] == [e[:2] for e in expected]
   previous = {}
@@ -113,7 +113,7 @@ def check_frames(frames, expected, start):
 
 
 @given(st.data(), nows, windows)
-def test_context_is_what_its_rules_say(draw_score, data, now_s, context_s):
+def test_context_follows_the_rules(draw_score, data, now_s, context_s):
   score = draw_score(data, max_parts=2)
   model_part = data.draw(st.integers(0, score.parts - 1))
   frames = CODEC.encode_context(
@@ -125,7 +125,7 @@ def test_context_is_what_its_rules_say(draw_score, data, now_s, context_s):
 
 
 @given(st.data(), nows, st.integers(0, 400))
-def test_targets_are_what_their_rules_say(draw_score, data, now_s, length):
+def test_targets_follow_the_rules(draw_score, data, now_s, length):
   score = draw_score(data, max_parts=2)
   frames = CODEC.encode_targets(score, now_s, seconds=length / 100)
   rows = [
@@ -136,12 +136,12 @@ def test_targets_are_what_their_rules_say(draw_score, data, now_s, length):
 
 
 @given(st.data(), nows)
-def test_no_event_is_in_both(draw_score, data, now_s):
+def test_no_event_is_in_context_and_targets(draw_score, data, now_s):
   score = draw_score(data, max_parts=1)
   context = CODEC.encode_context(score, now_s, context_s=2.0)
   targets = CODEC.encode_targets(score, now_s, seconds=2.0)
   assert np.all(context.step < 0) and np.all(targets.step >= 0)
-  # Together: the chunk the other way round (nothing lost at the seam).
+  # Together they have all events (none is lost at now).
   both = CODEC.encode_targets(score, now_s - 2.0, seconds=4.0)
   state = len(context.step) + len(targets.step) - len(both.step)
   assert state >= 0
@@ -156,7 +156,7 @@ def test_context_is_causal(draw_score, data, now_s, context_s):
   past_pedals = np.array(steps_from(now_s, score.pedals["time_s"])) < 0
   future = draw_score(data, max_parts=2).shifted(now_s + 0.0051)
   notes = score.notes[past_notes]
-  # Another future: other notes and pedal changes, of either part.
+  # Another future: other notes and pedal changes of both parts.
   notes = np.concatenate([notes, future.notes])
   pedals = np.concatenate([score.pedals[past_pedals], future.pedals])
   other = Score(notes=notes, pedals=pedals, part_names=("a", "b"))
@@ -191,7 +191,7 @@ def piece(minutes, rate=15.0):
   )
 
 
-def test_state_frames_in_full():
+def test_all_codes_of_state_frames():
   score = Score.from_arrays(
     onset_s=[0.0, 1.0, 9.0, 11.5],
     duration_s=[4.0, 0.5, 5.0, 1.0],
@@ -204,10 +204,10 @@ def test_state_frames_in_full():
     frames.codes,
     [
       [0, PEDAL_DOWN, -1, -1],
-      [0, 60, 15, 43],  # 2 s of its 4 s are left
+      [0, 60, 15, 43],  # 2 s of 4 s remain
       [50, PEDAL_UP, -1, -1],
       [50, PEDAL_DOWN, -1, -1],
-      [399, 30, 20, 54],  # 6 s later, which saturates
+      [399, 30, 20, 54],  # 6 s later, more than the horizon
       [250, 64, 16, 35],
     ],
   )
@@ -217,7 +217,7 @@ def test_state_frames_in_full():
   assert not CODEC.pedal_down_at(score, 2.6)
 
 
-def test_now_before_and_after_everything():
+def test_now_before_and_after_all_music():
   score = piece(1)
   assert len(CODEC.encode_context(score, 0.0).step) == 0
   assert len(CODEC.encode_targets(score, 300.0, seconds=2.0).step) == 0
@@ -231,7 +231,7 @@ def test_context_is_cheap():
     start = time.perf_counter()
     CODEC.encode_context(score, float(now_s))
     seconds.append(time.perf_counter() - start)
-  # 0.2 ms here; the shape checks of a test run and a busy machine cost more.
+  # Takes 0.2 ms; shape checks in tests and a busy machine add time.
   assert np.median(seconds) < 0.02
 
 

@@ -107,9 +107,9 @@ def decode_chunk(
   cross_bias = mask_to_bias(memory.mask[:, None, :], model.dtype)
   caches = empty_caches(model, rows, max_frames)
   horizon = codec.config.horizon_steps
-  end = codec.config.end
+  end_code = codec.config.end
 
-  def event(carry: _Carry) -> _Carry:
+  def next_frame(carry: _Carry) -> _Carry:
     x = model.embed_frames(carry.last)
     out, caches = temporal_step(
       model, x, carry.index, carry.caches, cross, cross_bias
@@ -126,7 +126,7 @@ def decode_chunk(
         xp=jnp,
       )
       if level == 0:
-        is_end = jnp.arange(allowed.shape[0]) == end
+        is_end = jnp.arange(allowed.shape[0]) == end_code
         allowed &= ~(is_end & (carry.index < request.forced))
       return allowed
 
@@ -140,7 +140,7 @@ def decode_chunk(
       request.guidance if guided else None,
     )
     rules = codec.advance(carry.rules, codes, xp=jnp)
-    ends = (codes[0] == end) | (rules.step >= request.end_step)
+    ends = (codes[0] == end_code) | (rules.step >= request.end_step)
     index = carry.index
     ids = vocabulary.to_ids(codes, xp=jnp)
     return _Carry(
@@ -172,10 +172,10 @@ def decode_chunk(
     step=jnp.zeros((max_frames,), jnp.int32),
     log_p=jnp.zeros((max_frames, levels), jnp.float32),
   )
-  end = jax.lax.while_loop(
-    lambda carry: ~carry.done & (carry.index < request.limit), event, start
+  final = jax.lax.while_loop(
+    lambda carry: ~carry.done & (carry.index < request.limit), next_frame, start
   )
-  return Decoded(end.codes, end.step, end.log_p, end.index)
+  return Decoded(final.codes, final.step, final.log_p, final.index)
 
 
 def make_decoder(

@@ -1,6 +1,7 @@
 """Generator of music, chunk by chunk: state in, `(chunk, state)` out."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -257,6 +258,9 @@ class Generator:
   ) -> tuple[Chunk, GenerationState]:
     """Generates the next 2 s.
 
+    A chunk is drawn again if it repeats the music before it, if it pauses for
+    long, or if it is the first one without context and begins with silence.
+
     Args:
       state: From `init_state` or an earlier call; not changed.
       style: Rows of the style table; None: masked.
@@ -267,18 +271,12 @@ class Generator:
 
     Returns:
       The chunk and the state after it.
-
-    A chunk is drawn again if it repeats the music before it, if it pauses for
-    long, or if it is the first one without context and begins with silence.
     """
     guided = guidance != 0.0
-    # A model that learned duets waits for a player, but here there is none.
-    begins = not len(state.history)
-    redraw = 0
     now = state.now_s - state.origin_s
     codec = self.codec
     steps = codec.config.chunk_steps
-    while True:
+    for redraw in itertools.count():
       request = self.request(
         state,
         style=style,
@@ -301,22 +299,9 @@ class Generator:
       score = codec.decode_frames(
         frames, pedal_down=pedal_down, until_step=steps
       )
-      if begins:
-        again = redraw < STARTS and not _starts(score)
-      else:
-        again = redraw < REDRAWS and repeats_exactly(
-          state.history, score, now, codec
-        )
-        again |= redraw < PAUSES and pauses_too_long(
-          state.history,
-          score,
-          now,
-          codec.config.chunk_s,
-          min_s=MIN_S if style is None or not style.any() else SILENT_S,
-        )
-      if not again:
+      steered = style is not None and bool(style.any())
+      if not self._draw_again(state, score, redraw, steered=steered):
         break
-      redraw += 1
     log_p = np.zeros(frames.codes.shape, np.float32)
     log_p[:count] = np.asarray(decoded.log_p)[:count]
     chunk = Chunk(
@@ -332,14 +317,42 @@ class Generator:
     history = codec.append(
       state.history, frames, now, end_step=steps, pedal_down=pedal_down
     )
-    following = GenerationState(
+    next_state = GenerationState(
       history,
       state.origin_s,
       # Rounded, so that float errors do not add up over hours.
       round(state.now_s + chunk.seconds, 6),
       state.chunk_index + 1,
     )
-    return chunk, _trimmed(following)
+    return chunk, _trimmed(next_state)
+
+  def _draw_again(
+    self, state: GenerationState, score: Score, redraw: int, *, steered: bool
+  ) -> bool:
+    """Whether draw number `redraw` of a chunk should not be used.
+
+    Args:
+      state: The state before the chunk.
+      score: The chunk.
+      redraw: Number of the draw, from 0.
+      steered: Whether the chunk has a style or control, which may ask for
+        silence.
+    """
+    if not len(state.history):
+      return redraw < STARTS and not _starts(score)
+    now = state.now_s - state.origin_s
+    if redraw < REDRAWS and repeats_exactly(
+      state.history, score, now, self.codec
+    ):
+      return True
+    # A model that learned duets waits for a player, but here there is none.
+    return redraw < PAUSES and pauses_too_long(
+      state.history,
+      score,
+      now,
+      self.codec.config.chunk_s,
+      min_s=SILENT_S if steered else MIN_S,
+    )
 
   def warm_up(self, *, guided: bool = False) -> None:
     """Compiles or loads the decoder, so that playing does not wait for it."""

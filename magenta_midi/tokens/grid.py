@@ -6,7 +6,7 @@ import numpy as np
 
 from magenta_midi.typing import Float, Int
 
-__all__ = ["MAX_DURATION_S", "GridConfig"]
+__all__ = ["MAX_DURATION_S", "GridConfig", "check_now"]
 
 # The longest duration that a context or a target holds, in every codec.
 MAX_DURATION_S = 10.0
@@ -119,6 +119,20 @@ class GridConfig:
       raise ValueError(f"{name} must be 0 s or more, got {seconds}.")
     return int(np.floor(seconds * self.steps_per_s + 0.5))
 
+  def target_steps(self, seconds: float) -> int:
+    """The length of a target as steps.
+
+    Raises:
+      ValueError: It is negative or beyond the horizon.
+    """
+    length = self.seconds_to_steps(seconds, name="seconds")
+    if length > self.horizon_steps:
+      raise ValueError(
+        f"seconds must be at most the codec's horizon of {self.horizon_s} "
+        f"s, got {seconds}."
+      )
+    return length
+
   # Velocity.
 
   def velocity_to_code(
@@ -134,3 +148,14 @@ class GridConfig:
     """The middle of each bin; never 0, which MIDI reads as a note-off."""
     width = 128 // self.velocity_bins
     return np.asarray(np.maximum(code * width + width // 2, 1)).astype(np.int32)
+
+
+def check_now(now_s: float) -> float:
+  """Returns `now_s`, the origin of a stream, if it is a finite time.
+
+  Raises:
+    ValueError: It is infinite or not a number.
+  """
+  if not np.isfinite(now_s):
+    raise ValueError(f"now_s must be a time in seconds, got {now_s}.")
+  return now_s

@@ -39,7 +39,7 @@ from magenta_midi.tokens.events import (
   pedals_down,
 )
 from magenta_midi.tokens.frames import MODEL, PLAYER, Encoded, Frames
-from magenta_midi.tokens.grid import MAX_DURATION_S
+from magenta_midi.tokens.grid import MAX_DURATION_S, check_now
 from magenta_midi.tokens.vocabulary import Vocabulary
 from magenta_midi.typing import Int
 
@@ -280,12 +280,7 @@ class EventCodec:
       ValueError: `seconds` is negative or beyond the horizon.
     """
     config = self.config
-    length = config.seconds_to_steps(seconds, name="seconds")
-    if length > config.horizon_steps:
-      raise ValueError(
-        f"seconds must be at most the codec's horizon of {config.horizon_s} "
-        f"s, got {seconds}."
-      )
+    length = config.target_steps(seconds)
     notes, pedals = self._around(
       score, now_s, start=0, stop=length, model_part=model_part
     )
@@ -403,7 +398,7 @@ class EventCodec:
 
     A note that ends at now still sounds: its note-off is yet to come.
     """
-    down = pedals_down(score, _finite(now_s), self.config, before=0)
+    down = pedals_down(score, check_now(now_s), self.config, before=0)
     since = self._sounding(score, now_s, model_part=model_part)
     return self.init_rules(model_part in down, since != _SILENT)
 
@@ -475,7 +470,7 @@ class EventCodec:
     """Events up to `stop`, with notes that may still sound at `start`."""
     return events_around(
       score,
-      _finite(now_s),
+      check_now(now_s),
       self.config,
       first_note=start - self.config.max_duration_steps,
       first_pedal=start,
@@ -545,12 +540,6 @@ class EventCodec:
 
 
 _SILENT = -(2**31)
-
-
-def _finite(now_s: float) -> float:
-  if not np.isfinite(now_s):
-    raise ValueError(f"now_s must be a time in seconds, got {now_s}.")
-  return now_s
 
 
 @functools.lru_cache

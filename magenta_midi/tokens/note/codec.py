@@ -38,6 +38,7 @@ from magenta_midi.tokens.frames import (
   empty_frames,
   join_frames,
 )
+from magenta_midi.tokens.grid import check_now
 from magenta_midi.tokens.note import grammar
 from magenta_midi.tokens.note.config import (
   KEYS,
@@ -243,7 +244,7 @@ class NoteCodec:
       raise ValueError(f"max_frames must be 0 or more, got {max_frames}.")
     notes, pedals = events_around(
       score,
-      _finite(now_s),
+      check_now(now_s),
       config,
       first_note=start - config.max_duration_steps,
       first_pedal=start,
@@ -286,15 +287,10 @@ class NoteCodec:
       ValueError: `seconds` is negative or beyond the horizon.
     """
     config = self.config
-    length = config.seconds_to_steps(seconds, name="seconds")
-    if length > config.horizon_steps:
-      raise ValueError(
-        f"seconds must be at most the codec's horizon of {config.horizon_s} "
-        f"s, got {seconds}."
-      )
+    length = config.target_steps(seconds)
     notes, pedals = events_around(
       score,
-      _finite(now_s),
+      check_now(now_s),
       config,
       first_note=0,
       first_pedal=0,
@@ -313,7 +309,7 @@ class NoteCodec:
     self, score: Score, now_s: float, *, model_part: int = 0
   ) -> bool:
     """Whether the model's pedal is down just before `now`."""
-    held = pedals_down(score, _finite(now_s), self.config, before=0)
+    held = pedals_down(score, check_now(now_s), self.config, before=0)
     return model_part in held
 
   def end_frame(self) -> Int[np.ndarray, " l"]:
@@ -429,12 +425,6 @@ class NoteCodec:
     ordering.check_times(
       step, part, origin_s, self.config.steps_per_s, part_names
     )
-
-
-def _finite(now_s: float) -> float:
-  if not np.isfinite(now_s):
-    raise ValueError(f"now_s must be a time in seconds, got {now_s}.")
-  return now_s
 
 
 @functools.lru_cache

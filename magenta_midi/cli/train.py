@@ -214,7 +214,7 @@ def command(
   )
 
   enable_compilation_cache()
-  import magenta_midi.train.loop as loop
+  import magenta_midi.train.train as training
   from magenta_midi.model.checkpoint import read_config
   from magenta_midi.tokens.codec import get_codec
   from magenta_midi.train.allocator import keep_memory
@@ -249,7 +249,7 @@ def command(
       raise click.MissingParameter(
         param_hint="'--data' (or '--gin_file')", param_type="option"
       )
-    config = loop.TrainConfig(**fields)
+    config = training.TrainConfig(**fields)
   else:
     from magenta_midi.cli.gin.train_run import gin_train_run
 
@@ -273,10 +273,10 @@ def command(
     task_module, codec_settings = run.task_module, run.codec_settings
   codec = get_codec(codec_name, **codec_settings)
   # Before the files are read: a mistyped option should not wait for them.
-  loop.check_settings(config, codec, out)
-  rows = loop.style_rows(config)
-  loop.model_config(config, codec, rows)
-  loop.check_init_from(config, codec, out, rows)
+  training.check_settings(config, codec, out)
+  rows = training.style_rows(config)
+  training.model_config(config, codec, rows)
+  training.check_init_from(config, codec, out, rows)
   if config.teacher is not None:
     check_teacher(
       Path(config.teacher),
@@ -296,7 +296,7 @@ def command(
   with progress_bar() as bar, stop_signals() as stopped:
     task = bar.add_task("training", total=1.0, note="compiling")
 
-    def show(progress: loop.Progress) -> None:
+    def show(progress: training.Progress) -> None:
       held = (
         f", held out {progress.held_out:.2f} a note"
         if progress.held_out is not None
@@ -309,7 +309,7 @@ def command(
         f" {progress.notes_per_s:,.0f} notes/s",
       )
 
-    evaluation = loop.train(
+    evaluation = training.train(
       config,
       codec,
       music.corpora,

@@ -9,22 +9,21 @@ evaluation, the first of which is of what the run starts from: if nothing was
 gained, the adapter changes nothing, or no more than the one it continues.
 """
 
-import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 from flax import nnx
 
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.takes import Split, corpus_digest
-from magenta_midi.evaluation.evaluate import Evaluation
+from magenta_midi.finetune.adapter_task import AdapterTask, Judged, LearnStyle
 from magenta_midi.finetune.config import FinetuneConfig, begin_run
 from magenta_midi.finetune.mixture import mix
-from magenta_midi.finetune.offload import on_device, on_host
+from magenta_midi.finetune.offload import on_host
 from magenta_midi.finetune.player_style import LEARNING_WINDOWS
 from magenta_midi.finetune.rehearsal import ITSELF, without_pieces
 from magenta_midi.finetune.results import (
@@ -32,7 +31,6 @@ from magenta_midi.finetune.results import (
   Finetuned,
   FinetuneProgress,
 )
-from magenta_midi.finetune.run import SCORED_WINDOWS, FinetuneRun, Marks
 from magenta_midi.finetune.self_samples import (
   Numbers,
   number_pieces,
@@ -47,9 +45,8 @@ from magenta_midi.model.lora.adapter_file import (
   check_name,
 )
 from magenta_midi.model.lora.lora import Factors, merge_factors
-from magenta_midi.train.run_settings import STATE
-from magenta_midi.train.run_store import RunStore, restored_marks
-from magenta_midi.train.watch import RunLog
+from magenta_midi.train.run import TrainingRun, named_errors
+from magenta_midi.train.run_clock import RunSchedule
 
 __all__ = [
   "Base",
@@ -62,17 +59,6 @@ __all__ = [
 
 # Where what the model plays by itself lies in a run's folder.
 CONTINUATIONS = "continuations"
-
-
-@runtime_checkable
-class LearnStyle(Protocol):
-  """How a player's style is learned; see `finetune`."""
-
-  def __call__(
-    self, style: PlayerStyle | None, /, *, on_fraction: Callable[[float], None]
-  ) -> PlayerStyle | None:
-    """Gives the player's style."""
-    ...
 
 
 def _keep(
@@ -142,22 +128,18 @@ def finetune(
     else rehearsal,
     start=None if start is None else factors_digest(start.factors),
   )
-  with _named_errors(out):
+  with named_errors(out):
     begin_run(out, config, facts)
     if not _sample(config, base, start, out, numbers, on_progress, should_stop):
       return None
-  own = read_own(out / CONTINUATIONS, numbers.judged)
+  judged = read_own(out / CONTINUATIONS, numbers.judged)
   rehearsed = None
   if isinstance(rehearsal, Corpus):
     # Older takes may be among the new ones.
     rehearsed = without_pieces(rehearsal, split.held_out)
   elif rehearsal == ITSELF:
     rehearsed = read_own(out / CONTINUATIONS, numbers.learned)
-  quantized = config.quantize != "none"
-  with (
-    on_host(base.model, wanted=quantized),
-    RunStore(out / STATE, keep_best=False) as store,
-  ):
+  with on_host(base.model, wanted=config.quantize != "none"):
     trainer = AdapterTrainer(
       config,
       base.model,
@@ -165,52 +147,44 @@ def finetune(
       mix(split, config.tempos, rehearsed, config.rehearsal_share),
       from_factors,
     )
-    marks, before = Marks(), None
-    if store.newest is not None:
-      found = trainer.restore(store)
-      marks = restored_marks(Marks, found, store.folder)
-      before = _evaluation(found["before"])
-    levels = base.codec.vocabulary.level_names
-    with _named_errors(out), RunLog(out, trainer.step, levels) as log:
-      run = FinetuneRun(
-        trainer,
-        base,
-        split,
-        store,
-        log,
-        marks,
-        out,
-        on_progress,
-        sampling_min=(time.monotonic() - began_s) / 60,
-        windows_after=_windows_after(general, own, learn_style),
-      )
-      run.score_before(before)
-      run.train(should_stop)
-      if not run.marks.ended:
-        return None
-      with on_device(base.model, wanted=quantized):
-        style = learn_style(
-          None if start is None else start.style, on_fraction=run.show_style
-        )
-      return run.finish(
-        name,
-        general=general,
-        own=own,
-        style=style,
-        facts=_figures(config, rehearsed, rehearsal, start),
-      )
+    task = AdapterTask(
+      trainer,
+      base,
+      split,
+      name,
+      out,
+      on_progress,
+      judged=Judged(general=general, self_samples=judged),
+      learn_style=learn_style,
+      start_style=None if start is None else start.style,
+      style_windows=0.0 if learn_style is _keep else float(LEARNING_WINDOWS),
+      facts=_figures(config, rehearsed, rehearsal, start),
+    )
+    run = TrainingRun(
+      task,
+      schedule(config),
+      out,
+      base.codec.vocabulary.level_names,
+      earlier_min=(time.monotonic() - began_s) / 60,
+    )
+    run.go(should_stop=should_stop)
+  return task.result
 
 
-def _windows_after(
-  general: Corpus | None, own: Corpus | None, learn_style: LearnStyle
-) -> float:
-  """Work after training beside what is held out, in windows of 2 s scored."""
-  windows = 0.0 if learn_style is _keep else float(LEARNING_WINDOWS)
-  for corpus in (general, own):
-    if corpus is not None:
-      # Before and after.
-      windows += 2 * min(SCORED_WINDOWS, corpus.lengths_ms.sum() / 2000)
-  return windows
+def schedule(config: FinetuneConfig) -> RunSchedule:
+  """When a fine-tuning run evaluates, saves and ends."""
+  return RunSchedule(
+    steps=config.steps,
+    minutes=config.minutes,
+    log_every_steps=10,
+    evaluate_every_steps=config.evaluate_every_steps,
+    save_every_min=config.save_every_min,
+    early_stopping=config.early_stopping,
+    stall="no gain",
+    # Before all parts learn, an evaluation says nothing of the end.
+    no_stall_until=max(config.unfreeze.values(), default=0.0),
+    skip_compiling=True,
+  )
 
 
 def factors_digest(factors: Factors) -> str:
@@ -314,26 +288,3 @@ def _figures(
   if start is not None:
     facts["continued_from"] = dict(name=start.name, date=start.date)
   return facts
-
-
-@contextlib.contextmanager
-def _named_errors(out: Path) -> Iterator[None]:
-  """Says of a file that cannot be written where, and what stays."""
-  try:
-    yield
-  except OSError as error:
-    if error.filename is not None or error.errno is None:
-      raise
-    # A full disk says no more than that.
-    raise OSError(error.errno, error.strerror, str(out)) from error
-
-
-def _evaluation(stored: dict[str, Any]) -> Evaluation:
-  """An evaluation as a state has it."""
-  return Evaluation(
-    stored["nats"],
-    stored["notes"],
-    stored["seconds"],
-    tuple(stored["names"]),
-    tuple(stored["titles"]),
-  )

@@ -45,7 +45,7 @@ from magenta_midi.model.lora.quantized import (
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
 from magenta_midi.train.run_settings import TrainConfig
-from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.run_store import State
 from magenta_midi.train.sharding import path_name, settle
 from magenta_midi.train.sources import BatchSource, make_source
 from magenta_midi.train.trainer import predicted_notes
@@ -153,13 +153,17 @@ class AdapterTrainer:
     best = jax.tree.map(jnp.copy, self.factors)
     self._learned = self._learned._replace(best=best)
 
+  def rate(self, fraction: float) -> float:
+    """The learning rate of the next step, with that much of the run done."""
+    return learning_rate(self.settings, self.step, fraction)
+
   def train_step(self, fraction: float) -> jax.Array:
-    """One step; returns nats an event by level (not yet awaited).
+    """Does one step; returns nats an event by level, not yet awaited.
 
     Args:
       fraction: How much of the run is done, 0..1.
     """
-    rate = jnp.float32(learning_rate(self.settings, self.step, fraction))
+    rate = jnp.float32(self.rate(fraction))
     key = jax.random.fold_in(self._key, self.step)
     groups = group_rates(
       self.config.stack_rates, self.config.unfreeze, fraction
@@ -189,33 +193,24 @@ class AdapterTrainer:
     params = settle(jax.tree.map(jnp.asarray, params))
     return nnx.merge(graph, params, rest)
 
-  def save(self, store: RunStore, **facts: Any) -> None:
-    """Hands everything that a resumed run needs to the store."""
+  def state(self) -> State:
+    """What a resumed run needs: the arrays, and the place in the data."""
     data = dict(
       **self.stream.state(), cut=self.stream.cut, capped=self.stream.capped
     )
-    store.save(self.step, self._named(), dict(facts, data=data))
+    return State(self.step, self._named(), dict(data=data))
 
-  def restore(self, store: RunStore) -> dict[str, Any]:
-    """Continues from the newest state.
-
-    Returns:
-      The facts saved with it.
-
-    Raises:
-      CheckpointError: There is none, or it is of another model or rank.
-    """
-    step, arrays, facts = store.restore(self._named())
+  def load(self, state: State) -> None:
+    """Continues from a state of the same model and rank."""
     self._learned = jax.tree.unflatten(
       jax.tree.structure(self._learned),
-      [arrays[name] for name in self._named()],
+      [state.arrays[name] for name in self._named()],
     )
-    self.step = step
-    data = dict(facts.pop("data"))
+    self.step = state.step
+    data = dict(state.facts["data"])
     cut, capped = data.pop("cut"), data.pop("capped")
     self.stream.restore(data)
     self.stream.cut, self.stream.capped = cut, capped
-    return facts
 
   def _named(self) -> dict[str, jax.Array]:
     """Every array that a run changes, in the order of the tree."""

@@ -1,11 +1,12 @@
-"""How much of a run is done: by its steps, or by the minutes it has trained."""
+"""Clock and schedule of a training run."""
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
 from typing import Literal
 
-__all__ = ["CLOCKS", "Clock", "RunClock", "processor_s"]
+__all__ = ["CLOCKS", "Clock", "RunClock", "RunSchedule", "processor_s"]
 
 Clock = Literal["wall", "processor"]
 
@@ -23,6 +24,38 @@ CLOCKS: dict[Clock, Callable[[], float]] = {
   "wall": time.monotonic,
   "processor": processor_s,
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSchedule:
+  """Length of a run, and when it evaluates, saves and ends early."""
+
+  # Length in optimizer steps; None: in minutes.
+  steps: int | None = None
+  minutes: float | None = None
+  clock: Clock = "wall"
+  # Steps between two lines of the log. Each line waits for the device.
+  log_every_steps: int = 20
+  # Evaluations, where `Marks.evaluations` does not spread them over the run:
+  # by steps or, without these, by minutes.
+  evaluate_every_steps: int | None = None
+  evaluate_every_min: float = float("inf")
+  # States beside those of evaluations.
+  save_every_steps: int | None = None
+  save_every_min: float = float("inf")
+  # Stalls in a row after which the run ends; 0: never.
+  early_stopping: int = 0
+  # What a stall is: an evaluation that is no better than the best, or than the
+  # one before.
+  stall: Literal["not the best", "no gain"] = "not the best"
+  # Part of the run, 0..1, up to which nothing counts as a stall.
+  no_stall_until: float = 0.0
+  # Whether states of the best evaluation are kept, and whether the run ends
+  # with the best one.
+  keep_best: bool = False
+  end_at_best: bool = False
+  # Whether the minutes begin once the first step is compiled.
+  skip_compiling: bool = False
 
 
 class RunClock:

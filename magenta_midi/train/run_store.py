@@ -11,7 +11,7 @@ import errno
 import logging
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,15 @@ import orbax.checkpoint as ocp
 
 from magenta_midi.model.checkpoint import CheckpointError
 
-__all__ = ["RunStore", "restored_marks"]
+__all__ = [
+  "Marks",
+  "RunStore",
+  "State",
+  "Stateful",
+  "restore_state",
+  "restored_marks",
+  "save_state",
+]
 
 # What Orbax reports where a file cannot be written is no OSError.
 _FULL = {
@@ -31,6 +39,61 @@ _FULL = {
   "Permission denied": errno.EACCES,
   "Read-only": errno.EROFS,
 }
+
+
+class State(NamedTuple):
+  """What a trainer continues from.
+
+  Attributes:
+    step: Optimizer steps done.
+    arrays: Every array that a step changes, by name.
+    facts: JSON values, and NumPy arrays in them: the place in the data.
+  """
+
+  step: int
+  arrays: dict[str, jax.Array]
+  facts: dict[str, Any]
+
+
+@runtime_checkable
+class Stateful(Protocol):
+  """A trainer whose state can be saved."""
+
+  def state(self) -> State:
+    """The state of this moment."""
+    ...
+
+  def load(self, state: State) -> None:
+    """Continues from a state.
+
+    Raises:
+      CheckpointError: It does not fit this trainer.
+    """
+    ...
+
+
+@dataclasses.dataclass
+class Marks:
+  """What a run knows beside its trainer's state; saved with every state."""
+
+  # Of training, over all sessions.
+  minutes: float = 0.0
+  # Lowest held-out nats a note, and its step.
+  best: float | None = None
+  best_step: int = 0
+  # Held-out nats a note of the last evaluation, and its step; -1: none.
+  last: float | None = None
+  evaluated_at: int = -1
+  # Evaluations in a row that early stopping counts.
+  stalls: int = 0
+  # Evaluations done, and those planned over the whole run; 0: they follow the
+  # schedule's steps or minutes.
+  evaluated: int = 0
+  evaluations: int = 0
+  # No more steps are to be done.
+  ended: bool = False
+  # What the task adds: JSON values, and NumPy arrays in them.
+  facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class RunStore:
@@ -155,16 +218,13 @@ class RunStore:
 
   def restore(
     self, like: dict[str, jax.Array], step: int | None = None
-  ) -> tuple[int, dict[str, jax.Array], dict[str, Any]]:
+  ) -> State:
     """Reads a state.
 
     Args:
       like: Arrays of the same names and shapes; each comes back where its
         like lies, on whatever devices it was when it was saved.
       step: Which state; None: the newest.
-
-    Returns:
-      Its step, arrays and facts.
 
     Raises:
       CheckpointError: There is none, it is damaged, or of another model.
@@ -195,7 +255,7 @@ class RunStore:
         f"{where}: damaged, cannot be read: {reason[:200]}. Remove that"
         " folder to continue from an older state, or give --out a new one."
       ) from error
-    return step, dict(restored["arrays"]), facts
+    return State(step, dict(restored["arrays"]), facts)
 
   def _explained(self, error: Exception) -> Exception:
     """The same as an OSError that says what stays, where it is one."""
@@ -221,28 +281,90 @@ class RunStore:
     )
 
 
-def restored_marks(kind: type[Any], facts: dict[str, Any], folder: Path) -> Any:
-  """What a run knew of itself, from the facts of a state.
+def save_state(
+  store: RunStore,
+  trainer: Stateful,
+  marks: Marks | None = None,
+  *,
+  held_out: float | None = None,
+) -> None:
+  """Hands the state of a trainer and a run to the store.
 
   Args:
-    kind: The run's dataclass.
-    facts: From `restore`; its `marks` are taken.
-    folder: The store's, for the error.
-
-  Returns:
-    An instance of `kind`.
+    store: Writes it in the background.
+    trainer: The run's.
+    marks: The run's; None: those of a run that has just begun.
+    held_out: Nats a note at this step; None: not evaluated.
 
   Raises:
-    CheckpointError: The state is another version's.
+    OSError: This state, or the one before, cannot be written.
   """
-  stored = facts["marks"]
-  fields = {field.name for field in dataclasses.fields(kind)}
-  if stored.keys() != fields:
+  step, arrays, facts = trainer.state()
+  marks = Marks() if marks is None else marks
+  facts = dict(facts, marks=dataclasses.asdict(marks))
+  store.save(step, arrays, facts, held_out=held_out)
+
+
+def restore_state(
+  store: RunStore, trainer: Stateful, step: int | None = None
+) -> Marks:
+  """Continues a trainer from a saved state, whatever mesh it was saved on.
+
+  Args:
+    store: Holds the state.
+    trainer: Is of the same model and optimizer.
+    step: Which state; None: the newest.
+
+  Returns:
+    The run's marks.
+
+  Raises:
+    CheckpointError: There is no state, or it does not fit the trainer.
+  """
+  state = store.restore(trainer.state().arrays, step)
+  marks = restored_marks(state.facts, store.folder)
+  try:
+    trainer.load(state)
+  except CheckpointError as error:
+    raise CheckpointError(f"{store.folder}: {error}") from None
+  return marks
+
+
+# Marks that version 326db6b saved of base training, and of fine-tuning.
+_EARLIER_MARKS = (
+  {"minutes", "warm_start", "best", "since_best", "ended"},
+  {"minutes", "best", "best_step", "last", "rises"}
+  | {"evaluated", "evaluations", "ended"},
+)
+
+
+def restored_marks(facts: dict[str, Any], folder: Path) -> Marks:
+  """The marks of a run, from the facts of a state.
+
+  Args:
+    facts: From `RunStore.restore`; those of commit 326db6b are read too.
+    folder: The store's, for the error.
+
+  Raises:
+    CheckpointError: Another version saved the state.
+  """
+  stored = dict(facts.get("marks", {}))
+  fields = {field.name for field in dataclasses.fields(Marks)}
+  if stored.keys() in _EARLIER_MARKS:
+    stored["stalls"] = stored.pop("since_best", 0) + stored.pop("rises", 0)
+    task = {name: facts[name] for name in ("before",) if name in facts}
+    if (warm_start := stored.pop("warm_start", None)) is not None:
+      task["warm_start"] = warm_start
+    stored["facts"] = task
+  elif "marks" not in facts and "minutes" in facts:
+    # The GPT-2 baseline's, which had no marks.
+    stored["minutes"] = facts["minutes"]
+  elif stored.keys() != fields:
     raise CheckpointError(
-      f"{folder}: saved by another version of magenta-midi, which cannot be"
-      " continued. Give --out a new folder, or remove this one."
+      f"{folder}: another version of magenta-midi saved this run, which cannot"
+      " be continued. Give --out a new folder, or remove this one."
     )
-  return kind(**stored)
+  return Marks(**stored)
 
 
 def _check_shapes(

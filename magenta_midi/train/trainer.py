@@ -32,7 +32,7 @@ from magenta_midi.train.run_settings import (
   model_config,
   style_rows,
 )
-from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.run_store import State
 from magenta_midi.train.sharding import (
   HostRows,
   host_rows,
@@ -245,9 +245,13 @@ class Trainer:
     self._learned = self._place(nnx.state(self.model, nnx.Param))
     return taken
 
+  def rate(self, fraction: float) -> float:
+    """The learning rate of the next step, with that much of the run done."""
+    return learning_rate(self.config, self.step, fraction)
+
   def train_step(self, fraction: float) -> jax.Array:
-    """One step; returns nats an event by level (not yet awaited)."""
-    rate = jnp.float32(learning_rate(self.config, self.step, fraction))
+    """Does one step; returns nats an event by level, not yet awaited."""
+    rate = jnp.float32(self.rate(fraction))
     key = jax.random.fold_in(self._key, self.step)
     step = jnp.int32(self.step)
     if self.config.accumulate == 1:
@@ -289,56 +293,38 @@ class Trainer:
     self.model.eval()
     return self.model
 
-  def save(
-    self, store: RunStore, *, held_out: float | None = None, **facts: Any
-  ) -> None:
-    """Hands everything that a resumed run needs to the store.
-
-    Args:
-      store: Writes it on while training goes on.
-      held_out: Nats a note at this step, if they were evaluated.
-      **facts: JSON values to find again.
-    """
+  def state(self) -> State:
+    """What a resumed run needs: the arrays, and the place in the data."""
     data = dict(
       **self.stream.state(), cut=self.stream.cut, capped=self.stream.capped
     )
-    store.save(
-      self.step,
-      self._named(),
-      dict(facts, data=data, seed=self.config.seed, style=self._entry),
-      held_out=held_out,
-    )
+    facts = dict(data=data, seed=self.config.seed, style=self._entry)
+    return State(self.step, self._named(), facts)
 
-  def restore(self, store: RunStore, step: int | None = None) -> dict[str, Any]:
-    """Continues from a saved state, whatever mesh it was saved on.
+  def load(self, state: State) -> None:
+    """Continues from a state.
 
     Args:
-      store: Holds it.
-      step: Which; None: the newest.
-
-    Returns:
-      The facts saved with it.
+      state: Its arrays lie where this trainer's do.
 
     Raises:
-      CheckpointError: There is none, or it is of another model or optimizer.
+      CheckpointError: It was trained with other weights of the style model.
     """
-    step, arrays, facts = store.restore(self._named(), step)
-    # Of a state of an earlier version it is not known.
-    if not same_style(self._entry, facts.pop("style", self._entry)):
+    # A state of an earlier version does not say which style model it had.
+    if not same_style(self._entry, state.facts.get("style", self._entry)):
       raise CheckpointError(
-        f"{store.folder}: its style model has other weights now. Give --out a"
-        " new folder and --init-from this run's checkpoint."
+        "its style model has other weights now. Give --out a new folder and"
+        " --init-from this run's checkpoint."
       )
-    treedef = jax.tree.structure(self._learned)
     self._learned = jax.tree.unflatten(
-      treedef, [arrays[name] for name in self._named()]
+      jax.tree.structure(self._learned),
+      [state.arrays[name] for name in self._named()],
     )
-    self.step = step
-    data = dict(facts.pop("data"))
+    self.step = state.step
+    data = dict(state.facts["data"])
     cut, capped = data.pop("cut"), data.pop("capped")
     self.stream.restore(data)
     self.stream.cut, self.stream.capped = cut, capped
-    return facts
 
   def close(self) -> None:
     """Ends the threads and processes that cut batches ahead, if there are."""

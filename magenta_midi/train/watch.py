@@ -1,7 +1,7 @@
-"""What a run says of itself: `log.jsonl`, TensorBoard's events, a picture.
+"""Logs of a run: `log.jsonl`, TensorBoard's events and the loss curve.
 
-The log is the run's record, one JSON object a line; a continued run takes out
-what it did beyond the state it continues from. TensorBoard shows the same:
+The log holds one JSON object a line. A continued run removes the lines after
+the step that it continues from. TensorBoard shows the same figures:
 `tensorboard --logdir OUT`.
 """
 
@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from magenta_midi.evaluation.evaluate import Evaluation
 from magenta_midi.model.checkpoint import write_atomically
 from magenta_midi.train.plots import plot_losses
 from magenta_midi.typing import Float
@@ -28,9 +27,9 @@ class RunLog:
 
   Args:
     out: The run's folder.
-    step: At which it begins, or goes on.
-    level_names: Of the codec.
-    writes: False is silent: of many hosts, one writes.
+    step: The step that the run begins or continues at.
+    level_names: Names of the parts of the training loss, as the codec's levels.
+    writes: False writes nothing: of several hosts, one writes.
   """
 
   def __init__(
@@ -56,7 +55,7 @@ class RunLog:
     )
 
   def __enter__(self) -> "RunLog":
-    """The log; leaving writes what is left."""
+    """The log, which is closed on leaving."""
     return self
 
   def __exit__(
@@ -77,12 +76,12 @@ class RunLog:
     rate: float,
     notes_per_s: float,
   ) -> None:
-    """Notes how training stands.
+    """Logs the last training steps.
 
     Args:
       step: Steps done.
       minutes: Of training.
-      levels: Nats an event by level, of the last steps.
+      levels: Mean nats an event by level, over the last steps.
       rate: The learning rate.
       notes_per_s: Notes predicted a second.
     """
@@ -101,24 +100,27 @@ class RunLog:
       "run", step, dict(learning_rate=rate, notes_per_s=notes_per_s)
     )
 
-  def held_out(
-    self,
-    step: int,
-    minutes: float,
-    evaluation: Evaluation,
-    prompted: Evaluation | None = None,
+  def evaluation(
+    self, step: int, minutes: float, rows: dict[str, dict[str, Any]]
   ) -> None:
-    """Notes an evaluation, and the same told of style, if it was."""
-    rows = dict(held_out=evaluation.figures())
-    if prompted is not None:
-      rows["held_out_prompted"] = prompted.figures()
+    """Logs an evaluation.
+
+    Args:
+      step: Steps done.
+      minutes: Of training.
+      rows: Figures of each kind of evaluation. TensorBoard shows
+        `nats_per_note` and `levels`, or every figure where these are missing.
+    """
     self._write(step=step, minutes=minutes, **rows)
     for name, figures in rows.items():
-      scalars = dict(nats_per_note=figures["nats_per_note"])
-      self._scalars(name, step, scalars | figures["levels"])
+      if "nats_per_note" in figures:
+        scalars = dict(nats_per_note=figures["nats_per_note"])
+        self._scalars(name, step, scalars | figures["levels"])
+      else:
+        self._scalars(name, step, figures)
 
   def sample(self, step: int, picture: Path) -> None:
-    """Shows a sample's piano roll in TensorBoard."""
+    """Shows the piano roll of a sample in TensorBoard."""
     if self._events is None:
       return
     from matplotlib.image import imread
@@ -128,7 +130,7 @@ class RunLog:
     )
 
   def plot(self, path: Path) -> None:
-    """Draws the loss curve and hands the events to the disk."""
+    """Draws the loss curve and writes the events to disk."""
     if self._events is not None:
       plot_losses(self.path, path, self.level_names)
       self._events.flush()
@@ -146,7 +148,7 @@ class RunLog:
 
 
 def _cut_back(path: Path, step: int) -> None:
-  """Leaves out what a killed process logged after its last state."""
+  """Removes what a killed process logged after its last state."""
   if not path.is_file():
     return
   kept = []

@@ -11,7 +11,7 @@ from magenta_midi.evaluation.losses import level_logits
 from magenta_midi.midi.score import Score
 from magenta_midi.style.controls import ControlTargets, control_rows
 from magenta_midi.tokens.note.codec import NoteCodec
-from magenta_midi.train.loop import TrainConfig, Trainer
+from magenta_midi.train.train import TrainConfig, Trainer
 
 CODEC = NoteCodec()
 LOUD, SOFT = 100, 36

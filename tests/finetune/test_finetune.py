@@ -12,7 +12,7 @@ from flax import nnx
 
 from magenta_midi.data.takes import split_takes, takes_of_scores
 from magenta_midi.evaluation.evaluate import evaluate
-from magenta_midi.finetune import run as finetune_run
+from magenta_midi.finetune import adapter_task, estimate
 from magenta_midi.finetune.config import (
   FinetuneConfig,
   finetune_config,
@@ -59,7 +59,7 @@ def test_what_is_trained_is_scored_by_what_scored_the_base(base, split):
 def test_scoring_takes_its_share_of_a_short_run(
   base, split, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(finetune_run, "EVALUATED_SHARE", 0.0)
+  monkeypatch.setattr(estimate, "EVALUATED_SHARE", 0.0)
   config = run_config(steps=None, minutes=0.5 / 60)
   assert config.evaluations == 3
   finetune(config, base, split, "me", tmp_path)
@@ -188,7 +188,7 @@ def test_no_more_than_an_hour_is_scored_before_and_after(
   base, split, tmp_path, monkeypatch
 ):
   # Of a few seconds.
-  monkeypatch.setattr(finetune_run, "SCORED_WINDOWS", 3)
+  monkeypatch.setattr(adapter_task, "SCORED_WINDOWS", 3)
   found = finetune(
     run_config(steps=1, evaluations=1), base, split, "me", tmp_path
   )

@@ -12,8 +12,7 @@ from magenta_midi.data.examples.examples import EXAMPLE_DTYPE, cut_examples
 from magenta_midi.data.pieces import pack_scores
 from magenta_midi.evaluation.evaluate import evaluate
 from magenta_midi.evaluation.losses import level_logits
-from magenta_midi.finetune import run as finetune_run
-from magenta_midi.finetune import self_samples
+from magenta_midi.finetune import adapter_task, self_samples
 from magenta_midi.finetune.config import FinetuneConfig
 from magenta_midi.finetune.finetune import finetune
 from magenta_midi.finetune.forgetting import Divergence, divergence
@@ -131,7 +130,7 @@ def test_a_run_goes_on_as_long_as_it_falls(
     share = next(told, 10.0) / found.nats_per_note
     return dataclasses.replace(found, nats=found.nats * share)
 
-  monkeypatch.setattr(finetune_run, "evaluate", scored)
+  monkeypatch.setattr(adapter_task, "evaluate", scored)
   found = finetune(
     run_config(steps=8, evaluations=8, early_stopping=3),
     base,

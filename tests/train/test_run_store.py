@@ -17,10 +17,10 @@ from magenta_midi.midi.score import Score
 from magenta_midi.midi.score_files import read_score
 from magenta_midi.model.checkpoint import CheckpointError, read_config
 from magenta_midi.tokens.note.codec import NoteCodec
-from magenta_midi.train import loop
-from magenta_midi.train.loop import TrainConfig, check_settings, train
+from magenta_midi.train import train as training
 from magenta_midi.train.run_settings import settings_json
-from magenta_midi.train.run_store import RunStore, restored_marks
+from magenta_midi.train.run_store import Marks, RunStore, restored_marks
+from magenta_midi.train.train import TrainConfig, check_settings, train
 from magenta_midi.train.watch import RunLog
 
 CODEC = NoteCodec()
@@ -63,22 +63,52 @@ def test_the_best_and_the_newest_are_kept(tmp_path):
     assert sorted(p.name for p in (tmp_path / "state").iterdir()) == ["2", "7"]
 
 
-@dataclasses.dataclass
-class Marks:
-  minutes: float
-  best: float
-
-
-def test_marks_of_another_version_are_told_of(tmp_path):
+def test_marks_of_another_version_are_refused(tmp_path):
   with RunStore(tmp_path / "state") as store:
-    stored = Marks(minutes=2.0, best=9.5)
+    stored = Marks(minutes=2.0, best=9.5, facts=dict(notes=np.arange(3)))
     store.save(1, arrays(1.0), dict(marks=dataclasses.asdict(stored)))
     store.wait()
     _, _, facts = store.restore(arrays(0.0))
-  assert restored_marks(Marks, facts, store.folder) == stored
-  for others in (dict(minutes=2.0), dict(facts["marks"], last=9.4)):
+  found = restored_marks(facts, store.folder)
+  np.testing.assert_array_equal(found.facts.pop("notes"), np.arange(3))
+  assert found == dataclasses.replace(stored, facts={})
+  for others in (dict(minutes=2.0), dict(facts["marks"], lately=9.4)):
     with pytest.raises(CheckpointError, match=r"another version.*new folder"):
-      restored_marks(Marks, dict(marks=others), store.folder)
+      restored_marks(dict(marks=others), store.folder)
+
+
+def test_marks_of_326db6b_are_read(tmp_path):
+  trained = dict(
+    minutes=2.0, warm_start=dict(taken=3), best=9.5, since_best=2, ended=False
+  )
+  assert restored_marks(dict(marks=trained), tmp_path) == Marks(
+    minutes=2.0, best=9.5, stalls=2, facts=dict(warm_start=dict(taken=3))
+  )
+  adapted = dict(
+    minutes=1.0,
+    best=9.5,
+    best_step=4,
+    last=9.7,
+    rises=1,
+    evaluated=5,
+    evaluations=12,
+    ended=True,
+  )
+  before = dict(names=["a"])
+  assert restored_marks(dict(marks=adapted, before=before), tmp_path) == Marks(
+    minutes=1.0,
+    best=9.5,
+    best_step=4,
+    last=9.7,
+    stalls=1,
+    evaluated=5,
+    evaluations=12,
+    ended=True,
+    facts=dict(before=before),
+  )
+  # The GPT-2 baseline had no marks.
+  facts = dict(step=3, minutes=0.5, held_out={}, token_losses={})
+  assert restored_marks(facts, tmp_path) == Marks(minutes=0.5)
 
 
 def test_states_that_cannot_be_read_are_told_of(tmp_path):
@@ -102,7 +132,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np, jax.numpy as jnp
-from magenta_midi.train.run_store import RunStore, restored_marks
+from magenta_midi.train.run_store import RunStore
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder = Path(sys.argv[1])
@@ -149,7 +179,7 @@ import numpy as np
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.data.corpus import pack_scores
-from magenta_midi.train.loop import TrainConfig, train
+from magenta_midi.train.train import TrainConfig, train
 
 out, kill_after = Path(sys.argv[1]), int(sys.argv[2])
 onset = np.arange(0, 60, 0.5)
@@ -254,7 +284,7 @@ def test_a_run_that_gains_no_more_ends_with_its_best(
     nats = figures.get(step, 3.0)
     return Evaluation(np.full((1, 6), nats / 6), np.ones(1, int), np.ones(1))
 
-  monkeypatch.setattr(loop, "evaluate", scripted)
+  monkeypatch.setattr(training, "evaluate", scripted)
   out = tmp_path / "run"
   evaluation = train(
     config(early_stopping=2), CODEC, [corpus], [1.0], corpus, out

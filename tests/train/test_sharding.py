@@ -34,9 +34,13 @@ from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import flat_parameters
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.data.corpus import pack_scores
-from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.run_store import (
+  RunStore,
+  restore_state,
+  save_state,
+)
 from magenta_midi.train.trainer import Trainer
-from magenta_midi.train.loop import TrainConfig
+from magenta_midi.train.train import TrainConfig
 
 random = np.random.default_rng(0)
 onset = np.arange(0, 60, 0.5)
@@ -75,12 +79,12 @@ mu = [x for path, x in jax.tree_util.tree_leaves_with_path(
   runs[mesh]._learned.optimizer) if x.shape == kernel.shape]
 found["moments split"] = all(not x.sharding.is_fully_replicated for x in mu)
 with RunStore(Path(sys.argv[1])) as store:
-  runs[mesh].save(store)
+  save_state(store, runs[mesh])
   store.wait()
   further = losses(runs[mesh], 3)
   for other in ({}, {"data": 2, "model": 4}):
     moved = trainer(other)
-    moved.restore(store)
+    restore_state(store, moved)
     found["after " + json.dumps(other)] = float(
       np.abs(np.array(losses(moved, 3)) - further).max())
 print(json.dumps(found))
@@ -96,10 +100,10 @@ first = trainer(mesh, source="numpy")
 found = [float(x.sum()) for x in losses(first, 2)]
 cut = first.stream.cut
 with RunStore(Path(sys.argv[1])) as store:
-  first.save(store)
+  save_state(store, first)
   store.wait()
   second = trainer(mesh, source="numpy")
-  second.restore(store)
+  restore_state(store, second)
 found += [float(x.sum()) for x in losses(second, 2)]
 weights = flat_parameters(second.current_model()).values()
 print(json.dumps(dict(

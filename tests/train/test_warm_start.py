@@ -205,8 +205,8 @@ def test_train_starts_from_a_checkpoint_once(capsys, tmp_path, train):
 def test_a_run_continued_remembers_its_start(tmp_path):
   from magenta_midi.data.corpus import pack_scores
   from magenta_midi.midi.score import Score
-  from magenta_midi.train.loop import TrainConfig
-  from magenta_midi.train.loop import train as train_model
+  from magenta_midi.train.train import TrainConfig
+  from magenta_midi.train.train import train as train_model
 
   stored(tmp_path / "audio", AUDIO)
   corpus = pack_scores([("elise", Score.from_file(phrase_path("elise")))])

@@ -28,7 +28,7 @@ from magenta_midi.style.text.captions import ATTRIBUTES, nonsense, pairs
 from magenta_midi.style.text.facts import read_facts
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.train.style.data import Window, draw_windows
-from magenta_midi.train.style.loop import embed_windows, recall
+from magenta_midi.train.style.recall import embed_windows, recall
 
 DRAWS = 1000
 SCORED = ("speed", "loudness", "density", "register", "mode")

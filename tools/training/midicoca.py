@@ -30,7 +30,7 @@ from magenta_midi.style.text.words import Words
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.train.allocator import keep_memory
 from magenta_midi.train.style.data import CocaStream, draw_windows
-from magenta_midi.train.style.loop import CocaConfig, train_coca
+from magenta_midi.train.style.train_coca import CocaConfig, train_coca
 
 CLIPS = 200
 

@@ -27,7 +27,7 @@ from magenta_midi.cli.train import command as train_command
 from magenta_midi.midi.score import Score
 from magenta_midi.model.config import PRESETS
 from magenta_midi.tokens.codec import codec_names, get_codec
-from magenta_midi.train.loop import (
+from magenta_midi.train.train import (
   TrainConfig,
   check_settings,
   model_config,
@@ -490,7 +490,7 @@ def test_options_and_gin_give_one_run(capsys, monkeypatch, tmp_path, music):
     del held_out, out, rest
     runs.append((config, codec, [corpus.names for corpus in corpora], shares))
 
-  monkeypatch.setattr("magenta_midi.train.loop.train", note)
+  monkeypatch.setattr("magenta_midi.train.train.train", note)
   main(
     [
       *("train", "--data", f"{music}:0.5", "--preset", "tiny", "--steps", "1"),

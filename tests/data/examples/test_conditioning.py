@@ -25,8 +25,12 @@ from magenta_midi.model.checkpoint import (
 from magenta_midi.style.controls import CONTROL_BUCKETS, CONTROL_ROWS
 from magenta_midi.style.descriptors import DescriptorStyle
 from magenta_midi.tokens.note.codec import NoteCodec
-from magenta_midi.train.loop import TrainConfig, Trainer, style_rows, train
-from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.run_store import (
+  RunStore,
+  restore_state,
+  save_state,
+)
+from magenta_midi.train.train import TrainConfig, Trainer, style_rows, train
 
 CODEC = NoteCodec()
 LEVELS = DescriptorStyle().levels
@@ -200,11 +204,11 @@ def test_a_killed_run_with_style_continues_exactly(tmp_path, corpus):
   for _ in range(3):
     broken.train_step(broken.step / 6)
   with RunStore(tmp_path / "state") as store:
-    broken.save(store)
+    save_state(store, broken)
   broken.train_step(0.5)
   resumed = Trainer(settings, CODEC, [corpus], [1.0])
   with RunStore(tmp_path / "state") as store:
-    resumed.restore(store)
+    restore_state(store, resumed)
   while resumed.step < 6:
     resumed.train_step(resumed.step / 6)
   whole, _ = load_checkpoint(unbroken / "checkpoint")
@@ -217,13 +221,13 @@ def test_a_run_goes_on_only_with_the_style_model_it_began_with(
   tmp_path, corpus, monkeypatch
 ):
   with RunStore(tmp_path / "state") as store:
-    Trainer(config(), CODEC, [corpus], [1.0]).save(store)
+    save_state(store, Trainer(config(), CODEC, [corpus], [1.0]))
     store.wait()
-    Trainer(config(), CODEC, [corpus], [1.0]).restore(store)
+    restore_state(store, Trainer(config(), CODEC, [corpus], [1.0]))
     entry = StyleRows(DescriptorStyle()).entry | {"rows": 7}
     monkeypatch.setattr(StyleRows, "entry", entry)
     with pytest.raises(CheckpointError, match="other weights now"):
-      Trainer(config(), CODEC, [corpus], [1.0]).restore(store)
+      restore_state(store, Trainer(config(), CODEC, [corpus], [1.0]))
 
 
 def test_style_changes_no_other_draw(corpus):

@@ -10,7 +10,7 @@ from magenta_midi.data.examples.examples import NO_AUGMENTATION
 from magenta_midi.generate.sampling import Sampling
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens.event.codec import EventCodec
-from magenta_midi.train.loop import TrainConfig, train
+from magenta_midi.train.train import TrainConfig, train
 
 DEGREES = np.array([0, 2, 4, 5, 7, 9, 11])
 

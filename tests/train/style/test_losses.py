@@ -17,14 +17,15 @@ from magenta_midi.style.text.words import Words
 from magenta_midi.style.towers import TowerConfig
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.tokens.vocabulary import RESERVED
+from magenta_midi.train.run_store import RunStore, restore_state
 from magenta_midi.train.style.data import CocaSizes, CocaStream, draw_windows
-from magenta_midi.train.style.loop import (
+from magenta_midi.train.style.losses import match
+from magenta_midi.train.style.recall import embed_windows
+from magenta_midi.train.style.train_coca import (
   CocaConfig,
   CocaTrainer,
-  embed_windows,
   train_coca,
 )
-from magenta_midi.train.style.losses import match
 
 SMALL = TowerConfig(width=32, heads=2, head_dim=16, mlp_dim=48, layers=1)
 
@@ -106,21 +107,30 @@ def test_a_short_run_tells_two_kinds_of_music_by_words(stream, tmp_path):
     assert right.mean() > 0.9, (low, high)
   again = MidiCoCa.load(tmp_path / "midicoca")
   assert again.levels == 6 and again.facts["steps"] == model.facts["steps"]
-  log = (tmp_path / "log.jsonl").read_text().splitlines()
-  assert json.loads(log[-1])["losses"][0] < json.loads(log[0])["losses"][0]
+  log = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+  losses = [line["levels"] for line in log if "levels" in line]
+  assert losses[-1][0] < losses[0][0]
   assert any("text_step" in facts for facts in told)
 
 
 def test_a_stopped_run_goes_on(stream, tmp_path):
-  assert (
-    train_coca(config(50), stream, [], tmp_path, should_stop=lambda: True)
-    is None
+  asked = iter([False, True])
+  stopped = train_coca(
+    config(50), stream, [], tmp_path, should_stop=lambda: next(asked)
   )
+  assert stopped is None
   trainer = CocaTrainer(config(50), stream, None)
   before = trainer.style_model().embed_texts(["slow"])
-  trainer.restore(tmp_path / "state.safetensors")
+  with RunStore(tmp_path / "state") as store:
+    restore_state(store, trainer)
   assert trainer.step == 1
   assert not np.allclose(trainer.style_model().embed_texts(["slow"]), before)
+
+
+def test_a_state_of_an_earlier_version_is_refused(stream, tmp_path):
+  (tmp_path / "state.safetensors").write_bytes(b"x")
+  with pytest.raises(ValueError, match=r"earlier version.*new folder"):
+    train_coca(config(50), stream, [], tmp_path)
 
 
 def test_a_seed_gives_the_same_batches(corpus, stream):

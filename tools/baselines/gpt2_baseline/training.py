@@ -1,15 +1,15 @@
-"""Trains GPT-2 as our own model is trained: the same optimizer, schedule,
-clock, crops and augmentation.
+"""Training of the GPT-2 baseline: optimizer, schedule, crops and augmentation
+of the package's own training.
 
 A run is a folder: `run.json` (settings), `state/` (what it goes on from, and
 what is scored), `log.jsonl`, `tensorboard/` and `loss.png`.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,15 +24,16 @@ from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.evaluation.evaluate import Evaluation
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
+from magenta_midi.train.run import HELD_OUT, RunProgress, TrainingRun
+from magenta_midi.train.run_clock import RunSchedule
 from magenta_midi.train.run_settings import (
   RUN,
   STATE,
   TrainConfig,
   has_state,
 )
-from magenta_midi.train.run_store import RunStore
+from magenta_midi.train.run_store import RunStore, State, restore_state
 from magenta_midi.train.sharding import path_name
-from magenta_midi.train.watch import RunLog
 from tools.baselines.gpt2_baseline.crops import CropSource, Rows
 from tools.baselines.gpt2_baseline.music_tokens import NAMES, MusicTokens
 from tools.baselines.gpt2_baseline.network import Gpt2, Gpt2Config
@@ -117,20 +118,6 @@ class _Learned(NamedTuple):
   optimizer: Any
 
 
-def _named(learned: _Learned) -> dict[str, jax.Array]:
-  leaves = jax.tree_util.tree_leaves_with_path(learned)
-  return {path_name(path): leaf for path, leaf in leaves}
-
-
-def _restored(
-  store: RunStore, like: _Learned
-) -> tuple[_Learned, dict[str, Any]]:
-  """The arrays of the newest state, and its facts."""
-  _, arrays, facts = store.restore(_named(like))
-  leaves = [arrays[name] for name in _named(like)]
-  return jax.tree.unflatten(jax.tree.structure(like), leaves), facts
-
-
 def load_run(folder: Path) -> tuple[Gpt2, MusicTokens, dict[str, Any]]:
   """The network of a run as it stands, its tokens, and facts of the run.
 
@@ -147,12 +134,11 @@ def load_run(folder: Path) -> tuple[Gpt2, MusicTokens, dict[str, Any]]:
       f"{folder}: was trained with {config.network.vocab_size} tokens, this"
       f" MidiTok gives {tokens.size}. Install the version it was trained with."
     )
-  model = Gpt2(config.network, nnx.Rngs(0))
-  _, like = _step_function(config, model, tokens.name_of)
+  trainer = Gpt2Trainer(config, tokens, [], [])
   with RunStore(folder / STATE, keep_best=False, read_only=True) as store:
-    learned, facts = _restored(store, like)
-  nnx.update(model, learned.params)
-  return model, tokens, settings | facts
+    marks = restore_state(store, trainer)
+  facts = dict(step=trainer.step, minutes=marks.minutes) | trainer.facts
+  return trainer.current_model(), tokens, settings | facts
 
 
 def _check_settings(config: BaselineConfig, out: Path) -> None:
@@ -172,34 +158,125 @@ def _check_settings(config: BaselineConfig, out: Path) -> None:
     )
 
 
-def _step_function(config: BaselineConfig, model: Gpt2, name_of: np.ndarray):
-  """One compiled step, and the optimizer's state before the first."""
-  graph, params, rest = nnx.split(model, nnx.Param, ...)
-  optimizer = make_optimizer(config.run)
-  # Of each id, which share of the loss it is; BEGIN is never a target.
-  one_hot = np.eye(len(NAMES), dtype=np.float32)[name_of]
+class Gpt2Trainer:
+  """Network, optimizer and data of one run.
 
-  def loss(params: Any, rows: Rows) -> tuple[jax.Array, jax.Array]:
-    network = nnx.merge(graph, params, rest)
-    logits = network(rows.ids, rows.position, rows.segment)
-    log_z = jax.nn.logsumexp(logits, axis=-1)
-    picked = jnp.take_along_axis(logits, rows.targets[..., None], axis=-1)
-    used = rows.segment > 0
-    nats = jnp.where(used, log_z - picked[..., 0], 0.0) / jnp.sum(used)
-    by_name = jnp.einsum("bt,btn->n", nats, jnp.asarray(one_hot)[rows.targets])
-    return jnp.sum(nats), by_name
+  Args:
+    config: The run's.
+    tokens: The run's.
+    corpora: What to train on.
+    shares: Share of crops from each corpus.
 
-  def update(
-    learned: _Learned, rows: Rows, rate: jax.Array
-  ) -> tuple[_Learned, jax.Array]:
-    params, state = learned
-    grads, nats = jax.grad(loss, has_aux=True)(params, rows)
-    updates, state = optimizer.update(grads, state, params)
-    params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-    return _Learned(params, state), nats
+  Attributes:
+    step: Optimizer steps done.
+    notes: Notes predicted since the run counted last.
+    totals: Tokens and notes predicted in this process.
+    facts: What a state says of held-out figures and lossy tokens.
+  """
 
-  begun = _Learned(params, optimizer.init(params))
-  return jax.jit(update, donate_argnums=0), begun
+  def __init__(
+    self,
+    config: BaselineConfig,
+    tokens: MusicTokens,
+    corpora: list[Corpus],
+    shares: list[float],
+  ):
+    self.config = config
+    self.step = self.notes = 0
+    self.totals = np.zeros(2, np.int64)
+    self.facts: dict[str, Any] = {}
+    self._source = CropSource(
+      tokens,
+      corpora,
+      shares,
+      config.run.augmentation,
+      config.rows,
+      config.network.context,
+      config.run.seed,
+    )
+    self._ahead = concurrent.futures.ThreadPoolExecutor(1)
+    # The batch of the next step, which is cut during this one.
+    self._coming: tuple[int, concurrent.futures.Future[Rows]] | None = None
+    self._model = Gpt2(config.network, nnx.Rngs(config.run.seed))
+    graph, params, rest = nnx.split(self._model, nnx.Param, ...)
+    optimizer = make_optimizer(config.run)
+    # The part of the loss that each id belongs to; BEGIN is never a target.
+    one_hot = np.eye(len(NAMES), dtype=np.float32)[tokens.name_of]
+
+    def loss(params: Any, rows: Rows) -> tuple[jax.Array, jax.Array]:
+      network = nnx.merge(graph, params, rest)
+      logits = network(rows.ids, rows.position, rows.segment)
+      log_z = jax.nn.logsumexp(logits, axis=-1)
+      picked = jnp.take_along_axis(logits, rows.targets[..., None], axis=-1)
+      used = rows.segment > 0
+      nats = jnp.where(used, log_z - picked[..., 0], 0.0) / jnp.sum(used)
+      names = jnp.asarray(one_hot)[rows.targets]
+      return jnp.sum(nats), jnp.einsum("bt,btn->n", nats, names)
+
+    def update(
+      learned: _Learned, rows: Rows, rate: jax.Array
+    ) -> tuple[_Learned, jax.Array]:
+      params, state = learned
+      grads, nats = jax.grad(loss, has_aux=True)(params, rows)
+      updates, state = optimizer.update(grads, state, params)
+      params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+      return _Learned(params, state), nats
+
+    self._learned = _Learned(params, optimizer.init(params))
+    self._update = jax.jit(update, donate_argnums=0)
+
+  def rate(self, fraction: float) -> float:
+    """The learning rate of the next step, with that much of the run done."""
+    return learning_rate(self.config.run, self.step, fraction)
+
+  def train_step(self, fraction: float) -> jax.Array:
+    """Does one step; returns nats a token by name, not yet awaited."""
+    rate = jnp.float32(self.rate(fraction))
+    rows = self._batch()
+    self._learned, nats = self._update(self._learned, rows, rate)
+    self.step += 1
+    notes = self._source.notes(rows)
+    self.notes += notes
+    self.totals += np.array([np.count_nonzero(rows.segment), notes])
+    return nats
+
+  def _batch(self) -> Rows:
+    if self._coming is None or self._coming[0] != self.step:
+      rows = self._source.batch(self.step)
+    else:
+      rows = self._coming[1].result()
+    following = self.step + 1
+    self._coming = (
+      following,
+      self._ahead.submit(self._source.batch, following),
+    )
+    return rows
+
+  def current_model(self) -> Gpt2:
+    """The network with the weights of this moment."""
+    nnx.update(self._model, self._learned.params)
+    return self._model
+
+  def state(self) -> State:
+    """What a resumed run needs; batches follow from the step's number."""
+    return State(self.step, self._named(), self.facts)
+
+  def load(self, state: State) -> None:
+    """Continues from a state."""
+    leaves = [state.arrays[name] for name in self._named()]
+    treedef = jax.tree.structure(self._learned)
+    self._learned = jax.tree.unflatten(treedef, leaves)
+    self.step = state.step
+    names = ("held_out", "token_losses")
+    self.facts = {name: state.facts.get(name, {}) for name in names}
+
+  def _named(self) -> dict[str, jax.Array]:
+    leaves = jax.tree_util.tree_leaves_with_path(self._learned)
+    return {path_name(path): leaf for path, leaf in leaves}
+
+  def close(self) -> None:
+    """Ends the thread that cuts batches ahead."""
+    self._ahead.shutdown(cancel_futures=True)
 
 
 def train_baseline(
@@ -223,182 +300,112 @@ def train_baseline(
     held_out: Pieces scored on the way and at the end; None: none.
     out: The run's folder.
     on_progress: Called every 20 steps.
-    should_stop: Asked after every step; True saves and stops.
+    should_stop: Asked before every step; True saves and stops.
 
   Returns:
     The last held-out figures; None: none were taken.
 
   Raises:
-    ValueError: `out` holds a run with other settings.
-    OSError: Something cannot be written; what is there stays whole.
+    ValueError: `out` holds a run with other settings, or the loss is not
+      finite.
+    OSError: Something cannot be written; the state before is whole.
   """
   _check_settings(config, out)
   out.mkdir(parents=True, exist_ok=True)
   if not has_state(out):
     settings = json.dumps(config.settings(), indent=2) + "\n"
     write_atomically(out / RUN, settings.encode())
-  model = Gpt2(config.network, nnx.Rngs(config.run.seed))
-  update, learned = _step_function(config, model, tokens.name_of)
-  step, earlier = 0, 0.0
-  source = CropSource(
-    tokens,
-    corpora,
-    shares,
-    config.run.augmentation,
-    config.rows,
-    config.network.context,
-    config.run.seed,
+  trainer = Gpt2Trainer(config, tokens, corpora, shares)
+  task = BaselineTask(trainer, tokens, held_out, out, on_progress)
+  schedule = RunSchedule(
+    steps=config.run.steps,
+    minutes=config.run.minutes,
+    evaluate_every_min=config.run.evaluate_every_min,
+    save_every_min=config.run.save_every_min,
   )
-  with (
-    RunStore(out / STATE, keep_best=False) as store,
-    concurrent.futures.ThreadPoolExecutor(1) as ahead,
-  ):
-    if store.newest is not None:
-      learned, facts = _restored(store, learned)
-      step, earlier = facts["step"], facts["minutes"]
-    with RunLog(out, step, NAMES) as log:
-      loop = _Loop(
-        config, model, tokens, held_out, out, store, log, on_progress
-      )
-      loop.learned, loop.step, loop.earlier = learned, step, earlier
-      return loop.go(update, source, ahead, should_stop)
+  with contextlib.closing(trainer):
+    TrainingRun(task, schedule, out, NAMES).go(should_stop=should_stop)
+  return task.evaluation
 
 
-class _Loop:
-  """One session of a run."""
+class BaselineTask:
+  """The task of a baseline's run: its held-out figures, and a loss curve.
 
-  learned: Any
-  step: int
-  earlier: float
+  Args:
+    trainer: Network, optimizer and data.
+    tokens: The run's.
+    held_out: Pieces that are evaluated; None or empty: none.
+    out: The run's folder.
+    on_progress: See `train_baseline`.
+
+  Attributes:
+    evaluation: The last one; None: none in this session.
+  """
 
   def __init__(
     self,
-    config: BaselineConfig,
-    model: Gpt2,
+    trainer: Gpt2Trainer,
     tokens: MusicTokens,
     held_out: Corpus | None,
     out: Path,
-    store: RunStore,
-    log: RunLog,
     on_progress: Callable[[Progress], None],
   ):
-    self.run = config.run
-    self.model = model
+    self.trainer = trainer
     self.tokens = tokens
     self.held_out = held_out if held_out is not None and len(held_out) else None
     self.out = out
-    self.store = store
-    self.log = log
     self.on_progress = on_progress
     self.evaluation: Evaluation | None = None
-    self.scored_at = -1
-    self.started = time.monotonic()
 
-  def minutes(self) -> float:
-    """Of training, over all sessions."""
-    return self.earlier + (time.monotonic() - self.started) / 60
+  @property
+  def exported(self) -> bool:
+    """Whether there is a state, which `load_run` reads."""
+    return has_state(self.out)
 
-  def fraction(self) -> float:
-    """How much of the run is done."""
-    if self.run.steps is not None:
-      return self.step / self.run.steps
-    assert self.run.minutes is not None
-    return self.minutes() / self.run.minutes
+  def begin(self, run: TrainingRun) -> None:
+    """Keeps the run, for its log."""
+    self.run = run
 
-  def go(
-    self,
-    update: Callable,
-    source: CropSource,
-    ahead: concurrent.futures.Executor,
-    should_stop: Callable[[], bool],
-  ) -> Evaluation | None:
-    """Trains to the end, or until it is to stop."""
-    begun = self.step
-    last_save = last_score = reported = self.started
-    recent: list[jax.Array] = []
-    trained, notes = 0, 0
-    coming = ahead.submit(source.batch, self.step)
-    while self.fraction() < 1.0:
-      if should_stop():
-        self.save()
-        return self.evaluation
-      rate = jnp.float32(learning_rate(self.run, self.step, self.fraction()))
-      rows = coming.result()
-      coming = ahead.submit(source.batch, self.step + 1)
-      self.learned, nats = update(self.learned, rows, rate)
-      recent.append(nats)
-      self.step += 1
-      trained += int(np.count_nonzero(rows.segment))
-      notes += source.notes(rows)
-      if self.step % REPORT_STEPS:
-        continue
-      names = np.mean([np.asarray(nats) for nats in recent], axis=0)
-      now = time.monotonic()
-      passed = max(1e-9, now - reported)
-      self.report(names, float(rate), trained / passed, notes / passed)
-      recent.clear()
-      trained, notes, reported = 0, 0, now
-      if now - last_score > 60 * self.run.evaluate_every_min:
-        self.score()
-        last_score = reported = time.monotonic()
-      if now - last_save > 60 * self.run.save_every_min:
-        self.save()
-        last_save = reported = time.monotonic()
-    coming.cancel()
-    if self.step > begun or self.store.newest is None:
-      self.score()
-      self.save()
-    return self.evaluation
-
-  def report(
-    self,
-    nats: np.ndarray,
-    rate: float,
-    tokens_per_s: float,
-    notes_per_s: float,
-  ) -> None:
-    """Logs the last steps and tells of them."""
-    if not math.isfinite(float(nats.sum())):
-      raise ValueError(
-        f"the loss is {nats.sum()} at step {self.step}: give a lower"
-        " --learning-rate."
-      )
-    self.log.training(self.step, self.minutes(), nats, rate, notes_per_s)
-    self.on_progress(
-      Progress(
-        self.step,
-        min(1.0, self.fraction()),
-        float(nats.sum()),
-        self.evaluation.nats_per_note if self.evaluation else None,
-        tokens_per_s,
-      )
-    )
-
-  def score(self) -> None:
-    """Scores and logs."""
-    if self.held_out is None or self.scored_at == self.step:
-      return
-    nnx.update(self.model, self.learned.params)
+  def evaluate(self) -> dict[str, dict[str, Any]]:
+    """Scores held-out windows."""
+    if self.held_out is None:
+      return {}
     self.evaluation = score(
-      self.model,
+      self.trainer.current_model(),
       self.tokens,
       self.held_out,
-      windows=self.run.held_out_windows,
+      windows=self.trainer.config.run.held_out_windows,
     )
-    self.scored_at = self.step
-    self.log.held_out(self.step, self.minutes(), self.evaluation)
+    self.trainer.facts["held_out"] = self.evaluation.figures()
+    return {HELD_OUT: self.evaluation.figures()}
 
-  def save(self) -> None:
-    """Hands the state to the store; writes the loss curve."""
-    held_out = self.evaluation.figures() if self.evaluation else {}
-    self.store.save(
-      self.step,
-      _named(self.learned),
-      dict(
-        step=self.step,
-        minutes=self.minutes(),
-        held_out=held_out,
-        token_losses=self.tokens.losses.shares(),
-      ),
+  def report(self, progress: RunProgress) -> None:
+    """Hands the figures on.
+
+    Raises:
+      ValueError: The loss is not finite.
+    """
+    self.trainer.facts["token_losses"] = self.tokens.losses.shares()
+    if not progress.logged or progress.levels is None:
+      return
+    nats = float(progress.levels.sum())
+    if not math.isfinite(nats):
+      raise ValueError(
+        f"the loss is {nats} at step {progress.step}: give a lower"
+        " --learning-rate."
+      )
+    tokens, notes = self.trainer.totals
+    self.on_progress(
+      Progress(
+        progress.step,
+        progress.fraction,
+        nats,
+        self.evaluation.nats_per_note if self.evaluation else None,
+        progress.notes_per_s * tokens / max(1, notes),
+      )
     )
-    self.log.plot(self.out / "loss.png")
+
+  def export(self, *, finished: bool) -> None:
+    """Draws the loss curve."""
+    del finished
+    self.run.log.plot(self.out / "loss.png")

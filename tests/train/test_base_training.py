@@ -16,14 +16,18 @@ from magenta_midi.model.checkpoint import (
 )
 from magenta_midi.tokens.event.codec import EventCodec
 from magenta_midi.tokens.note.codec import NoteCodec
-from magenta_midi.train.loop import (
+from magenta_midi.train.run_store import (
+  RunStore,
+  restore_state,
+  save_state,
+)
+from magenta_midi.train.train import (
   TrainConfig,
   Trainer,
   learning_rate,
   model_config,
   train,
 )
-from magenta_midi.train.run_store import RunStore
 from tests.support.finetuning import scale
 from tests.support.resuming import compiled_when_resumed
 
@@ -66,12 +70,12 @@ def test_a_killed_run_continues_exactly(
   for _ in range(3):
     broken.train_step(broken.step / 6)
   with RunStore(tmp_path / "state") as store:
-    broken.save(store)
+    save_state(store, broken)
     # What comes after the save is lost, as when the process is killed.
     broken.train_step(0.5)
   resumed = Trainer(settings, CODEC, [corpus], [1.0])
   with RunStore(tmp_path / "state") as store:
-    resumed.restore(store)
+    restore_state(store, resumed)
   assert resumed.step == 3
   while resumed.step < 6:
     resumed.train_step(resumed.step / 6)
@@ -123,10 +127,10 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, corpus):
 def test_a_state_of_another_model_is_refused(tmp_path, corpus):
   wider = config(model=dict(mlp_dim=128))
   with RunStore(tmp_path / "state") as store:
-    Trainer(config(), CODEC, [corpus], [1.0]).save(store)
+    save_state(store, Trainer(config(), CODEC, [corpus], [1.0]))
     store.wait()
     with pytest.raises(CheckpointError, match=r"\[32, 64\], expected \[32"):
-      Trainer(wider, CODEC, [corpus], [1.0]).restore(store)
+      restore_state(store, Trainer(wider, CODEC, [corpus], [1.0]))
 
 
 @pytest.mark.slow

@@ -3,10 +3,13 @@
 import ast
 import itertools
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
+from magenta_midi.cli.main import cli
 from tools.docs.draw_architecture import (
   LINES,
   PAGE,
@@ -105,3 +108,40 @@ def test_each_module_of_a_main_line_leads_down_to_the_next(line, above, below):
   else:
     assert below.module in imports_of(above.module)
     assert above.module not in imports_of(below.module)
+
+
+def test_every_tool_stands_once_in_the_table():
+  table = (ROOT / "tools" / "README.md").read_text("utf-8")
+  commands = re.findall(r"`python -m ([\w.]+)`", table)
+  # Run by `tools.speed.peers` in an environment of its own.
+  inner = ROOT / "tools" / "speed" / "other_systems"
+  found = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in ROOT.glob("tools/**/*.py")
+    if '\nif __name__ == "__main__":' in path.read_text("utf-8")
+    and not path.is_relative_to(inner)
+  ]
+  assert sorted(commands) == sorted(found)
+
+
+def test_commands_of_tools_in_the_docs_exist():
+  for page in PAGES:
+    for name in re.findall(r"python -m (tools[\w.]+)", page.read_text("utf-8")):
+      assert (ROOT / f"{name.replace('.', '/')}.py").exists(), (page, name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_the_command_line_have_their_options(page):
+  if page.name == "CHANGELOG.md":  # of earlier versions too
+    return
+  text = page.read_text("utf-8").replace("\\\n", " ")
+  for line in re.findall(r"^magenta-midi (.+)$", text, re.MULTILINE):
+    words = shlex.split(line.replace("[", "").replace("]", ""), comments=True)
+    command: click.Command | None = cli
+    while isinstance(command, click.Group) and words:
+      command = command.get_command(click.Context(command), words.pop(0))
+    assert command is not None, line
+    options = {name for param in command.params for name in param.opts}
+    given = {word.split("=")[0] for word in words if word.startswith("--")}
+    given = {name for name in given if not name.startswith("--gin.")}
+    assert given <= options | {"--help"}, line

@@ -14,9 +14,19 @@ def test_the_quick_start_runs_as_printed(tmp_path, monkeypatch):
   for block in blocks[1:]:  # live play: tests/live runs it over real ports
     compile(block, str(README), "exec")
   monkeypatch.chdir(tmp_path)
-  shutil.copy(phrase_path(), "my_take.mid")
+  shutil.copy(phrase_path(), "my_recording.mid")
   names: dict = {}
   exec(compile(blocks[0], str(README), "exec"), names)
   assert names["state"].chunk_index == 5
   assert names["state"].now_s == 10.0
   assert names["style"].shape == (768,)
+
+
+def test_the_readme_is_short_and_begins_with_two_commands():
+  text = README.read_text()
+  assert len(text.splitlines()) <= 150
+  first = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[0]
+  assert [line.split("#")[0].strip() for line in first.splitlines()] == [
+    "make play",
+    "make test",
+  ]

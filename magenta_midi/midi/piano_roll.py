@@ -48,7 +48,7 @@ def plot_piano_roll(
     title: Above the picture.
     names: For the legend; by default "given" and "continuation", or the
       names of the parts.
-    part_colours: Used in turn.
+    part_colors: Used in turn.
     chunk_s: Seconds between the light lines of the chunk borders, counted
       from `given_until_s`; None for none.
 

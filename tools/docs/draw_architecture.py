@@ -31,6 +31,7 @@ ROOMS = {
   "tokens": "music to integers `[frames, levels]` and back; what is legal next",
   "audio": "a piano voice, WAV files, FluidSynth",
   "midi": "notes, pedal, files, tempo, analysis, piano rolls",
+  "settings": "typed conversion and checks of settings",
   "typing": "letters of array shapes",
 }
 

@@ -31,7 +31,7 @@ import magenta_midi
 PACKAGE = Path(magenta_midi.__file__).parent
 # The lowest floor first; `app` and `api` as they were and are.
 FLOORS = (
-  ("typing",),
+  ("settings", "typing"),
   ("midi",),
   ("model", "tokens", "audio"),
   ("style",),

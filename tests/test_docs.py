@@ -102,12 +102,31 @@ def test_each_module_of_a_main_line_leads_down_to_the_next(line, above, below):
   }
   room = [module.split(".")[0] for module in (above.module, below.module)]
   assert floor[room[0]] <= floor[room[1]]
-  if below.through:
-    assert below.through in imports_of(above.module)
-    assert below.through in imports_of(below.module)
+  if below.message:
+    assert below.message in imports_of(above.module)
+    assert below.message in imports_of(below.module)
+    return
+  if below.passed_by:
+    modules = [stop.module for stop in LINES[line]]
+    passes = modules.index(below.passed_by)
+    assert passes < modules.index(above.module)
+    assert below.module in imports_of(below.passed_by)
   else:
     assert below.module in imports_of(above.module)
-    assert above.module not in imports_of(below.module)
+  assert above.module not in imports_of(below.module)
+
+
+def test_modules_that_the_docs_name_exist():
+  rooms = "|".join(ROOMS)
+  for page in PAGES:
+    if page.name == "CHANGELOG.md":  # of earlier versions too
+      continue
+    for name in re.findall(
+      rf"`((?:{rooms})/[\w/]+(?:\.\w+)?)`", page.read_text("utf-8")
+    ):
+      file = ROOT / "magenta_midi" / name
+      found = file.exists() or file.with_suffix(".py").exists()
+      assert found or (ROOT / name).exists(), (page.name, name)
 
 
 def test_every_tool_stands_once_in_the_table():

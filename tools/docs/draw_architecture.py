@@ -42,13 +42,16 @@ class Stop(NamedTuple):
   Attributes:
     module: Its name within `magenta_midi`.
     does: What it does on this line.
-    through: Where the module before it sends a message and does not call it:
-      the module of the message, imported by both.
+    message: Where the module before it does not call it but sends a message:
+      the module that defines messages, imported by both.
+    passed_by: Where the module before it calls it through an interface: the
+      earlier module of the line that passes the object in.
   """
 
   module: str
   does: str
-  through: str = ""
+  message: str = ""
+  passed_by: str = ""
 
 
 LINES = {
@@ -59,6 +62,54 @@ LINES = {
     Stop("generate.decoder", "one compiled call: encode, then frame by frame"),
     Stop("generate.sample_frame", "the levels of one frame, drawn in order"),
     Stop("model.kv_cache", "one step of the temporal and the depth stack"),
+    Stop("model.depthformer", "the network: encoder, temporal, depth"),
+    Stop("model.layers", "attention, gated MLP, norms"),
+  ),
+  "live note": (
+    Stop("live.processes.port_process", "reads the note from the input port"),
+    Stop(
+      "live.processes.model_process",
+      "gives it to the engine; sends plans back",
+      message="live.protocol.messages",
+    ),
+    Stop("live.engine.engine", "events and time to the strategy of the mode"),
+    Stop("live.engine.simultaneous", "decides whether and how to play"),
+    Stop("live.engine.planner", "appends the note, draws the next events"),
+    Stop("generate.duet.stream", "one stream: append, plan, commit, roll back"),
+    Stop("generate.duet.functions", "the compiled steps of a stream"),
+    Stop("generate.sample_frame", "the levels of one frame, drawn in order"),
+  ),
+  "live plan": (
+    Stop("live.processes.model_process", "sends the plan"),
+    Stop(
+      "live.processes.port_process",
+      "keeps the newest plan",
+      message="live.protocol.messages",
+    ),
+    Stop("live.performer.performer", "sends each note when it is due"),
+    Stop("live.performer.limits", "keys, velocities and rates that may sound"),
+  ),
+  "finetune": (
+    Stop("cli.finetune", "reads options, prints the report"),
+    Stop("finetune.finetune", "splits recordings, starts the run (train/run)"),
+    Stop("finetune.adapter_task", "scores and writes the adapter, as its task"),
+    Stop("finetune.trainer", "one step: base, factors (model/lora), optimizer"),
+    Stop("evaluation.losses", "the loss of a batch, by level"),
+    Stop("model.depthformer", "the network: encoder, temporal, depth"),
+    Stop("model.layers", "attention, gated MLP, norms"),
+  ),
+  "train": (
+    Stop("cli.train", "reads options and corpora, prints progress"),
+    Stop(
+      "train.train", "base training, a task: evaluates, writes a checkpoint"
+    ),
+    Stop("train.run", "the one loop: when to step, evaluate, save, stop"),
+    Stop(
+      "train.trainer",
+      "one step: model, optimizer, data",
+      passed_by="train.train",
+    ),
+    Stop("evaluation.losses", "the loss of a batch, by level"),
     Stop("model.depthformer", "the network: encoder, temporal, depth"),
     Stop("model.layers", "attention, gated MLP, norms"),
   ),
@@ -84,6 +135,11 @@ def path_of(module: str) -> Path:
   return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+def name_of(module: str) -> str:
+  """The file of a module, within `magenta_midi`."""
+  return path_of(module).relative_to(ROOT / "magenta_midi").as_posix()
+
+
 def draw_rooms() -> str:
   """The floors as a drawing, then a table of the rooms."""
   levels = floors()
@@ -103,9 +159,13 @@ def draw_line(stops: tuple[Stop, ...]) -> str:
   drawing = []
   for number, stop in enumerate(stops, 1):
     if number > 1:
-      arrow = f"┆ {stop.through} (message)" if stop.through else "│"
+      arrow = "│"
+      if stop.message:
+        arrow = f"┆ message of {name_of(stop.message)}"
+      elif stop.passed_by:
+        arrow = f"│ passed in by {name_of(stop.passed_by)}"
       drawing.append(f"   {arrow}")
-    name = str(path_of(stop.module).relative_to(ROOT / "magenta_midi"))
+    name = name_of(stop.module)
     drawing.append(f"{number}  {name:<{width}} {stop.does}")
   return "\n".join(["```", *drawing, "```"])
 

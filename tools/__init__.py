@@ -1,4 +1,4 @@
-"""Repository scripts: what was measured, and what the package is made with.
+"""Repository scripts: what measures, and what builds files of the package.
 
 Run from the top of the checkout: python -m tools.FOLDER.NAME --help
 """

@@ -1,10 +1,10 @@
-"""The plain local inference script: load, prompt, stream chunks, play or write.
+"""Short inference script: load, prompt, stream chunks, play or write.
 
   python tools/local_inference.py --seconds 20 --out out.mid
-  python tools/local_inference.py --context take.mid --port "FluidSynth"
+  python tools/local_inference.py --context recording.mid --port "FluidSynth"
 
 On a GPU install jax with CUDA (`pip install 'jax[cuda12]'`): nothing else
-changes. It is short so that it can be copied into something of your own.
+changes. It is short so that it can be copied into a script of your own.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Whom do adapters play like: every adapter on every player's held-out music.
+r"""Matrix of nats: every adapter on every player's held-out music.
 
     python -m tools.adapters.matrix PLAYER_DIR... --adapter NAME... \
       --control PLAYER=NAME --json out.json
@@ -6,11 +6,10 @@
 A row is a player, the files in `PLAYER_DIR/held` (see
 `tools/adapters/player_folders.py`); a column is an adapter, the base first.
 Figures are nats a note, the same windows for all, and the change from the base
-in percent.
-An adapter named as a folder, or NAME of `--own PLAYER=NAME`, is the player's
-own; it is compared with each of the others, and with the `--control`s, adapters
-of other players of the same source: differences with 95 % intervals, paired
-over pieces.
+in percent. An adapter with the name of a folder, or NAME of
+`--own PLAYER=NAME`, belongs to that player. It is compared with each of the
+others, and with the `--control`s, adapters of other players of the same
+source: differences with 95 % intervals, paired over pieces.
 """
 
 import json

@@ -1,13 +1,13 @@
-"""What a fine-tuning step holds in memory, told by shapes alone.
+r"""Memory of a fine-tuning step, computed from shapes.
 
     python -m tools.adapters.memory magenta_rt_large --quantize nf4
     python -m tools.adapters.memory magenta_rt_large --quantize nf4 --original \
       --examples 1
 
-Nothing is drawn or allocated. The first table counts: what is held from step to
-step exactly, what a step needs beside it at most. Then the step itself, the
-same as `finetune` runs, is compiled for these shapes, and XLA says how much it
-takes on the backend at hand: for a GPU, run it on one. The last line is JSON.
+Nothing is drawn or allocated. The first table counts what is held between
+steps exactly, and an upper limit of what a step needs beside it. Then the step
+that `finetune` runs is compiled for these shapes, and XLA counts what it takes
+on this machine's backend: for a GPU, run it on one. The last line is JSON.
 """
 
 import dataclasses

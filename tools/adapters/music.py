@@ -1,4 +1,4 @@
-"""What an adapter changes in the music that is played.
+r"""Change of the music by an adapter: probe, collapse, texture.
 
     python -m tools.adapters.music PLAYER_DIR... --adapter PLAYER=NAME... \
       [--full PLAYER=CHECKPOINT_DIR...] [--probe-only PLAYER_DIR...] \
@@ -6,17 +6,17 @@
 
 A player is a folder with `train` and `held` (see
 `tools/adapters/player_folders.py`). The base, the adapter and, where given, a
-fully fine-tuned checkpoint play on for 20 s from 10 s of the player's
-held-out music, and from neutral music, with the same seeds. Figures are of:
+fully fine-tuned checkpoint continue 10 s of the player's held-out music, and
+of neutral music, for 20 s, with the same seeds. Figures:
 
-- probe: how often a linear classifier of MidiCoCa's embeddings, which learned
-  from the players' own recordings alone, names the right player
+- probe: how often a linear classifier of MidiCoCa's embeddings, trained on the
+  players' own recordings alone, names the right player
 - collapse: how many different voicings and melodic figures are played, beside
-  the base's and how the player played on
-- texture: how much more voices replies have to chords than to a single line,
+  the base's and the player's own continuation
+- texture: how many more voices replies have to chords than to a single line,
   the top line of the same 8 s
 
-What was played is kept in `--cache`; a run that was stopped goes on from there.
+Continuations are kept in `--cache`; a run that was stopped continues there.
 """
 
 import json

@@ -1,12 +1,12 @@
-"""Sorts players' files into what adapters learn from and what they do not.
+"""Folders of players' files: some to train an adapter on, some held out.
 
     python -m tools.adapters.player_folders DATA.csv... OUT
 
 Of each player in the lists (rows whose split is `player`) a third of the titles
-is held out: `OUT/PLAYER/held`; of the others, the files of titles in a drawn
-order until there are 20 are `OUT/PLAYER/train`. `OUT/PLAYER/others` is the
-control: files of the other players of the same list, with as many notes. The
-folders hold links to the files beside each list, in the folder of its name.
+is held out: `OUT/PLAYER/held`. Of the others, titles in a drawn order until
+there are 20 files are `OUT/PLAYER/train`. `OUT/PLAYER/others` is the control:
+files of the other players of the same list, with as many notes. The folders
+hold links to the files, which lie beside each list in the folder of its name.
 """
 
 import csv

@@ -1,15 +1,15 @@
-"""What a player's style vector is worth, without their adapter.
+"""Value of a player's style vector without the player's adapter.
 
     python -m tools.adapters.player_style CONTEXTS PLAYER_DIR... --json out.json
 
-Learns the vector of each folder of takes (the first ones; others are held
-out), and says what it costs the base to be told of it: nats a note of
-held-out windows told nothing, told the mean embedding, and told the learned
-vector. Then continues 10 s of CONTEXTS, other music, by 20 s, told of nothing
-and of each player, at several guidances, and measures whether what is played
-comes nearer to how the player plays: the areas that densities share (of notes a
-second, polyphony, keys, velocities, durations and steps), of all continuations
-together, and how much more than told nothing from each context.
+Learns the vector from each folder of recordings (the first ones; others are
+held out), and scores held-out windows in nats a note with no style, with the
+mean embedding, and with the learned vector. Then continues 10 s of CONTEXTS,
+other music, for 20 s, with no style and with each player's, at several
+guidances. It measures whether the continuation comes nearer to the player: the
+area that densities share (of notes a second, polyphony, keys, velocities,
+durations and steps), over all continuations, and the change from no style for
+each context.
 """
 
 import json

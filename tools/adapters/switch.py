@@ -1,16 +1,16 @@
-"""What it costs to change adapters while both play, beside the base.
+"""Cost of switching adapters while both play.
 
     python -m tools.adapters.switch --json figures.json
 
-Drives one engine with adapters of rank 16 at hand (drawn, on every projection:
-what they play does not matter here, their size does) and measures
+Drives one engine with switchable adapters of rank 16 (random, on every
+projection: only their size matters here) and measures
 
-* a switch: from the change to the first plan by the new weights, every job on
-  the way included;
-* an answer to an event (append one frame, plan one event) by the base and by
-  each adapter in turn, event by event, so that a busy machine is busy for all
-  of them; the ratio is the median over events;
-* what was compiled meanwhile.
+* a switch: from the change to the first plan by the new weights, with every
+  job in between;
+* planning after an event (append one frame, plan one event) by the base and by
+  each adapter in turn, event by event, so that a busy machine slows all alike;
+  the ratio is the median over events;
+* compilations in that time.
 
 Prints a table; the last line is JSON.
 """

@@ -1,4 +1,4 @@
-"""What an adapter should be made of: LoRA beside DoRA, slots and all numbers.
+r"""Comparison of kinds of adapters: LoRA, DoRA, slots, full fine-tuning.
 
     python -m tools.adapters.variants PLAYER_DIR --kind lora --kind dora \
       --kind slots --kind full --steps 300 --out runs/variants
@@ -6,27 +6,27 @@
       --rank 2,4,8,16,32 --pieces 1,3,10,20 --steps 300 --out runs/variants
 
 Trains variants on `PLAYER_DIR/train` and scores each on `PLAYER_DIR/held` (see
-`tools/adapters/player_folders.py`). All are given the same batches, from
+`tools/adapters/player_folders.py`). All get the same batches, from
 `finetune`'s own source by one seed, the same optimizer (AdamW) and
 schedule, and as many steps.
 
 - `lora`: low-rank changes of every projection, `--rank` each.
-- `dora`: the same, and the length of each column apart (Liu et al. 2024).
+- `dora`: the same, plus the length of each column (Liu et al. 2024).
 - `slots`: `--slots` learned positions in the encoder's output.
-- `prefix`: `--slots` learned keys and values, of every attention its own.
-- `light`: the norms' scales, the embeddings and the head, as they are.
+- `prefix`: `--slots` learned keys and values for every attention.
+- `light`: the norms' scales, the embeddings and the head, without factors.
 - `full`: every number of the base.
 
-`--pieces` are the first so many takes of one drawn order, the same for all.
-Rates differ by kind: `--learning-rate 0.001` is for all, `full:0.0003` for
-one; of several the best is shown first, chosen on the held-out music that it is
-shown for, which flatters it a little. Held-out nats a note are with the 95 %
+`--pieces` takes the first pieces of one drawn order, the same for all. Rates
+differ by kind: `--learning-rate 0.001` is for all, `full:0.0003` for one. Of
+several rates the best is shown first; it is chosen on the held-out music it is
+shown for, which makes it slightly too good. Held-out nats a note have the 95 %
 interval of the difference from the base, paired over pieces.
 
-Each variant is a process of its own, so that its peak memory (resident, the
-compiler's included, before it is scored) is its own; seconds are of the
-processor. What is done is not done again: one JSON file each in `--out`.
-`--keep` writes plain checkpoints beside them, of the kinds that fit in one.
+Each variant is a process of its own, so that its peak memory (resident, with
+the compiler's, before it is scored) is its own; seconds are of the processor.
+Finished variants are not trained again: one JSON file each in `--out`.
+`--keep` writes plain checkpoints too, for the kinds that fit into one.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Puts a checkpoint into the package, small.
+"""Embedding of a checkpoint in the package, in a small format.
 
 python -m tools.assets.embed_checkpoint runs/base/checkpoint --storage int8
 """

@@ -1,8 +1,8 @@
-"""Writes the bundled phrases from their tables in tools/phrases.
+"""Bundled phrases, made from their tables in tools/assets/phrases.
 
   python -m tools.assets.make_phrases [FOLDER]
 
-A table says what is played and how, line by line:
+Lines of a table:
 
   overlap X                      a run's notes last X times their step (legato)
   tempo   BEAT BPM BEAT BPM ...  beats a minute, straight lines in between

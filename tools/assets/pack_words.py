@@ -1,9 +1,9 @@
-"""Packs word vectors for MidiCoCa's text tower.
+"""Word vectors of MidiCoCa's text tower, packed.
 
     python -m tools.assets.pack_words VECTORS.txt --out words.safetensors
 
-VECTORS.txt has a word and its numbers a line, the most frequent first, as
-GloVe's files do (the embedded model uses the 100 dimensions trained on 6
+Each line of VECTORS.txt has a word and its numbers, the most frequent first, as
+in GloVe's files (the embedded model uses the 100 dimensions trained on 6
 billion words). Keeps the most frequent words, those that captions are made of
 in training and, of the rest, those whose vectors lie nearest to these and to
 words of music; rows become int8.

@@ -1,10 +1,10 @@
-"""Writes tests/model/golden.npz, once the original's fixtures pass.
+"""Golden figures of the network: tests/model/golden.npz.
 
     python -m tools.assets.write_golden --shared ../shared
 
-What our code computes on drawn weights is worth keeping only where it is
-known to be right: the parity tests run first, and none may fail or be
-skipped.
+The figures of our code on random weights are worth keeping only where they are
+known to be right: the parity tests with the original's fixtures run first, and
+none may fail or be skipped.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A decoder-only transformer of GPT-2's shape, to compare our models with.
+"""Baseline: a decoder-only transformer of GPT-2's shape.
 
   python -m tools.baselines.gpt2 train --data DIR:SHARE [--data DIR:SHARE ...]
     --tokens remi --minutes 40 --out runs/gpt2_remi

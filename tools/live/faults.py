@@ -2,8 +2,8 @@
 
     python -m tools.live.faults --times 20 --json faults.json
 
-Each fault happens to the same duet, in simultaneous mode with the player
-playing, and says what it cost. Needs jackd; no sound card.
+Injects each fault into the same duet, in simultaneous mode while the player
+plays, and reports what it cost. Needs jackd; no sound card.
 """
 
 import argparse

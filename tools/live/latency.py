@@ -1,12 +1,12 @@
-"""The figures of a live duet, measured over MIDI ports in real time.
+"""Latency of a live duet, measured over MIDI ports in real time.
 
     python -m tools.live.latency RECORDING.mid --minutes 5 --json figures.json
 
-Plays a dense recording into the duet, both at once, for so many minutes (again
-and again if it is shorter), then phrases of it with silences between, for the
-replies. Starts a JACK server of its own without a sound card where JACK is
-installed; otherwise uses the system's ports. Prints one table, what was aimed
-at beside what was measured; the last line is JSON.
+Plays a dense recording into the duet in simultaneous mode for some minutes (a
+short one several times), then phrases of it with silence between, for the
+replies. Where JACK is installed it starts a JACK server of its own without a
+sound card; otherwise it uses the system's ports. Prints one table, the aim
+beside the measured figure; the last line is JSON.
 """
 
 import contextlib

@@ -1,15 +1,15 @@
-"""Is it a duet? Whether replies belong to their calls, and notes to notes.
+"""Likeness of replies to their phrases, and of notes to notes.
 
     python -m tools.live.likeness FOLDER_OR_FILE ... --phrases 200
 
-In turns: a stretch of each piece is the call. A reply is compared with its own
-call and with the calls of other pieces in key (how well each of the 24 keys
-fits), tempo (median gap between onsets) and density (notes a second). AUC is
-the chance that it is more like its own: 0.5 is a reply that did not listen.
-What the pianist played on with is judged likewise, as a measure: nobody is
-more alike. Both at once: how many own onsets are consonant with what the
-partner sounds, and fall within 50 ms of one of the partner's, beside partners
-from other pieces. All on a virtual clock; intervals by bootstrap over phrases.
+Call-response: a stretch of each piece is the phrase. A reply is compared with
+its own phrase and with phrases of other pieces in key (how well each of the 24
+keys fits), tempo (median gap between onsets) and density (notes a second). AUC
+is the probability that it is more similar to its own: 0.5 is a reply that did
+not listen. What the pianist really played next is the upper reference.
+Simultaneous: how many of the model's onsets are consonant with what the player
+sounds, and fall within 50 ms of one of the player's, beside players from other
+pieces. All on a virtual clock; intervals by bootstrap over phrases.
 """
 
 import json

@@ -1,16 +1,16 @@
-"""False starts against waiting: when is a phrase over?
+"""Ends of phrases: false starts against waiting time.
 
   python -m tools.live.turn_taking DIR [--solos 20] [--plot curve.png]
 
-Plays solos into `TurnTaking` and notes every decision that a phrase has
-ended. It is a false start if the player goes on within 0.5 s of it. The wait
-is measured where the player does stop: before gaps of at least 2.5 s without
-a key or the pedal, and at the end; it counts from the last sound (key-up or
-pedal-up), and beside it from the last note struck.
+Plays solos into `TurnTaking` and counts every decision that a phrase has
+ended. It is a false start if the player continues within 0.5 s. The wait is
+measured where the player does stop: before gaps of at least 2.5 s without a key
+or the pedal, and at the end. It counts from the last sound (note-off or
+pedal-up), and also from the last note-on.
 
 Three rules: ours over a sweep of its quantile and base; a time-out from the
-last key-up or pedal-up; and a time-out from the last note struck, deaf to
-what is held. The folder must hold solos with nobody answering.
+last note-off or pedal-up; and a time-out from the last note-on, which ignores
+held keys and the pedal. The folder must hold solos with nobody answering.
 """
 
 import math

@@ -1,11 +1,11 @@
-"""Measures what a checkpoint plays, beside how held-out music goes on.
+"""Comparison of a checkpoint's continuations with real ones.
 
   python -m tools.music.compare --data DIR [--data DIR] [--checkpoint DIR]
 
-Contexts of 10 s are cut from held-out pieces and continued; the table compares
+Contexts of 10 s are cut from held-out pieces and continued. The table compares
 the continuations with the real ones: mean (10th..90th percentile), the overlap
-area of the two densities, and, as a yardstick, that of two halves of the real
-music. `likeness.py` and `two_sample.py` beside it define what is counted.
+area of the two densities, and, as a reference, that of two halves of the real
+music. `likeness.py` and `two_sample.py` beside it define the quantities.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""Continuations of held-out music, beside how it really went on.
+"""Continuations of held-out music, beside the real ones.
 
-What is compared must differ in the playing alone. So real music goes the way
-that generated music comes: silences shortened as for training, then through
-the codec, onto its grid of onsets, velocities and durations.
+Only the playing may differ. So real music is processed as generated music is:
+silences shortened as for training, then through the codec, onto its grid of
+onsets, velocities and durations.
 """
 
 import dataclasses

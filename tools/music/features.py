@@ -1,4 +1,4 @@
-"""What the two-sample classifier knows of a window of music."""
+"""Features of a window of music, for the two-sample classifier."""
 
 import numpy as np
 

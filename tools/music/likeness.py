@@ -1,4 +1,4 @@
-"""Figures of what is played, beside those of real continuations."""
+"""Figures of generated music, beside those of real continuations."""
 
 import dataclasses
 from collections.abc import Sequence

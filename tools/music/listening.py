@@ -1,11 +1,11 @@
-"""Whether a checkpoint listens: what its own notes cost beside a partner.
+r"""Listening of a checkpoint: its loss with and without the other part.
 
   python -m tools.music.listening --data DIR [--data DIR ...] \
     [--checkpoint DIR] [--split test] [--windows N] [--json]
 
-Each piece is split between self, who is scored, and partner: a track named
-melody against the rest, the upper hand against the lower, turns. The same
-notes are scored with the partner known after 0-150 ms and without the partner.
+Each piece is split into two parts; one is scored. A track named melody against
+the rest, the upper hand against the lower, turns. The same notes are scored
+with the other part known after 0-150 ms and without it.
 """
 
 import json

@@ -1,17 +1,17 @@
-"""Tries settings of the sampler and ranks them.
+"""Ranking of the sampler's settings.
 
   python -m tools.music.sampler --data DIR [--data DIR] --out FOLDER
 
 Every setting continues the same contexts with the same seed. Held-out `valid`
-pieces are used, so that `test` stays for `what_it_plays.py`. The score is
+pieces are used, so that `test` stays for `tools.music.compare`. The score is
 
   mean overlap of the six quantities (`likeness.QUANTITIES`)
   - |silent chunks played - real|
   - max(0, continuations with a run of 10 repeated notes, played - real)
   - max(0, AUC of the two-sample test - 0.5)
 
-FOLDER receives `results.jsonl`, a line for each setting as soon as it is done
-(the same command goes on from there), and `ranking.md` and `ranking.json`.
+FOLDER receives `results.jsonl`, one line for each finished setting (the same
+command continues from there), and `ranking.md` and `ranking.json`.
 """
 
 import itertools

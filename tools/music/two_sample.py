@@ -1,10 +1,10 @@
-"""Can a small classifier tell generated windows from real ones?
+"""Two-sample test: a small classifier of generated and real windows.
 
-Logistic regression on standardised features of 10 s windows, cross-validated
+Logistic regression on standardized features of 10 s windows, cross-validated
 by piece: windows of one piece, generated or real, are never on both sides.
-The area under the curve (AUC) is 0.5 where it cannot tell, 1 where it always
-can. Only windows of one fold are compared: scores of two classifiers have no
-common scale.
+The area under the curve (AUC) is 0.5 where it cannot tell them apart, 1 where
+it always can. Only windows of one fold are compared: scores of two classifiers
+have no common scale.
 """
 
 import dataclasses

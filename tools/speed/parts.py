@@ -1,10 +1,10 @@
-"""What the parts of live play cost beside the model, of the time each has.
+"""Cost of the parts of live play beside the model, and their limits.
 
   python -m tools.speed.parts [--repeat 20]
 
-Each is given dense music: more than a pianist plays. Prints the best and the
+Each part gets dense music: more than a pianist plays. Prints the best and the
 median of several runs, in time of this thread alone, and the best as a share
-of what the part may take before it is late, or before somebody waits.
+of the time that the part may take before it is late or somebody waits.
 """
 
 import io

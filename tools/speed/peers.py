@@ -1,12 +1,12 @@
-"""Our speed beside other systems', in one run, on the same 2 s of music.
+"""Speed beside other systems, in one run, on the same 2 s of music.
 
   python -m tools.speed.peers --markdown docs/reports/performance.md
 
 The first run installs CPU PyTorch, `transformers` and Notochord into an
 environment of their own (build/peers, about 1.2 GB); nothing of it is ever
 imported here. Later runs need no network. Systems take turns for several
-rounds; medians over the rounds, with ratios to ours, are printed. All of it
-takes about half an hour: let nothing else run.
+rounds; prints medians over the rounds, with ratios to ours. All of it takes
+about half an hour: run nothing else meanwhile.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Measures the `note` codec on one core: encoding, decoding, contexts.
+"""Speed of the `note` codec on one core: encoding, decoding, contexts.
 
   python -m tools.speed.tokens [FILE.mid ...] [--notes 1000000]
 
-Files are encoded as they are, end to end in one score; without any, dense
-synthetic music with pedal is. Prints the best of several runs.
+Files are encoded as they are, end to end in one score; without files, dense
+synthetic music with pedal. Prints the best of several runs.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How well MidiCoCa knows music by its words: retrieval, attributes, speed.
+"""MidiCoCa's understanding of words: retrieval, attributes, speed.
 
     python -m tools.style.figures --data rolls --data pop --json figures.json
 

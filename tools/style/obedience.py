@@ -1,13 +1,13 @@
-"""Does the model do what it is asked? Prompts, controls and blends, measured.
+"""Effect of prompts, controls and blends on what the model plays.
 
     python -m tools.style.obedience CONTEXT_FOLDER --json obedience.json
 
 Continues 10 s of held-out pieces by 20 s under two opposite prompts (sparse
 or dense, soft or loud, low or high, slow or fast, major or minor) and under
-two values of each control, from the same context and seed, and measures what
-was played: in how many pairs does it move the right way. The same over
-guidance, with a picture, and for blends of the two prompts; and whether a
-MIDI example pulls what is played towards it.
+two values of each control, from the same context and seed, and measures the
+continuations: in how many pairs the attribute moves the right way. The same
+over guidance, with a picture, and for blends of the two prompts; and whether
+the continuation comes nearer to a MIDI example.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""The held-out figures of a checkpoint, as the model card gives them.
+r"""Held-out figures of a checkpoint, as in the model card.
 
   python -m tools.training.held_out --data DIR [--data DIR ...] \
     [--checkpoint DIR] [--split test] [--json]
 
 For each folder and all together: nats a note by level with a 95 % interval,
-the same without context, and what the training split's marginal distribution
-of each level would cost.
+the same without context, and the nats of the training split's marginal
+distribution of each level.
 """
 
 import json

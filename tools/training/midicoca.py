@@ -1,4 +1,4 @@
-"""Trains MidiCoCa, the embedded style model.
+"""Training of MidiCoCa, the embedded style model.
 
     python -m tools.training.midicoca --data rolls:0.5 --data pop:0.5
         --words words.safetensors --minutes 40 --out runs/midicoca
@@ -7,8 +7,8 @@ Corpora are those of `magenta-midi train`; what is known of a piece comes from
 the list `FOLDER.csv` beside a folder (path, title, composer, tags), or from
 its file name. The words' vectors are packed by
 tools/assets/pack_words.py. The MIDI tower starts from a checkpoint's encoder.
-Interrupted, it goes on when started again. OUT/midicoca is
-what the style model loads.
+An interrupted training continues with the same command. The style model loads
+OUT/midicoca.
 """
 
 import json

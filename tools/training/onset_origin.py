@@ -1,21 +1,22 @@
-"""Compares what a target's onset is counted from, at equal time.
+r"""Comparison of origins of an onset, at equal training time.
 
   python -m tools.training.onset_origin --data DIR:0.6 --data OTHER:0.4 \
     --minutes 8 --out runs/onset_origin
 
-The `note` codec counts a step from the previous own frame. Here a model may
-see, and say, other codes for the same steps: counted from *now* (`start`), or
-from the previous frame, whoever's it is (`any`). What it says is put back into
-the codec's codes, so that the package trains and scores it like any other.
+The `note` codec counts a step from the model's previous frame. Here a model
+reads and predicts other codes for the same steps: counted from *now* (`start`),
+or from the previous frame of any part (`any`). Its predictions are translated
+back into the codec's codes, so that the package trains and scores it like any
+other.
 
-A step before the previous own frame cannot come. Counted from *now* it has a
-code, and play would mask it: so do training and the score, but for "unmasked",
-which is trained over all codes and scored both ways. Contexts keep the
-codec's codes. No checkpoint is written: nothing could play one.
+A step before the model's previous frame is impossible. Counted from *now* it
+has a code, and play would mask it: so do training and the score, except for
+"unmasked", which is trained over all codes and scored both ways. Contexts keep
+the codec's codes. No checkpoint is written: nothing could play it.
 
-Each choice trains from drawn weights in a process of its own; all its shapes
-are compiled before the minutes begin, which are of the processor's work (give
-it a core of its own: `taskset -c 0`). What is done is not done again.
+Each choice trains from random weights in a process of its own; all its shapes
+are compiled before the minutes begin. Minutes are of processor time (give it a
+core of its own: `taskset -c 0`). Finished choices are not trained again.
 """
 
 import contextlib

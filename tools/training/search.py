@@ -1,23 +1,23 @@
-"""Compares choices of training at equal work, or after as many steps.
+r"""Search of training settings, at equal work or after as many steps.
 
   python -m tools.training.search --data DIR:0.6 --data OTHER:0.4 --minutes 6 \
     --out runs/search
   python -m tools.training.search --data DIR:0.6 --data OTHER:0.4 --steps 150 \
     --choice duet --choice "duet, releases" --out runs/search
 
-Each choice is one change to the first, the default; all train from drawn
-weights and are scored on the same held-out windows. What is done is not done
-again: an interrupted search goes on, and a longer list only adds to it.
+Each choice is one change to the first, the default; all train from random
+weights and are scored on the same held-out windows. Finished choices are not
+trained again: an interrupted search continues, and a longer list only adds to
+it.
 
-Minutes are of the processor's work; a few steps beforehand compile all shapes,
-which are then found on disk: compiling is in no choice's minutes. Give the
-search a quiet machine: beside other work, on other cores, the same step has
-been seen to cost twice as much. Where there is none, compare after as many
-`--steps`, of which no machine makes fewer.
+Minutes are of processor time; a few steps beforehand compile all shapes, which
+are then read from disk, so no choice's minutes include compilation. Run it on
+a quiet machine: beside other work, on other cores, the same step took twice as
+much. On a busy machine compare after as many `--steps`.
 
 Choices named "duet ..." are changes to the first of them. They are scored a
-second time as one hand that hears the other 50 ms late (of pieces with a
-melody track, as the accompaniment that hears the melody).
+second time as one hand that reads the other 50 ms late (of pieces with a
+melody track, as the accompaniment that reads the melody).
 """
 
 import json

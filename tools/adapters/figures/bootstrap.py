@@ -1,4 +1,4 @@
-"""95 % intervals over contexts, paired: both sides are of the same contexts."""
+"""95 % intervals over contexts, paired: both sides have the same contexts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Places in a player's music that are played on from, and calls to reply to."""
+"""Passages of a player's music: contexts to continue, phrases to reply to."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence

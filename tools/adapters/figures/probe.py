@@ -1,8 +1,8 @@
-"""Whose playing is it? A linear classifier of embeddings of real playing.
+"""Linear classifier that names the player of a recording or a continuation.
 
-Multinomial logistic regression on standardised embeddings, players weighing
-the same; how much the squared weights count is chosen by cross-validation over
-pieces. It never sees what a model has played before it is asked.
+Multinomial logistic regression on standardized embeddings of real playing, all
+players with the same weight; the penalty on the squared weights is chosen by
+cross-validation over pieces. It never sees a continuation before it is asked.
 """
 
 from collections.abc import Callable, Sequence

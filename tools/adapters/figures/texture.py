@@ -1,4 +1,4 @@
-"""Whether the texture of replies is locked to that of their calls."""
+"""Texture of replies: how closely it follows the texture of their phrases."""
 
 import dataclasses
 from collections.abc import Callable

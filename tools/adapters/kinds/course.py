@@ -1,4 +1,4 @@
-"""The training of a variant: batches, optimizer and schedule are finetune's."""
+"""Training of a variant, with finetune's batches, optimizer and schedule."""
 
 import functools
 import time

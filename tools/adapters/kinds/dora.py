@@ -1,8 +1,8 @@
-"""DoRA: how long the columns of a matrix are, and a low-rank change beside it.
+"""DoRA: a low-rank change of a matrix, and the length of each of its columns.
 
 A matrix W becomes m times (W + s A B) divided by the norm of each of its
-columns, of which m, the magnitudes, is learned too: a column is what an output
-is made of. As published, gradients take the norm to be constant.
+columns. The magnitudes m are learned too; a column belongs to one output. As
+published, gradients treat the norm as constant.
 
 Source: Liu et al. 2024, sections 4.1 and 4.3, https://arxiv.org/abs/2402.09353
 """

@@ -1,4 +1,4 @@
-"""A variant trained and scored, in this process."""
+"""Training and scoring of one variant, in this process."""
 
 import dataclasses
 import hashlib

@@ -1,15 +1,15 @@
-"""Learned positions that are attended beside the music's own.
+"""Learned positions that the network attends to beside the music's own.
 
-Memory slots stand in the memory, after the encoder's states: the temporal stack
-attends them in every layer, and they share its attention with the context. So
-they change something from the beginning, unless they are drawn to be like what
-is there: they begin as states that the encoder gives for other music.
+Memory slots stand after the encoder's states: the temporal stack attends to
+them in every layer, together with the context. So they change the output from
+the start, unless they resemble states: they begin as states that the encoder
+gives for other music.
 
-Prefixes are keys and values of an attention itself, and are attended apart;
-what is found there is let in by a gate for each head, which begins closed
-(Zhang et al. 2023, https://arxiv.org/abs/2303.16199, section 3.2). For a
-network without a recurrent state they are what state tuning is for one with it:
-what each layer has heard before the first note.
+Prefixes are keys and values of one attention, attended to separately; a gate
+for each head scales the result and begins at 0 (Zhang et al. 2023,
+https://arxiv.org/abs/2303.16199, section 3.2). For a network without a
+recurrent state they are what state tuning is for one with it: what each layer
+has read before the first note.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""What can be learned of a base: kinds of adapters, and all of its numbers.
+"""Kinds of adapters, and full fine-tuning, behind one interface.
 
 A variant is a model, the arrays that are learned, and how the model's
 parameters follow from them; the base's own arrays are shared, not copied.

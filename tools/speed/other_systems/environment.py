@@ -1,4 +1,4 @@
-"""The environment of the peers: PyTorch stays out of the project's own."""
+"""Environment of the other systems: PyTorch stays out of the project's own."""
 
 import hashlib
 import json

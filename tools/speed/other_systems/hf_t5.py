@@ -1,7 +1,7 @@
-"""Times a T5 of Hugging Face `transformers` on the music of one chunk.
+"""Times of a T5 of Hugging Face `transformers` on the music of one chunk.
 
 Run by tools/speed/peers.py in an environment of its own; prints one JSON line.
-The weights are random: their values change nothing about the time.
+The weights are random: their values do not change the time.
 """
 # PyTorch is never in the environment that checks types.
 # pyright: reportMissingImports=false

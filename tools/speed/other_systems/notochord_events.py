@@ -1,7 +1,7 @@
-"""Times Notochord's events: an event is fed, the next one is sampled.
+"""Times of Notochord's events: one event is fed, the next one is sampled.
 
 Run by tools/speed/peers.py in an environment of its own; prints one JSON line.
-The weights are random: their values change nothing about the time.
+The weights are random: their values do not change the time.
 """
 # PyTorch is never in the environment that checks types.
 # pyright: reportMissingImports=false

@@ -2,12 +2,10 @@
 
 import os
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
+from magenta_midi.midi.atomic import open_atomically
 from magenta_midi.typing import Float
 
 
@@ -34,27 +32,10 @@ def write_wav(
     )
   pcm = np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2")
   with (
-    replacing(path) as part,
-    part.open("wb") as raw,  # wave, opening it itself, trips over its errors
+    open_atomically(path) as raw,
     wave.open(raw, "wb") as file,
   ):
     file.setnchannels(samples.shape[1])
     file.setsampwidth(2)
     file.setframerate(sample_rate)
     file.writeframes(pcm.tobytes())
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-  """Gives a name to write to, which becomes `path` if all goes well.
-
-  The name lies in the same folder, so that the last step is one rename; after
-  an error it is removed and whatever was at `path` is still there.
-  """
-  target = Path(path)
-  part = target.with_name(f".{target.name}.{os.getpid()}.part")
-  try:
-    yield part
-    os.replace(part, target)
-  finally:
-    part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.data.examples.partners import PARTS, SOLO
 from magenta_midi.finetune.layer_schedule import check_schedule
-from magenta_midi.model.checkpoint import write_atomically
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.lora.lora import LoraConfig
 from magenta_midi.model.lora.quantized import Quantize, check_quantize

@@ -14,13 +14,19 @@ from typing import BinaryIO
 TEMPORARY = ".*.part"
 
 
-def write_atomically(path: str | PathLike[str], data: bytes) -> None:
-  """Writes beside `path`, then takes its name.
+def write_atomically(path: str | PathLike[str], data: bytes | str) -> None:
+  """Writes a temporary file beside `path`, then renames it.
+
+  Args:
+    path: The file; replaced only once everything is written.
+    data: Text is written as UTF-8, its line ends as they are.
 
   Raises:
     OSError: It cannot be written there; names `path`. An older file of that
       name is as it was.
   """
+  if isinstance(data, str):
+    data = data.encode()
   with open_atomically(path) as file:
     file.write(data)
 

@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 from flax import nnx
 
+from magenta_midi.midi.atomic import TEMPORARY, write_atomically
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.weights_file import (
@@ -39,7 +40,6 @@ __all__ = [
   "parameter_shapes",
   "read_config",
   "save_checkpoint",
-  "write_atomically",
   "write_checkpoint",
 ]
 
@@ -53,16 +53,6 @@ SCALE = "|scale"
 def embedded_path() -> Path:
   """The checkpoint that comes with the package."""
   return Path(__file__).parent / "embedded"
-
-
-def write_atomically(path: Path, text: str) -> None:
-  """Writes a text under a temporary name, then renames it."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}")
-  try:
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 def flat_parameters(model: nnx.Module) -> dict[str, np.ndarray]:
@@ -192,7 +182,8 @@ def write_checkpoint(
   temporary = folder / f".{WEIGHTS}.{os.getpid()}"
   staged, text = temporary, ""
   try:
-    digest = write_weights(temporary, infos, arrays)
+    with open(temporary, "wb") as file:
+      digest = write_weights(file, infos, arrays)
     facts = dict(
       format=FORMAT,
       model=dataclasses.asdict(config),
@@ -203,14 +194,15 @@ def write_checkpoint(
       notes=notes,
     )
     text = json.dumps(facts, indent=2) + "\n"
-    # The config decides: whichever is there, its weights lie under the name
-    # that bears its digest, or under the usual one.
+    # Two files change as one: the weights take a name with their digest, the
+    # config names the digest, then the weights take their usual name.
     staged = folder / _staged(digest)
     os.replace(temporary, staged)
     write_atomically(described, text)
     os.replace(staged, weights)
-    for left in (*folder.glob(_staged("*")), *folder.glob(f".{WEIGHTS}.*")):
-      left.unlink(missing_ok=True)
+    for left in (_staged("*"), f".{WEIGHTS}.*", TEMPORARY):
+      for path in folder.glob(left):
+        path.unlink(missing_ok=True)
   except BaseException:
     temporary.unlink(missing_ok=True)
     if not described.is_file() or described.read_text("utf-8") != text:

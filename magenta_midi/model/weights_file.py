@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -46,14 +46,14 @@ class ArrayInfo(NamedTuple):
 
 
 def write_weights(
-  path: Path,
+  file: BinaryIO,
   infos: Mapping[str, ArrayInfo],
   arrays: Iterable[tuple[str, np.ndarray]],
 ) -> str:
   """Writes arrays one by one.
 
   Args:
-    path: The file, under its temporary name; what is there is overwritten.
+    file: Opened for writing, empty.
     infos: Every array, in the order in which `arrays` yields them.
     arrays: Names and values.
 
@@ -72,18 +72,17 @@ def write_weights(
   text = json.dumps(header, separators=(",", ":")).encode()
   text += b" " * (-len(text) % 8)  # the data start at a multiple of 8
   digest = hashlib.sha256()
-  with open(path, "wb") as file:
-    start = len(text).to_bytes(8, "little") + text
-    file.write(start)
-    digest.update(start)
-    expected = iter(infos.items())
-    for name, array in arrays:
-      assert (name, ArrayInfo(array.shape, array.dtype)) == next(expected)
-      # A view of bytes: numpy cannot lend bfloat16 to others.
-      data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-      file.write(data)
-      digest.update(data)
-    assert next(expected, None) is None
+  start = len(text).to_bytes(8, "little") + text
+  file.write(start)
+  digest.update(start)
+  expected = iter(infos.items())
+  for name, array in arrays:
+    assert (name, ArrayInfo(array.shape, array.dtype)) == next(expected)
+    # A view of bytes: numpy cannot lend bfloat16 to others.
+    data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    file.write(data)
+    digest.update(data)
+  assert next(expected, None) is None
   return digest.hexdigest()
 
 

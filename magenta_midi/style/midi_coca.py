@@ -19,6 +19,7 @@ import ml_dtypes
 import numpy as np
 from flax import nnx
 
+from magenta_midi.midi.atomic import open_atomically, write_atomically
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Frames
 from magenta_midi.model.weights_file import (
@@ -204,17 +205,16 @@ class MidiCoCa:
       name: ArrayInfo(array.shape, array.dtype)
       for name, array in arrays.items()
     }
-    sha256 = write_weights(folder / f".{WEIGHTS}.part", infos, arrays.items())
-    (folder / f".{WEIGHTS}.part").replace(folder / WEIGHTS)
-    (folder / WORDS).write_text("\n".join(self.words.words), encoding="utf-8")
+    with open_atomically(folder / WEIGHTS) as file:
+      sha256 = write_weights(file, infos, arrays.items())
+    write_atomically(folder / WORDS, "\n".join(self.words.words))
     stored = dict(
       format=FORMAT,
       sha256=sha256,
       shapes=dataclasses.asdict(self.config),
       facts=self.facts,
     )
-    text = json.dumps(stored, indent=1) + "\n"
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    write_atomically(folder / CONFIG, json.dumps(stored, indent=1) + "\n")
 
   @cached_property
   def _parameter_names(self) -> list[str]:

@@ -18,10 +18,10 @@ import jax
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.examples.conditioning import StyleRows
 from magenta_midi.evaluation.evaluate import Evaluation, evaluate
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.checkpoint import (
   StoredCheckpoint,
   save_checkpoint,
-  write_atomically,
 )
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.optimizers import learning_rate

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from magenta_midi.model.checkpoint import write_atomically
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.train.plots import plot_losses
 from magenta_midi.typing import Float
 

@@ -3,7 +3,7 @@ import wave
 import numpy as np
 import pytest
 
-from magenta_midi.audio.wav import replacing, write_wav
+from magenta_midi.audio.wav import write_wav
 
 
 def test_samples_come_back(tmp_path):
@@ -32,16 +32,6 @@ def test_nan_is_refused(tmp_path):
   with pytest.raises(ValueError, match="must be finite"):
     write_wav(tmp_path / "a.wav", samples, 44_100)
   assert not list(tmp_path.iterdir())
-
-
-def test_an_error_on_the_way_leaves_the_old_file(tmp_path):
-  path = tmp_path / "a.txt"
-  path.write_text("old")
-  with pytest.raises(RuntimeError, match="stop"), replacing(path) as part:
-    part.write_text("half")
-    raise RuntimeError("stop")
-  assert path.read_text() == "old"
-  assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_missing_folder_is_an_error_of_the_system(tmp_path):

@@ -47,7 +47,7 @@ from magenta_midi.cli.terminal.errors import (
 from magenta_midi.evaluation.comparison import Comparison
 from magenta_midi.evaluation.evaluate import Evaluation
 from magenta_midi.finetune.config import FinetuneConfig
-from magenta_midi.model.checkpoint import write_atomically
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.lora.lora import LoraConfig
 from tools.adapters.kinds.measuring import BASE, Job, measure
 from tools.adapters.kinds.variants import KINDS, LOW_RANK, POSITIONS

@@ -54,15 +54,11 @@ def main() -> None:
 
   import numpy as np
 
+  from magenta_midi.midi.atomic import open_atomically
   from magenta_midi.testing.golden import golden_outputs
 
-  temporary = GOLDEN.with_name(f".{os.getpid()}.{GOLDEN.name}")
-  try:
-    with open(temporary, "wb") as file:
-      np.savez_compressed(file, allow_pickle=False, **golden_outputs())
-    os.replace(temporary, GOLDEN)
-  finally:
-    temporary.unlink(missing_ok=True)
+  with open_atomically(GOLDEN) as file:
+    np.savez_compressed(file, allow_pickle=False, **golden_outputs())
   print(f"wrote {GOLDEN} ({GOLDEN.stat().st_size} bytes)")
 
 

@@ -26,7 +26,7 @@ from magenta_midi.cli.terminal.errors import UserError, writable
 from magenta_midi.cli.terminal.options import checkpoint_option, load_model
 from magenta_midi.cli.terminal.output import console, json_option, print_json
 from magenta_midi.generate.sampling import Sampling, level_sampling
-from magenta_midi.model.checkpoint import write_atomically
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.tokens.note.codec import NoteCodec
 from tools.music.compare import (
   FEWEST,

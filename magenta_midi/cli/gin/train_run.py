@@ -67,7 +67,7 @@ def gin_train_run(
 
 def save_gin_config(run: TrainRun) -> None:
   """Writes the operative config into the run's folder, atomically."""
-  from magenta_midi.model.checkpoint import write_atomically
+  from magenta_midi.midi.atomic import write_atomically
 
   path = run.out / "config.gin"
   run.out.mkdir(parents=True, exist_ok=True)

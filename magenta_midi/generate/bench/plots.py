@@ -1,8 +1,10 @@
 """Plot of the times of the stages of a chunk."""
 
-import os
+import io
 from pathlib import Path
 from typing import Any
+
+from magenta_midi.midi.atomic import write_atomically
 
 __all__ = ["plot_stages"]
 
@@ -56,9 +58,6 @@ def plot_stages(facts: dict[str, Any], path: Path) -> None:
   )
   axes.grid(axis="x", alpha=0.3)
   axes.legend(frameon=False)
-  temporary = path.with_name(f".{os.getpid()}.{path.name}")
-  try:
-    figure.savefig(temporary, dpi=110, format="png")
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  image = io.BytesIO()
+  figure.savefig(image, dpi=110, format="png")
+  write_atomically(path, image.getvalue())

@@ -1,17 +1,17 @@
 # make play    continue a bundled phrase: out/play.mid, out/play.wav, out/play.png
 # make test    lint, types, the import contract, tests
 # make lint    the first three
-# make test-magenta  MusicCoCa through magenta-rt, in an environment of its own
-# make test-beam     prepare --beam on its local runner, likewise
-# make test-seqio    the seqio tasks, likewise
-# make test-baseline GPT-2 on MidiTok's tokens (tools/baselines/gpt2.py), likewise
+# make test-magenta  MusicCoCa through magenta-rt, in its own environment
+# make test-beam     prepare --beam on its local runner, in its own environment
+# make test-seqio    the seqio tasks, in their own environment
+# make test-baseline tools/baselines/gpt2.py, in its own environment
 # make format  rewrite the sources in house style
-# make clean   remove what these made, the virtual environment included
+# make clean   remove all that these made, and the virtual environments
 #
 # PYTHON=...   another Python (3.11 or newer)
 # PHRASE=...   prelude (if none is given), elise or gymnopedie
 # SECONDS=...  how much music to play
-# WORKERS=...  test processes, 4 GB each (0: in this one, as a debugger needs)
+# WORKERS=...  test processes, 4 GB each (0: one process, for a debugger)
 
 PHRASE ?=
 SECONDS ?= 30
@@ -22,18 +22,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/core.stamp
 DEV := $(VENV)/dev.stamp
-# Of its own: magenta-rt pins what other tools need newer.
+# magenta-rt pins packages of which other tools need newer versions.
 MAGENTA := .venv-magenta
-# Of its own: Apache Beam pins much, protobuf and pyarrow among it.
+# Apache Beam pins many packages, protobuf and pyarrow among them.
 BEAM := .venv-beam
-# Of its own: seqio brings TensorFlow.
+# seqio installs TensorFlow.
 SEQIO := .venv-seqio
-# Of its own: MidiTok brings tokenizers and huggingface_hub.
+# MidiTok installs tokenizers and huggingface_hub.
 BASELINE := .venv-baseline
 TESTS := $(BIN)/python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# Its wrapper would ask PyPI for a newer one at each run.
+# Otherwise its wrapper asks PyPI for a newer version at each run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: play test test-magenta test-beam test-seqio test-baseline lint format clean
@@ -45,13 +45,13 @@ play: $(CORE)
 	  $(BIN)/magenta-midi generate --seconds $(SECONDS) --context "$$context" \
 	    --out out/play.mid --wav out/play.wav --plot out/play.png
 
-# What plays in real time comes last, with nothing beside it. Of one file, one
-# of the two finds no tests: pytest's 5.
+# Tests in real time run last and alone. If PYTEST names one file, one of the two
+# calls finds no test: exit code 5 of pytest.
 test: lint
 	$(TESTS) --numprocesses $(WORKERS) --dist loadfile -m "not ports" \
 	  $(PYTEST) || [ $$? -eq 5 ]
-# A JACK server now and then stands still for good: what waited for it in vain
-# is tried once more, with another server.
+# A JACK server sometimes hangs: a test that timed out is run once more, with
+# another server.
 	$(TESTS) -m ports --reruns 1 --only-rerun TimeoutError $(PYTEST) \
 	  || [ $$? -eq 5 ]
 
@@ -121,8 +121,8 @@ clean:
 	rm -rf $(VENV) $(MAGENTA) $(BEAM) $(SEQIO) $(BASELINE) out build dist *.egg-info .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Stamps, not the environment's own files: pip leaves those half-made when it
-# is stopped. Both depend on pyproject.toml, which names all there is to install.
+# Stamps in place of the environment's own files: a stopped pip leaves those
+# incomplete. Both depend on pyproject.toml, which lists all packages.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  2>/dev/null || { \

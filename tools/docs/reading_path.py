@@ -1,17 +1,16 @@
 r"""Reading path of a command: the modules that a reader passes on the way down.
 
-    python -m tools.docs.reading_path --until draw_frame -- \\
-      generate --seconds 2 --out /tmp/new.mid
+    python -m tools.docs.reading_path --until read_music encode_context \
+      training_loss -- finetune my_recordings/ --name me --steps 2
 
-Runs a `magenta-midi` command and stops it at the first call of a function
-named by `--until`. The path is the call stack at this moment, without frames
-of other packages. Prints
+Runs a `magenta-midi` command until each function named by `--until` was called
+once. The path to a function is the call stack at its first call, without
+frames of other packages. Prints
 
-* the modules of the path, from the command to that function;
-* how often the path climbs back: to a module that it has passed before, or
-  from one room to a room on a higher floor;
-* how many modules of the package were entered until then, by the path and
-  beside it.
+* the modules of all these paths, in the order in which they are passed;
+* the climbs back until then: calls into a module that waits higher up in the
+  same call stack (callbacks, and modules that import each other);
+* how many modules of the package were entered, on the paths and beside them.
 
 The last line is JSON. PYTHONPATH chooses the tree that is measured.
 """
@@ -29,23 +28,6 @@ from typing import Any
 import magenta_midi
 
 PACKAGE = Path(magenta_midi.__file__).parent
-# The lowest floor first; `app` and `api` as they were and are.
-FLOORS = (
-  ("settings", "typing"),
-  ("midi",),
-  ("model", "tokens", "audio"),
-  ("style",),
-  ("generate",),
-  ("data",),
-  ("evaluation",),
-  ("train",),
-  ("finetune", "magenta_rt"),
-  ("api",),
-  ("live",),
-  ("testing",),
-  ("app", "cli"),
-)
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
 class Reached(BaseException):
@@ -72,36 +54,43 @@ def path_to(frame: FrameType | None) -> list[str]:
   return [module for module, _ in itertools.groupby(reversed(modules))]
 
 
-def climbs(path: list[str]) -> list[tuple[str, str]]:
-  """The steps of a path that lead back, or to a higher floor."""
-  found = []
-  for index, (above, below) in enumerate(itertools.pairwise(path)):
-    floors = [FLOOR[module.split(".")[0]] for module in (above, below)]
-    if below in path[: index + 1] or floors[1] > floors[0]:
-      found.append((above, below))
-  return found
+def climbs_back(frame: FrameType) -> tuple[str, str] | None:
+  """The caller's and the callee's module, if the callee waits higher up."""
+  path = path_to(frame)
+  if len(path) > 2 and path[-1] in path[:-2]:
+    return path[-2], path[-1]
+  return None
 
 
-def measure(arguments: list[str], until: str) -> dict[str, Any]:
-  """Runs a command until a function is called.
+def measure(arguments: list[str], until: list[str]) -> dict[str, Any]:
+  """Runs a command until all functions were called.
 
   Raises:
-    ValueError: The function was never called.
+    ValueError: A function was never called.
   """
-  entered: dict[str, None] = {}
   known: dict[CodeType, str | None] = {}
-  paths: list[list[str]] = []
+  calls: set[tuple[CodeType, CodeType | None]] = set()
+  entered: dict[str, None] = {}
+  climbs: dict[tuple[str, str], None] = {}
+  paths: dict[str, list[str]] = {}
 
   def profile(frame: FrameType, event: str, _: Any) -> None:
-    if event != "call" or paths:
+    if event != "call" or len(paths) == len(until):
       return
     code = frame.f_code
     if code not in known:
       known[code] = module_of(code)
-    if module := known[code]:
-      entered.setdefault(module)
-      if code.co_name == until:
-        paths.append(path_to(frame))
+    if not (module := known[code]):
+      return
+    entered.setdefault(module)
+    call = (code, frame.f_back.f_code if frame.f_back else None)
+    if call not in calls:
+      calls.add(call)
+      if climb := climbs_back(frame):
+        climbs.setdefault(climb)
+    if code.co_name in until and code.co_name not in paths:
+      paths[code.co_name] = path_to(frame)
+      if len(paths) == len(until):
         raise Reached
 
   # Version 326db6b has its command line in `app`.
@@ -118,14 +107,14 @@ def measure(arguments: list[str], until: str) -> dict[str, Any]:
   finally:
     sys.setprofile(None)
     threading.setprofile(None)
-  if not paths:
-    raise ValueError(f"{until} was not called by {' '.join(arguments)}.")
-  path = paths[0]
+  if missing := sorted(set(until) - set(paths)):
+    raise ValueError(f"not called by {arguments[0]}: {', '.join(missing)}.")
+  passed = dict.fromkeys(module for path in paths.values() for module in path)
   return {
-    "path": path,
-    "modules": len(set(path)),
-    "climbs": climbs(path),
+    "passed": list(passed),
+    "climbs": list(climbs),
     "entered": len(entered),
+    "paths": paths,
   }
 
 
@@ -134,17 +123,21 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument(
-    "--until", required=True, help="Name of the function that ends the path."
+    "--until", nargs="+", required=True, help="Functions that end a path."
   )
-  parser.add_argument("arguments", nargs="+", help="The command, after --.")
-  asked = parser.parse_args()
-  found = measure(asked.arguments, asked.until)
-  back = set(map(tuple, found["climbs"]))
-  for above, below in itertools.pairwise(["", *found["path"]]):
-    print(f"{'^' if (above, below) in back else ' '} {below}")
+  before = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+  asked = parser.parse_args(sys.argv[1:before])
+  arguments = sys.argv[before + 1 :]
+  if not arguments:
+    parser.error("give the command after --.")
+  found = measure(arguments, asked.until)
+  for name, path in found["paths"].items():
+    print(f"{name}: {' > '.join(path)}")
+  for above, below in found["climbs"]:
+    print(f"climbs back: {above} > {below}")
   print(
-    f"{found['modules']} modules, {len(found['climbs'])} climbs back,"
-    f" {found['entered']} modules entered"
+    f"{len(found['passed'])} modules passed, {len(found['climbs'])} climbs"
+    f" back, {found['entered']} modules entered"
   )
   print(json.dumps(found))
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
   from magenta_midi.api import MagentaMidi
   from magenta_midi.generate.generator import Chunk, GenerationState
   from magenta_midi.generate.sampling import Sampling
-  from magenta_midi.live.session import Duet
+  from magenta_midi.live.duet import Duet
   from magenta_midi.midi.score import Score
 
 __all__ = ["Chunk", "Duet", "GenerationState", "MagentaMidi"]
@@ -18,7 +18,7 @@ __all__ += ["Sampling", "Score"]
 
 _HOME = {
   "Chunk": "magenta_midi.generate.generator",
-  "Duet": "magenta_midi.live.session",
+  "Duet": "magenta_midi.live.duet",
   "GenerationState": "magenta_midi.generate.generator",
   "MagentaMidi": "magenta_midi.api",
   "Sampling": "magenta_midi.generate.sampling",

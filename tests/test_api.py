@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from magenta_midi.api import CONTROL_GUIDANCE, DEFAULT_GUIDANCE, MagentaMidi
+from magenta_midi.live.duet import Duet
 from magenta_midi.live.engine.compile_counter import CompilationCounter
-from magenta_midi.live.session import Duet
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import CheckpointError, save_checkpoint
 from magenta_midi.style import StyleMotion
@@ -207,7 +207,13 @@ def test_playing_with_a_finetuned_adapter_compiles_nothing(
   # A duet can start with adapters and remove them.
   assert Duet(other).controls.adapters == ("me:30", "")
   assert other.network_with([]) is not other.generator.model
-  with pytest.raises(ValueError, match="is said at the start"):
+  with pytest.raises(ValueError, match="cannot change while playing"):
     Duet(other).change("adapters", ())
   with pytest.raises(ValueError, match="no adapter 'you' is installed"):
+    Duet(other, switchable=["you"])
+  # The name of before works for this release.
+  with (
+    pytest.warns(DeprecationWarning, match="switchable"),
+    pytest.raises(ValueError, match="no adapter 'you' is installed"),
+  ):
     Duet(other, at_hand=["you"])

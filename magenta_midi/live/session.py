@@ -1,243 +1,484 @@
-"""`Duet`: a live session from Python.
+"""Live session: the one client of the processes that play.
 
 ```python
-with Duet(input_device="Keystation", output_device="FluidSynth") as duet:
-  duet.on_note = lambda message: print(message)
-  duet.start_session()
-  while playing:
-    duet.capture_input()
+settings = SessionSettings(controls=Controls(mode="simultaneous"))
+with LiveSession(settings, on_event=print) as session:
+  session.wait_until_ready()
+  while session.running:
+    session.poll()
+    time.sleep(0.02)
+print(session.report)
 ```
+
+`Duet`, `jam`, `replay --wall` and the benchmarks are clients of this class.
+Nothing in it waits but `wait_until_ready` and `close`.
 """
 
-import contextlib
-import os
+import dataclasses
+import shutil
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from magenta_midi.live.engine.adapter_choices import (
-  adapter_choices,
-  check_choices,
-)
-from magenta_midi.live.engine.engine import EngineSettings
-from magenta_midi.live.io.port_names import find_port
-from magenta_midi.live.io.port_scan import scan
+from magenta_midi.live.engine.note_history import PlayerRecord
+from magenta_midi.live.io.control_map import ControlMap, chosen_adapter
+from magenta_midi.live.io.key_map import Learn
+from magenta_midi.live.io.looped_input import LoopedInput
 from magenta_midi.live.processes.host import Host, HostError, News
 from magenta_midi.live.processes.model_process import ModelConfig
-from magenta_midi.live.processes.port_process import PortConfig
 from magenta_midi.live.protocol.controls import (
   Action,
   Change,
   Controls,
   changed,
+  playing_adapter,
+  to_json,
 )
 from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.live.protocol.messages import (
+  EchoFound,
   ModelProblem,
-  PlanReceived,
+  ModelReady,
+  ModelReport,
+  ModelRestarting,
+  ModelState,
   PortChanged,
+  PortReport,
+  PortsState,
 )
-from magenta_midi.live.recording.metrics import percentiles
-from magenta_midi.live.recording.score_messages import duet_score
-from magenta_midi.midi.score import Score
+from magenta_midi.live.recording.files import TRACE
+from magenta_midi.live.recording.recorder import (
+  TakeRecorder,
+  new_take_folder,
+  recover_all,
+)
+from magenta_midi.live.session_events import (
+  ControlsChanged,
+  MessageReceived,
+  MessageSent,
+  Notice,
+  SessionEvent,
+)
+from magenta_midi.live.session_settings import SessionSettings, find_ports
+from magenta_midi.live.session_statistics import SessionStatistics
+from magenta_midi.live.timing.bars import Bars
 
-__all__ = ["Duet"]
+__all__ = ["InputEvent", "InputSource", "LiveSession"]
+
+BEATS_PER_BAR = 4
+# The model's own reports may be that much older than a change.
+SETTLED_NS = 50_000_000
+
+InputEvent = Change | Action | Learn
 
 
-class Duet:
-  """Ports, model and player's music in one context manager.
+class InputSource(Protocol):
+  """Where changes and actions come from: keys, OSC, a web page."""
 
-  Ports and model are processes of their own, so nothing that the caller does
-  delays a note. Callbacks are called from `capture_input`, in the caller's
-  thread.
+  def poll(self) -> Iterable[InputEvent | None]:
+    """What came since the last call; returns at once. None is skipped."""
+    ...
 
-  Args:
-    model: A `MagentaMidi`, or the folder of a checkpoint; None: the embedded.
-      Its adapters play at the start.
-    input_device: Unique part of a port's name; None: a virtual port, or no
-      port at all where `no_ports`.
-    output_device: Likewise.
-    mode: `call-response`, `simultaneous` or `listen`.
-    latency_target_ms: Nothing is planned closer than this: lower answers
-      sooner, higher is safer on a slow machine.
-    context_seconds: How much the model hears, at most 10 s.
-    seed: Of the model's draws.
-    no_ports: Play in with `play` and read `capture_input` instead.
-    at_hand: Adapters to switch to while playing, each `NAME[:SCALE]` or a
-      blend of such joined by `+`: `change("adapter", 2)` takes the second of
-      `controls.adapters`.
 
-  Raises:
-    ValueError: A setting cannot be, or an adapter is absent or of another
-      checkpoint.
+class LiveSession:
+  """Ports, model, recording and statistics of one session.
+
+  A context manager; leaving it lifts every note, ends the processes and
+  finishes the recording. Events are handed to `on_event` in the thread that
+  calls `poll`. `play_in` may be called from any thread.
+
+  Attributes:
+    settings: As given.
+    controls: As they are now.
+    player: The player's notes of the last seconds.
+    model: The model's.
+    statistics: Figures so far.
+    ready_ns: When both processes could first play; None before.
+    folder: Of the recorded session; None: it is not recorded.
+    report: Figures of the whole session, JSON-able; empty until it ends.
   """
 
   def __init__(
     self,
-    model: Any = None,
+    settings: SessionSettings,
     *,
-    input_device: str | None = None,
-    output_device: str | None = None,
-    mode: str = "call-response",
-    latency_target_ms: float = 12.0,
-    context_seconds: float = 10.0,
-    seed: int = 0,
-    no_ports: bool = False,
-    at_hand: Sequence[str] = (),
+    on_event: Callable[[SessionEvent], None] = lambda event: None,
+    sources: Sequence[InputSource] = (),
+    control_map: ControlMap | None = None,
   ):
-    if not 1 <= latency_target_ms <= 500:
-      raise ValueError(
-        f"latency_target_ms must be 1 to 500, got {latency_target_ms:g}."
-      )
-    if not 0 < context_seconds <= 10:
-      raise ValueError(
-        f"context_seconds must be above 0 and at most 10, got"
-        f" {context_seconds:g}."
-      )
-    checkpoint = _checkpoint(model)
-    choices = adapter_choices(getattr(model, "wanted_adapters", ()), at_hand)
-    check_choices(choices, None if checkpoint is None else Path(checkpoint))
-    self.controls = changed(Controls(adapters=choices), "mode", mode)
-    self._model = ModelConfig(
-      checkpoint=checkpoint,
-      settings=EngineSettings(
-        seed=seed,
-        horizon_ns=round(latency_target_ms * 1e6),
-        context_s=float(context_seconds),
-      ),
-      controls=self.controls,
-    )
-    self._devices = (input_device, output_device, no_ports)
-    # Called with each message as it is heard or sent.
-    self.on_heard: Callable[[Message], None] = lambda message: None
-    self.on_note: Callable[[Message], None] = lambda message: None
-    # Called with a line when something happens that the player should know.
-    self.on_message: Callable[[str], None] = lambda text: None
-    self._host: Host | None = None
-    self._heard: list[Message] = []
-    self._sent: list[Message] = []
-    self._compute_ms: list[float] = []
+    """Prepares a session; nothing is opened yet.
 
-  def __enter__(self) -> "Duet":
-    self._host = Host(self._ports(), self._model)
-    self._host.__enter__()
+    Args:
+      settings: Of the session.
+      on_event: Called with each event.
+      sources: Polled for changes and actions once the session is ready.
+      control_map: Bindings of MIDI controllers; None: they move nothing.
+    """
+    self.settings = settings
+    self.controls = settings.controls
+    self.player, self.model = PlayerRecord(), PlayerRecord()
+    self.statistics = SessionStatistics(settings.recent)
+    self.ready_ns: int | None = None
+    self.folder: Path | None = None
+    self.report: dict[str, Any] = {}
+    self._on_event = on_event
+    self._sources = list(sources)
+    self._map = control_map
+    self._changed_ns = -SETTLED_NS
+    self._running = True
+    self._started_s = 0.0
+    self._restarts = 0
+    self._host: Host | None = None
+    self._recorder: TakeRecorder | None = None
+    self._loops: list[LoopedInput] = []
+
+  # Start and end.
+
+  def __enter__(self) -> "LiveSession":
+    self.start()
     return self
 
-  def __exit__(self, *_: object) -> None:
-    host, self._host = self._host, None
-    if host is not None:
-      host.close()
-      if host.last_news is not None:
-        self._take(host.last_news)
+  def __exit__(self, kind: object, error: object, trace: object) -> None:
+    self.close(str(error) if isinstance(error, HostError) else None)
 
-  def _ports(self) -> PortConfig:
-    wanted_in, wanted_out, no_ports = self._devices
-    if no_ports:
-      return PortConfig(no_input=True, no_output=True)
-    found = scan()
-    if not found.api:
-      raise HostError(f"no MIDI system works here: {found.problem}")
-    name = wanted_in and find_port(wanted_in, found.inputs, kind="input port")
-    out = wanted_out and find_port(
-      wanted_out, found.outputs, kind="output port"
+  def start(self) -> None:
+    """Finds the ports and starts both processes.
+
+    Raises:
+      HostError: There is no MIDI system, or no process can be started.
+      OSError: The session cannot be recorded in its folder.
+      ValueError: A port cannot be meant; see `session_settings.find_ports`.
+    """
+    settings = self.settings
+    self._started_s = time.monotonic()
+    ports = find_ports(settings.ports, metronome=settings.tempo is not None)
+    trace = settings.trace
+    if settings.recording is not None:
+      self.folder = new_take_folder(
+        settings.recording.sessions, settings.recording.name
+      )
+      trace = self.folder / TRACE
+    model = ModelConfig(
+      checkpoint=settings.checkpoint,
+      settings=settings.engine,
+      controls=settings.controls,
+      journal=None if trace is None else str(trace),
     )
-    if name and name == out:
-      raise ValueError(f"input_device and output_device are both {name}.")
-    return PortConfig(api=found.api, input=name, output=out)
+    try:
+      host = Host(ports, model)
+      host.__enter__()
+      self._host = host
+      self._start_recorder()
+    except BaseException:
+      if self._host is not None:
+        self._host.close()
+      self._drop_empty_folder()
+      raise
+
+  def _start_recorder(self) -> None:
+    recording, folder = self.settings.recording, self.folder
+    if recording is None or folder is None:
+      return
+    settings = self.settings
+    self._recorder = TakeRecorder(
+      folder,
+      checkpoint=settings.checkpoint or "embedded",
+      settings={
+        **recording.facts,
+        "engine": dataclasses.asdict(settings.engine),
+      },
+      controls=to_json(settings.controls),
+      clock_start_wall=time.time() - self.now_ns() / 1e9,
+    )
+    self._recorder.describe(adapters=dict(recording.adapters))
+    # Sessions that a crash left unfinished are finished meanwhile.
+    threading.Thread(
+      target=recover_all, args=(folder.parent,), daemon=True
+    ).start()
+
+  def wait_until_ready(self) -> bool:
+    """Waits until both processes can play.
+
+    What the player plays meanwhile is received and becomes context.
+
+    Returns:
+      Whether they can; False where `stop` was called.
+
+    Raises:
+      HostError: One of them cannot; the text says why.
+    """
+    self._entered.wait_until_ready(self._handle_loading, lambda: self.running)
+    return self.running
+
+  def _handle_loading(self, news: News) -> None:
+    self._handle_news(news)
+    self._flush()
+
+  def stop(self) -> None:
+    """Asks for the end: `running` becomes False. For signal handlers too."""
+    self._running = False
+
+  def close(self, problem: str | None = None) -> dict[str, Any]:
+    """Lifts every note, ends the processes, finishes the recording.
+
+    Args:
+      problem: Why the session ended early; stored in the report.
+
+    Returns:
+      The report; the same one when called again.
+    """
+    self.stop()
+    for loop in self._loops:
+      loop.stop()
+    host = self._host
+    if host is None:
+      return self.report
+    host.close()
+    self._restarts = host.restarts
+    if host.last_news is not None:
+      self._handle_news(host.last_news)
+    self.report.update(self._make_report(problem))
+    self._finish_recording(host.now_ns())
+    self._host = None
+    return self.report
+
+  def _make_report(self, problem: str | None) -> dict[str, Any]:
+    figures = self.statistics.report()
+    return {
+      "seconds": round(time.monotonic() - self._started_s, 3),
+      **figures,
+      "adapter": playing_adapter(self.controls),
+      "stuck_notes": len(self.model.held_keys),
+      "model_restarts": self._restarts,
+      "session": str(self.folder) if self.folder else None,
+      "problem": problem,
+    }
+
+  def _finish_recording(self, now_ns: int) -> None:
+    recorder, self._recorder = self._recorder, None
+    if recorder is None:
+      return
+    if problem := recorder.close(now_ns, self.report):
+      self._warn(problem)
+    if self.ready_ns is None and not self.statistics.notes_in:
+      self._drop_empty_folder()
+      self.report["session"] = None
+
+  def _drop_empty_folder(self) -> None:
+    """For a session in which nothing was played."""
+    if self.folder is not None:
+      shutil.rmtree(self.folder, ignore_errors=True)
+      self.folder = None
+
+  # State.
 
   @property
-  def _running(self) -> Host:
-    if self._host is None:
-      raise ValueError("a Duet must be entered first: with Duet(...) as duet")
-    return self._host
+  def running(self) -> bool:
+    """Whether nobody has asked for the end."""
+    return self._running
 
-  def start_session(self) -> None:
-    """Waits until model and ports can play.
+  @property
+  def ready(self) -> bool:
+    """Whether both processes can play now."""
+    host = self._host
+    return host is not None and host.ports_ready and host.model_ready
 
-    Raises:
-      HostError: One of them cannot; one line says why.
-    """
-    self._running.wait_until_ready(self._take)
+  @property
+  def restarts(self) -> int:
+    """How often the model's process was started again."""
+    return self._restarts if self._host is None else self._host.restarts
 
-  def capture_input(self) -> list[Message]:
-    """What was heard since the last call; callbacks are called."""
-    before = len(self._heard)
-    self._take(self._running.poll())
-    return self._heard[before:]
-
-  def generate_response(self) -> None:
-    """Hands the turn over now, without waiting for a silence."""
-    self._running.send(Action.HAND_OVER)
-
-  def play_output(self, seconds: float) -> list[Message]:
-    """Lets the duet play for so long; what the model sent meanwhile."""
-    before = len(self._sent)
-    until_ns = self.now_ns() + round(seconds * SECOND)
-    while self.now_ns() < until_ns:
-      self.capture_input()
-      time.sleep(0.005)
-    return self._sent[before:]
-
-  def play(self, data: bytes) -> None:
-    """A MIDI message of the player that comes from no port."""
-    self._running.play_in(data)
-
-  def change(self, name: str, value: Any) -> None:
-    """Changes a control; see `live.controls.Controls`.
-
-    Raises:
-      ValueError: There is no such control or value, or it stays as it is
-        while playing.
-    """
-    if name == "adapters":
-      raise ValueError("which adapters are at hand is said at the start.")
-    self.controls = changed(self.controls, name, value)
-    self._running.send(Change(name, value))
-
-  def act(self, action: str) -> None:
-    """`hand_over`, `end` or `panic`."""
-    self._running.send(Action(action))
+  @property
+  def process_ids(self) -> dict[str, int | None]:
+    """Of `model` and `ports`, for measurements and tests of their faults."""
+    host = self._host
+    return {
+      "model": None if host is None else host.model_pid,
+      "ports": None if host is None else host.ports_pid,
+    }
 
   def now_ns(self) -> int:
     """The session's time."""
-    return self._running.now_ns()
+    return self._entered.now_ns()
 
   @property
-  def score(self) -> Score:
-    """Both players' music so far, the parts `player` and `ai`."""
-    return duet_score(self._heard, self._sent)
+  def _entered(self) -> Host:
+    if self._host is None:
+      raise ValueError("a session must be entered first: with ... as session")
+    return self._host
 
-  @property
-  def compute_ms(self) -> dict[str, float | None]:
-    """From the player's event to its answer in the heap: p50, p95, p99."""
-    return percentiles(self._compute_ms)
+  # Input of the client.
 
-  def _take(self, news: News) -> None:
-    self._heard += news.received
-    self._sent += news.sent
+  def poll(self) -> None:
+    """Handles all that has come; returns at once.
+
+    Raises:
+      HostError: The ports' process ended, or the model's cannot go on.
+    """
+    self._handle_news(self._entered.poll())
+    if self.ready_ns is not None:
+      for source in self._sources:
+        for event in source.poll():
+          self.send(event)
+    self._flush()
+    if self._host is not None:
+      for record in (self.player, self.model):
+        record.forget(self._host.now_ns())
+
+  def send(self, event: InputEvent | None) -> None:
+    """Handles a change or an action; a refused change becomes a notice."""
+    match event:
+      case Learn(target=target):
+        if self._map is not None:
+          self._map.learn(target)
+          self._notify(f"move a MIDI controller: it will move {target}")
+      case Action.QUIT:
+        self.stop()
+      case Action.BOOKMARK:
+        if self._recorder is not None:
+          self._recorder.bookmark(self.now_ns())
+        self._notify("the last 30 s are bookmarked")
+      case Action():
+        self._entered.send(event)
+      case Change(name=name, value=value):
+        try:
+          self.change(name, value)
+        except ValueError as error:
+          self._notify(str(error), warning=True)
+
+  def change(self, name: str, value: Any) -> None:
+    """Sets a control.
+
+    Raises:
+      ValueError: There is no such control or value, or it cannot change
+        while playing.
+    """
+    if name == "adapters":
+      raise ValueError("the adapters cannot change while playing.")
+    before = self.controls
+    after = changed(before, name, value)
+    host = self._entered
+    if name.startswith("adapter"):
+      # A fader sends the same choice many times.
+      if after.adapter == before.adapter:
+        return
+      # One step here is one step of the model's, whatever comes between.
+      name, value = "adapter", after.adapter
+    host.send(Change(name, value))
+    self._changed_ns = host.now_ns()
+    self._set_controls(after)
+    if after.adapter != before.adapter:
+      self._notify(f"plays with {playing_adapter(after)}")
+
+  def play_in(self, data: bytes) -> None:
+    """A MIDI message of the player that comes from no port."""
+    self._entered.play_in(data)
+
+  def loop_input(
+    self, messages: Sequence[Message], *, first_s: float, pause_s: float
+  ) -> None:
+    """Plays messages in as the player's, again and again: a demo.
+
+    Args:
+      messages: In order of time, from time 0.
+      first_s: Until the first time 0, s.
+      pause_s: From the last message to the next time 0, s.
+    """
+    host = self._entered
+    loop = LoopedInput(
+      host.play_in, host.now_ns, messages, first_s=first_s, pause_s=pause_s
+    )
+    self._loops.append(loop)
+
+  # What comes from the processes.
+
+  def _handle_news(self, news: News) -> None:
+    self.statistics.count(news.received, news.sent)
     for message in news.received:
-      self.on_heard(message)
+      self.player.hear(message)
+      if self._recorder is not None:
+        self._recorder.player(message)
+      self._on_event(MessageReceived(message=message))
+      self._handle_controller(message)
+    for message in news.control:
+      self._handle_controller(message)
+      # A program change is a sound's on a keyboard, a choice on a controller.
+      if self.controls.adapters and self._map is not None:
+        self.send(chosen_adapter(message))
     for message in news.sent:
-      self.on_note(message)
+      self.model.hear(message)
+      if self._recorder is not None:
+        self._recorder.own(message)
+      self._on_event(MessageSent(message=message))
     for report in (*news.model, *news.ports):
-      match report:
-        case ModelProblem(problem=problem):
-          self.on_message(problem)
-        case PlanReceived() if report.why != "reply":
-          self._compute_ms.append(report.compute_ns / 1e6)
-        case PortChanged(port=port, state=state):
-          self.on_message(f"{port} is {state}")
+      self._handle_report(report)
+    if self.ready_ns is None and self.ready:
+      self._begin()
 
+  def _begin(self) -> None:
+    host, tempo = self._entered, self.settings.tempo
+    self.ready_ns = host.now_ns()
+    if tempo is None:
+      return
+    # A bar of count-in, one second from now.
+    count_in_ns = round(BEATS_PER_BAR * 60 * SECOND / tempo)
+    start_ns = self.ready_ns + SECOND + count_in_ns
+    host.set_bars(tempo, BEATS_PER_BAR, start_ns)
+    if self._recorder is not None:
+      bars = Bars(tempo, BEATS_PER_BAR, start_ns)
+      self._recorder.bars(self.ready_ns, bars)
 
-def _checkpoint(model: Any) -> str | None:
-  """The folder that a process of its own can load again."""
-  if model is None:
-    return None
-  name = getattr(model, "checkpoint", model)
-  if name == "embedded":
-    return None
-  if isinstance(name, str | os.PathLike):
-    with contextlib.suppress(OSError):
-      return str(Path(name).resolve())
-  raise ValueError("model must be a MagentaMidi or a checkpoint's folder.")
+  def _handle_report(self, report: ModelReport | PortReport) -> None:
+    lost = self.statistics.dropped
+    self.statistics.handle(report)
+    match report:
+      case ModelState(now_ns=now_ns, controls=controls):
+        # What the model refused is refused here too.
+        if now_ns - self._changed_ns >= SETTLED_NS:
+          self._set_controls(controls)
+      case ModelReady() if self._recorder is not None:
+        self._recorder.describe(
+          checkpoint={"path": report.checkpoint, "sha256": report.sha256}
+        )
+      case ModelRestarting():
+        self._warn("the model ended unexpectedly; it is started again")
+      case ModelProblem(problem=problem):
+        self._warn(problem)
+      case PortsState(dropped=dropped) if dropped > lost:
+        self._warn("so much came at once that messages of yours were lost")
+      case EchoFound(description=loop):
+        self._warn(f"our own notes come back in and are muted: {loop}")
+      case PortChanged(port=port, state="lost"):
+        self._warn(f"{port} is gone; waiting for it")
+      case PortChanged(port=port):
+        self._notify(f"{port} is back")
+    self._on_event(report)
+
+  def _handle_controller(self, message: Message) -> None:
+    if self._map is None:
+      return
+    learning = self._map.learning
+    for event in self._map.hear(message):
+      self.send(event)
+    if learning and self._map.learning is None:
+      self._map.save()
+      self._notify(f"learned: that controller moves {learning}")
+
+  def _set_controls(self, controls: Controls) -> None:
+    if controls != self.controls:
+      self.controls = controls
+      self._on_event(ControlsChanged(controls=controls))
+
+  def _flush(self) -> None:
+    if self._recorder is None or self._host is None:
+      return
+    if stopped := self._recorder.flush(self._host.now_ns()):
+      self._warn(stopped)
+
+  def _notify(self, text: str, *, warning: bool = False) -> None:
+    self._on_event(Notice(text=text, is_warning=warning))
+
+  def _warn(self, text: str) -> None:
+    self._notify(text, warning=True)

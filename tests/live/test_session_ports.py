@@ -4,9 +4,9 @@ import time
 
 import pytest
 
+from magenta_midi.live.duet import Duet
 from magenta_midi.live.processes.host import HostError
 from magenta_midi.live.protocol.events import is_note_on
-from magenta_midi.live.session import Duet
 from magenta_midi.midi.io.messages import note_off, note_on
 from magenta_midi.testing.partner import Partner, wait_until
 
@@ -18,7 +18,9 @@ def test_a_session_over_ports(jack_server, duet_checkpoint):
   heard, sent = [], []
   # A busy machine may be late by more than a player would bear.
   with Duet(model=duet_checkpoint, seed=2, latency_target_ms=150.0) as duet:
-    duet.on_heard, duet.on_note = heard.append, sent.append
+    with pytest.warns(DeprecationWarning, match="on_received"):
+      duet.on_heard = heard.append
+    duet.on_note = sent.append
     duet.start_session()
     partner.connect()
     partner.play(10, 0.2)

@@ -171,11 +171,17 @@ class Host:
   def wait_until_ready(
     self,
     on_news: Callable[[News], None] = lambda news: None,
+    wanted: Callable[[], bool] = lambda: True,
     timeout_s: float = READY_S,
   ) -> None:
     """Waits until both can play.
 
     What the player plays meanwhile is received and becomes context.
+
+    Args:
+      on_news: Called with what happens meanwhile.
+      wanted: Asked again and again; False ends the wait.
+      timeout_s: Longest wait.
 
     Raises:
       HostError: A process says why it cannot.
@@ -183,6 +189,8 @@ class Host:
     until = time.monotonic() + timeout_s
     while not (self.ports_ready and self.model_ready):
       on_news(self.poll())
+      if not wanted():
+        return
       if time.monotonic() > until:
         raise HostError("the model was not ready within ten minutes.")
       time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""`magenta-midi replay --wall`: in real time, over real ports, measured."""
+"""Replay in real time over real ports, measured: `replay --wall`."""
 
 import contextlib
 import json
@@ -19,17 +19,13 @@ from magenta_midi.live.io.rtmidi import (
   BackendOutput,
   RtMidiBackend,
 )
-from magenta_midi.live.processes.host import Host, HostError, News
-from magenta_midi.live.processes.model_process import ModelConfig
-from magenta_midi.live.processes.port_process import PortConfig
+from magenta_midi.live.processes.host import HostError
 from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
 from magenta_midi.live.protocol.messages import (
   ModelReady,
-  ModelReport,
   ModelState,
   PlanReceived,
-  PortReport,
   PortsState,
 )
 from magenta_midi.live.recording.files import TRACE, read_trace
@@ -38,6 +34,13 @@ from magenta_midi.live.recording.score_messages import duet_score, messages_of
 from magenta_midi.live.recording.serialization import session_json
 from magenta_midi.live.recording.timer_jitter import BareLoop
 from magenta_midi.live.recording.virtual_clock import TAIL_NS, stuck_notes
+from magenta_midi.live.session import LiveSession
+from magenta_midi.live.session_events import (
+  MessageReceived,
+  MessageSent,
+  SessionEvent,
+)
+from magenta_midi.live.session_settings import SessionSettings
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.midi.score import Score
 
@@ -81,22 +84,21 @@ def replay_wall(
   engine = EngineSettings(seed=seed)
   with tempfile.TemporaryDirectory() as folder:
     journal = Path(folder) / TRACE
-    model = ModelConfig(
+    settings = SessionSettings(
       checkpoint=str(checkpoint) if checkpoint else None,
-      settings=engine,
+      engine=engine,
       controls=controls,
-      journal=str(journal),
+      trace=journal,
     )
+    run = _Run(engine, together=controls.mode == "simultaneous")
     backend = RtMidiBackend(found.api)
     before = {*backend.inputs(), *backend.outputs()}
     try:
-      with Host(PortConfig(api=found.api), model) as host:
-        run = _Run(host, engine, together=controls.mode == "simultaneous")
-        host.wait_until_ready(run.take)
+      with LiveSession(settings, on_event=run.handle) as session:
+        session.wait_until_ready()
         with _connected(backend, before) as (keys, synth):
-          run.play(keys, synth, messages_of(music))
-          host.close()
-          run.finish(synth)
+          run.play(session, keys, synth, messages_of(music))
+          run.finish(session, synth)
     except HostError as error:
       raise UserError(str(error)) from None
     trace = read_trace(journal)
@@ -108,7 +110,7 @@ def replay_wall(
     "checkpoint": run.checkpoint,
     "adapters": digests,
   }
-  duet_score(run.heard, run.sent).to_file(out)
+  duet_score(run.received, run.sent).to_file(out)
   session = session_json(
     checkpoint=run.checkpoint,
     sha256=run.sha256,
@@ -127,7 +129,7 @@ def replay_wall(
 
 @contextlib.contextmanager
 def _connected(backend: RtMidiBackend, before: set[str]):
-  """The duet's two new ports: where a keyboard plays, what a synth hears."""
+  """Both ends that face the session's two ports: a keyboard and a synth."""
   end = time.monotonic() + PORTS_S
   while True:
     # Both are looked for before our own ends of the cables are listed too.
@@ -146,15 +148,15 @@ def _connected(backend: RtMidiBackend, before: set[str]):
 
 
 class _Run:
-  """One run, and what is heard of it."""
+  """One run and its figures."""
 
-  def __init__(self, host: Host, engine: EngineSettings, *, together: bool):
-    self.host = host
-    self.heard: list[Message] = []
+  def __init__(self, engine: EngineSettings, *, together: bool):
+    self.received: list[Message] = []
     self.sent: list[Message] = []
     self.checkpoint = ""
     self.sha256: str | None = None
-    self._received: list[Message] = []
+    # By the synth.
+    self._arrived: list[Message] = []
     self._meters = Meters(engine.horizon_ns)
     self._together = together
     self._replying = False
@@ -162,19 +164,24 @@ class _Run:
     self._clips: dict[str, int] = {}
     self._wanted = 0
     self._seconds = 0.0
+    self._restarts = 0
     self._resident_mb: dict[str, dict[str, int]] = {}
     self._bare = BareLoop()
 
   def play(
-    self, keys: BackendOutput, synth: BackendInput, messages: list[Message]
+    self,
+    session: LiveSession,
+    keys: BackendOutput,
+    synth: BackendInput,
+    messages: list[Message],
   ) -> None:
-    """Sends the messages at their times and listens until all has ended."""
+    """Sends the messages at their times, until the last reply has ended."""
     self._wanted = sum(is_note_on(m.data) for m in messages)
     end_ns = (messages[-1].time_ns if messages else 0) + TAIL_NS
     stop = threading.Event()
     with self._bare, progress_bar() as progress:
       task = progress.add_task("replaying", total=end_ns / SECOND, note="")
-      self._resident_mb["start"] = self._resident()
+      self._resident_mb["start"] = self._resident(session)
       start_ns = time.perf_counter_ns() + SECOND // 2
       thread = threading.Thread(
         target=_send, args=(keys, messages, start_ns, stop), daemon=True
@@ -182,62 +189,55 @@ class _Run:
       thread.start()
       try:
         while (at_ns := time.perf_counter_ns() - start_ns) < end_ns:
-          self.take(self.host.poll())
-          self._received += [Message(*got) for got in synth.poll()]
+          session.poll()
+          self._arrived += [Message(*got) for got in synth.poll()]
           progress.update(task, completed=max(0.0, at_ns / SECOND))
           time.sleep(POLL_S)
       finally:
         stop.set()
         thread.join()
-      self._resident_mb["end"] = self._resident()
+      self._resident_mb["end"] = self._resident(session)
     self._seconds = end_ns / SECOND
 
-  def finish(self, synth: BackendInput) -> None:
-    """What came while the duet ended."""
-    if self.host.last_news is not None:
-      self.take(self.host.last_news)
+  def finish(self, session: LiveSession, synth: BackendInput) -> None:
+    """Ends the session and takes what it sends then."""
+    session.close()
+    self._restarts = session.restarts
     time.sleep(0.1)
-    self._received += [Message(*got) for got in synth.poll()]
+    self._arrived += [Message(*got) for got in synth.poll()]
 
-  def take(self, news: News) -> None:
-    """Messages and reports of both processes."""
-    for report in (*news.model, *news.ports):
-      self._handle(report)
-    self.heard += news.received
-    self.sent += news.sent
-    for message in news.sent:
-      if is_note_on(message.data):
-        self._meters.struck(message.time_ns)
-
-  def _handle(self, report: ModelReport | PortReport) -> None:
+  def handle(self, event: SessionEvent) -> None:
+    """Takes an event of the session."""
     meters = self._meters
-    match report:
+    match event:
+      case MessageReceived(message=message):
+        self.received.append(message)
+      case MessageSent(message=message):
+        self.sent.append(message)
+        if is_note_on(message.data):
+          meters.struck(message.time_ns)
       case ModelReady():
-        self.checkpoint, self.sha256 = report.checkpoint, report.sha256
+        self.checkpoint, self.sha256 = event.checkpoint, event.sha256
       case ModelState():
-        self._replying, self._compiles = report.replying, report.compiles
-        meters.horizon_ns = round(report.horizon_ms * 1e6)
+        self._replying, self._compiles = event.replying, event.compiles
+        meters.horizon_ns = round(event.horizon_ms * 1e6)
       case PlanReceived(now_ns=now_ns):
-        since_ns = now_ns - report.compute_ns
-        if report.why == "reply":
+        since_ns = now_ns - event.compute_ns
+        if event.why == "reply":
           meters.replied(since_ns, now_ns)
         else:
           meters.answered((since_ns,), now_ns)
       case PortsState():
-        meters.jitter_ms += [late / 1e6 for late in report.late_ns]
-        self._clips = report.clips
-        for time_ns, age_ns, plays in report.ticks:
+        meters.jitter_ms += [late / 1e6 for late in event.late_ns]
+        self._clips = event.clips
+        for time_ns, age_ns, plays in event.ticks:
           meters.planned(time_ns - age_ns)
           counts = self._together or self._replying
           meters.tick(time_ns, plays=plays, counts=counts)
 
-  def _resident(self) -> dict[str, int]:
+  def _resident(self, session: LiveSession) -> dict[str, int]:
     """Memory of each process, MB; empty where the system does not say."""
-    pids = {
-      "app": os.getpid(),
-      "model": self.host.model_pid,
-      "ports": self.host.ports_pid,
-    }
+    pids = {"app": os.getpid(), **session.process_ids}
     found = {}
     for name, pid in pids.items():
       with contextlib.suppress(OSError, IndexError, ValueError):
@@ -248,9 +248,9 @@ class _Run:
 
   def report(self) -> dict[str, Any]:
     """All figures."""
-    notes_in = sum(is_note_on(m.data) for m in self.heard)
+    notes_in = sum(is_note_on(m.data) for m in self.received)
     notes_out = sum(is_note_on(m.data) for m in self.sent)
-    received = sum(is_note_on(m.data) for m in self._received)
+    received = sum(is_note_on(m.data) for m in self._arrived)
     return {
       **self._meters.report(),
       # At the end: it follows the machine.
@@ -261,12 +261,12 @@ class _Run:
       "notes_dropped": self._wanted - notes_in,
       "notes_out": notes_out,
       "notes_received": received,
-      # As the other end of the cable heard it.
-      "stuck_notes": stuck_notes(self._received),
+      # By what arrived at the other end of the cable.
+      "stuck_notes": stuck_notes(self._arrived),
       "clips": self._clips,
       "compiles_while_playing": self._compiles,
       "resident_mb": self._resident_mb,
-      "model_restarts": self.host.restarts,
+      "model_restarts": self._restarts,
       "seconds": round(self._seconds, 3),
     }
 

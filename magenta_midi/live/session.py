@@ -396,6 +396,9 @@ class LiveSession:
 
   def _handle_news(self, news: News) -> None:
     self.statistics.count(news.received, news.sent)
+    # A plan's report before its notes, for clients that measure replies.
+    for report in (*news.model, *news.ports):
+      self._handle_report(report)
     for message in news.received:
       self.player.hear(message)
       if self._recorder is not None:
@@ -412,8 +415,6 @@ class LiveSession:
       if self._recorder is not None:
         self._recorder.own(message)
       self._on_event(MessageSent(message=message))
-    for report in (*news.model, *news.ports):
-      self._handle_report(report)
     if self.ready_ns is None and self.ready:
       self._begin()
 

@@ -49,6 +49,7 @@ class PortSettings:
   """The ports of a session, by unique parts of their names.
 
   Attributes:
+    api: The MIDI system; None: the first that works.
     input: The keyboard; None: a virtual port.
     output: The instrument; None: a virtual port.
     thru: A port that the keyboard's messages are passed on to.
@@ -64,6 +65,7 @@ class PortSettings:
     no_output: Nothing is sent to any port.
   """
 
+  api: str | None = None
   input: str | None = None
   output: str | None = None
   thru: str | None = None
@@ -138,7 +140,7 @@ def find_ports(settings: PortSettings, *, metronome: bool) -> PortConfig:
   api, name, output = None, settings.input, settings.output
   silent = settings.sound or settings.no_output
   if not (settings.no_input and silent and not settings.thru):
-    found = scan()
+    found = scan(api=settings.api)
     if not found.api:
       raise NoMidiSystem(f"no MIDI system works here: {found.problem}")
     api = found.api

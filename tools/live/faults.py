@@ -2,7 +2,7 @@
 
     python -m tools.live.faults --times 20 --json faults.json
 
-Injects each fault into the same duet, in simultaneous mode while the player
+Injects each fault into the same session, in simultaneous mode while the player
 plays, and reports what it cost. Needs jackd; no sound card.
 """
 
@@ -20,19 +20,17 @@ from contextlib import contextmanager
 
 from magenta_midi.live.engine.engine import EngineSettings
 from magenta_midi.live.performer.limits import Limits
-from magenta_midi.live.processes.host import Host
-from magenta_midi.live.processes.model_process import ModelConfig
-from magenta_midi.live.processes.port_process import PortConfig
 from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.protocol.events import Message, is_note_off, is_note_on
 from magenta_midi.live.protocol.messages import (
   ModelReady,
-  ModelReport,
   ModelState,
   PlanReceived,
   PortChanged,
-  PortReport,
 )
+from magenta_midi.live.session import LiveSession
+from magenta_midi.live.session_events import MessageReceived, SessionEvent
+from magenta_midi.live.session_settings import PortSettings, SessionSettings
 from magenta_midi.midi.io.messages import note_off, note_on
 from magenta_midi.testing.jack import JackServer
 from magenta_midi.testing.partner import Partner, wait_until
@@ -43,39 +41,56 @@ Figures = dict[str, float | int | bool | None]
 
 
 class Bench:
-  """A duet, its partner, and what was seen of both."""
+  """A session, its player, and the events of both."""
 
-  def __init__(self, host: Host, partner: Partner, server: JackServer):
-    self.host, self.partner, self.server = host, partner, server
-    self.heard: list[Message] = []
-    self.model_reports: list[ModelReport] = []
+  def __init__(self, partner: Partner, server: JackServer):
+    self.partner, self.server = partner, server
+    self.session: LiveSession | None = None
+    self.received: list[Message] = []
+    self.events: list[SessionEvent] = []
     self.compute_ms: list[float] = []
-    self.port_reports: list[PortReport] = []
     self.played: list[int] = []
     self._playing = False
     self._thread: threading.Thread | None = None
 
-  def look(self) -> None:
-    news = self.host.poll()
-    self.heard += news.received
-    self.model_reports += news.model
-    self.port_reports += news.ports
-    for report in news.ports:
-      if isinstance(report, PlanReceived):
-        self.compute_ms.append(report.compute_ns / 1e6)
+  def handle(self, event: SessionEvent) -> None:
+    match event:
+      case MessageReceived(message=message):
+        self.received.append(message)
+      case PlanReceived(compute_ns=compute_ns):
+        self.compute_ms.append(compute_ns / 1e6)
+    self.events.append(event)
+
+  def process(self, name: str) -> int:
+    """Id of the process of `model` or `ports`."""
+    pid = self._started.process_ids[name]
+    assert pid is not None
+    return pid
+
+  @property
+  def restarts(self) -> int:
+    return self._started.restarts
+
+  @property
+  def _started(self) -> LiveSession:
+    assert self.session is not None
+    return self.session
+
+  def poll(self) -> None:
+    self._started.poll()
     self.partner.listen()
 
   def watch(self, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-      self.look()
+      self.poll()
       time.sleep(0.005)
 
   def until(self, condition: Callable[[], object], limit_s: float) -> float:
     """Seconds until it holds; infinite where it never does."""
     started = time.monotonic()
     while not condition():
-      self.look()
+      self.poll()
       if time.monotonic() - started > limit_s:
         return float("inf")
       time.sleep(0.002)
@@ -105,35 +120,34 @@ class Bench:
 
   def clear(self) -> None:
     """Forgets what was seen, but for what still sounds."""
-    self.look()
-    self.heard.clear()
-    self.model_reports.clear()
+    self.poll()
+    self.received.clear()
+    self.events.clear()
     self.compute_ms.clear()
-    self.port_reports.clear()
     self.played.clear()
 
   @property
-  def heard_all(self) -> bool:
-    return sum(is_note_on(m.data) for m in self.heard) >= len(self.played)
+  def received_all(self) -> bool:
+    return sum(is_note_on(m.data) for m in self.received) >= len(self.played)
 
   def longest_gap_ms(self) -> float:
     """Between two of the player's notes, as the ports saw them."""
-    times = [m.time_ns for m in self.heard if is_note_on(m.data)]
+    times = [m.time_ns for m in self.received if is_note_on(m.data)]
     gaps = [b - a for a, b in itertools.pairwise(times)]
     return max(gaps, default=0) / 1e6
 
   def ready_after(self, limit_s: float) -> float:
     return self.until(
-      lambda: any(isinstance(r, ModelReady) for r in self.model_reports),
+      lambda: any(isinstance(event, ModelReady) for event in self.events),
       limit_s,
     )
 
   def plan_ages_ms(self, since: int) -> list[float]:
-    """Ages of the plan in the reports from number `since` on."""
+    """Ages of the plan in the events from number `since` on."""
     return [
-      report.plan_age_ms
-      for report in self.model_reports[since:]
-      if isinstance(report, ModelState) and report.plan_age_ms is not None
+      event.plan_age_ms
+      for event in self.events[since:]
+      if isinstance(event, ModelState) and event.plan_age_ms is not None
     ]
 
   def densest(self, since_ns: int, window_ms: float = 30.0) -> int:
@@ -147,8 +161,7 @@ class Bench:
 
 def model_killed(bench: Bench) -> Figures:
   """SIGKILL to the model's process."""
-  pid = bench.host.model_pid
-  assert pid is not None
+  pid = bench.process("model")
   with bench.playing():
     bench.watch(1.0)
     open_then = bench.partner.sounding
@@ -156,7 +169,7 @@ def model_killed(bench: Bench) -> Figures:
     killed_ns = time.perf_counter_ns()
     back_s = bench.ready_after(60.0)
     bench.watch(1.0)
-  bench.until(lambda: bench.heard_all, 2.0)
+  bench.until(lambda: bench.received_all, 2.0)
   limit_s = Limits().longest_s
   ended_s = bench.until(
     lambda: all(_off_since(bench, key, killed_ns) for _, key in open_then),
@@ -165,7 +178,7 @@ def model_killed(bench: Bench) -> Figures:
   return {
     "back_s": back_s,
     "player_gap_ms": bench.longest_gap_ms(),
-    "player_lost": len(bench.played) - _ons(bench.heard),
+    "player_lost": len(bench.played) - _ons(bench.received),
     "stuck": ended_s == float("inf"),
   }
 
@@ -181,9 +194,8 @@ def _ons(messages: list[Message]) -> int:
   return sum(is_note_on(m.data) for m in messages)
 
 
-def _stopped(bench: Bench, pid: int | None) -> int:
+def _stopped(bench: Bench, pid: int) -> int:
   """Stops a process for 3 s; when it goes on, `perf_counter_ns`."""
-  assert pid is not None
   os.kill(pid, signal.SIGSTOP)
   try:
     bench.watch(3.0)
@@ -197,18 +209,18 @@ def model_stopped(bench: Bench) -> Figures:
   """SIGSTOP to the model's process for 3 s."""
   with bench.playing():
     bench.watch(1.0)
-    since_ns = _stopped(bench, bench.host.model_pid)
+    since_ns = _stopped(bench, bench.process("model"))
     bench.compute_ms.clear()
-    seen = len(bench.model_reports)
+    seen = len(bench.events)
     fresh_s = bench.until(
       lambda: any(age_ms < 300 for age_ms in bench.plan_ages_ms(seen)), 10.0
     )
     bench.watch(1.0)
-  bench.until(lambda: bench.heard_all, 2.0)
+  bench.until(lambda: bench.received_all, 2.0)
   return {
     "fresh_plan_s": fresh_s,
     "player_gap_ms": bench.longest_gap_ms(),
-    "player_lost": len(bench.played) - _ons(bench.heard),
+    "player_lost": len(bench.played) - _ons(bench.received),
     "most_onsets_in_30_ms": bench.densest(since_ns),
   }
 
@@ -217,7 +229,7 @@ def ports_stopped(bench: Bench) -> Figures:
   """SIGSTOP to the ports' process for 3 s."""
   with bench.playing():
     bench.watch(1.0)
-  since_ns = _stopped(bench, bench.host.ports_pid)
+  since_ns = _stopped(bench, bench.process("ports"))
   bench.watch(0.5)
   after = [m for m in bench.partner.heard if m.time_ns >= since_ns][:12]
   kinds = [is_note_on(m.data) for m in after]
@@ -225,11 +237,11 @@ def ports_stopped(bench: Bench) -> Figures:
   # Those whose end is overdue come before anything begins.
   with bench.playing():
     bench.watch(1.0)
-  heard = bench.until(lambda: bench.heard_all, 3.0)
+  heard = bench.until(lambda: bench.received_all, 3.0)
   return {
     "most_onsets_in_30_ms": bench.densest(since_ns),
     "offs_before_first_on": first_on,
-    "player_lost": len(bench.played) - _ons(bench.heard),
+    "player_lost": len(bench.played) - _ons(bench.received),
     "heard_again": heard < 3.0,
   }
 
@@ -242,32 +254,32 @@ def output_blocked(bench: Bench) -> Figures:
   time.sleep(3.0)
   bench.server.thaw()
   since_ns = time.perf_counter_ns()
-  alive = bench.host.ports_pid is not None
+  alive = bench.process("ports") > 0
   bench.watch(1.0)
   burst = bench.densest(since_ns)
   bench.clear()
   with bench.playing():
     bench.watch(1.5)
-  bench.until(lambda: bench.heard_all, 3.0)
+  bench.until(lambda: bench.received_all, 3.0)
   return {
     "alive": alive,
     "most_onsets_in_30_ms": burst,
-    "player_lost_after": len(bench.played) - _ons(bench.heard),
+    "player_lost_after": len(bench.played) - _ons(bench.received),
   }
 
 
 def flood(bench: Bench) -> Figures:
   """1,000 notes in a second; lag until the plan is new again."""
-  seen = len(bench.model_reports)
+  seen = len(bench.events)
   for index in range(1000):
     bench.partner.send(note_on(1, 40 + index % 40, 64))
     bench.partner.send(note_off(1, 40 + index % 40))
     bench.played.append(time.perf_counter_ns())
     if index % 10 == 9:
-      bench.look()
+      bench.poll()
       wait = bench.played[0] / 1e9 + index / 1000 - time.perf_counter()
       time.sleep(max(0.0, wait))
-  bench.until(lambda: bench.heard_all, 3.0)
+  bench.until(lambda: bench.received_all, 3.0)
   during = max(bench.compute_ms, default=0.0)
   ages = bench.plan_ages_ms(seen)
   bench.watch(0.5)
@@ -278,7 +290,7 @@ def flood(bench: Bench) -> Figures:
   return {
     "lag_ms": during,
     "stalest_plan_ms": max(ages, default=0.0),
-    "player_lost": 1000 + 0 - min(1000, _ons(bench.heard)),
+    "player_lost": 1000 + 0 - min(1000, _ons(bench.received)),
     "compute_after_p50_ms": after[len(after) // 2] if after else None,
   }
 
@@ -292,13 +304,13 @@ def stuck_keys(bench: Bench) -> Figures:
   before = len(bench.compute_ms)
   with bench.playing():
     bench.watch(1.5)
-  bench.until(lambda: bench.heard_all, 2.0)
+  bench.until(lambda: bench.received_all, 2.0)
   answered = len(bench.compute_ms) - before
   for key in range(50, 60):
     bench.partner.send(note_off(1, key))
   return {
     "answers": answered,
-    "player_lost": len(bench.played) - _ons(bench.heard),
+    "player_lost": len(bench.played) - _ons(bench.received),
   }
 
 
@@ -319,15 +331,15 @@ def garbage(bench: Bench) -> Figures:
       bench.partner.send(note_off(channel, key))
     time.sleep(0.002)
   bench.watch(0.5)
-  restarts = bench.host.restarts
+  restarts = bench.restarts
   bench.clear()
   with bench.playing():
     bench.watch(1.5)
-  bench.until(lambda: bench.heard_all, 2.0)
+  bench.until(lambda: bench.received_all, 2.0)
   return {
     "restarts": restarts,
     "answers": len(bench.compute_ms),
-    "player_lost_after": len(bench.played) - _ons(bench.heard),
+    "player_lost_after": len(bench.played) - _ons(bench.received),
   }
 
 
@@ -339,25 +351,25 @@ def unplugged(bench: Bench) -> Figures:
 
   def reported(state: str) -> bool:
     return any(
-      isinstance(report, PortChanged) and report.state == state
-      for report in bench.port_reports
+      isinstance(event, PortChanged) and event.state == state
+      for event in bench.events
     )
 
   lost_s = bench.until(lambda: reported("lost"), 10.0)
   lifted_s = bench.until(
-    lambda: any(m.data == note_off(1, 60) for m in bench.heard), 5.0
+    lambda: any(m.data == note_off(1, 60) for m in bench.received), 5.0
   )
   bench.partner.make_keyboard()
   back_s = bench.until(lambda: reported("back"), 10.0)
   bench.clear()
   with bench.playing():
     bench.watch(1.0)
-  bench.until(lambda: bench.heard_all, 2.0)
+  bench.until(lambda: bench.received_all, 2.0)
   return {
     "noticed_s": lost_s,
     "lifted_after_s": lifted_s,
     "back_s": back_s,
-    "player_lost_after": len(bench.played) - _ons(bench.heard),
+    "player_lost_after": len(bench.played) - _ons(bench.received),
   }
 
 
@@ -377,7 +389,7 @@ FAULTS = {
 
 
 def run_fault(name: str, times: int, checkpoint: str | None) -> list[Figures]:
-  """One duet, and a fault that befalls it so often."""
+  """Injects one fault into one session, so many times."""
   rows = []
   with JackServer() as server:
     os.environ.update(server.environment)
@@ -386,21 +398,23 @@ def run_fault(name: str, times: int, checkpoint: str | None) -> list[Figures]:
     if name == "unplugged":
       partner.make_keyboard()
       wanted = "keys"
-    model = ModelConfig(
+    settings = SessionSettings(
       checkpoint=checkpoint,
-      settings=EngineSettings(seed=1),
+      engine=EngineSettings(seed=1),
       controls=Controls(mode="simultaneous"),
+      ports=PortSettings(api="jack", input=wanted),
     )
-    with Host(PortConfig(api="jack", input=wanted), model) as host:
-      host.wait_until_ready()
+    bench = Bench(partner, server)
+    with LiveSession(settings, on_event=bench.handle) as session:
+      bench.session = session
+      session.wait_until_ready()
       partner.connect(keys=wanted is None)
-      bench = Bench(host, partner, server)
       for _ in range(times):
         bench.clear()
         rows.append(FAULTS[name](bench))
         print(f"  {name}: {rows[-1]}", file=sys.stderr, flush=True)
         bench.watch(0.5)
-      host.close()
+      session.close()
       wait_until(lambda: not partner.sounding, 5)
       rows[-1]["stuck_at_the_end"] = len(partner.sounding)
     partner.close()

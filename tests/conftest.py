@@ -50,7 +50,7 @@ def compiled_functions(tmp_path_factory):
   """Cache on disk of compiled functions for all tests and processes."""
   folder = tmp_path_factory.getbasetemp()
   if "PYTEST_XDIST_WORKER" in os.environ:
-    # Above the test process's own.
+    # Above the settings of the test process.
     folder = folder.parent
   folder = folder / "compiled"
   folder.mkdir(exist_ok=True)
@@ -69,7 +69,7 @@ def compiled_functions(tmp_path_factory):
 def shared() -> Path:
   """The folder of corpora and fixtures, which is no part of the repository.
 
-  It is ../shared beside the repository, or what MAGENTA_MIDI_SHARED names.
+  It is ../shared next to the repository, or the folder MAGENTA_MIDI_SHARED.
   """
   folder = Path(
     os.environ.get("MAGENTA_MIDI_SHARED", REPOSITORY.parent / "shared")

@@ -103,11 +103,11 @@ def test_a_style_may_move_and_compiles_nothing(styled):
   slow, fast = map(styled.embed_style, ("slow", "fast loud"))
   motion = StyleMotion(start=slow, end=fast, start_s=0.0, seconds=4.0)
   styled.generator.warm_up(guided=True)
-  heard = []
+  styles = []
   request = styled.generator.request
 
   def noting(state, **settings):
-    heard.append(settings["style"].tolist())
+    styles.append(settings["style"].tolist())
     return request(state, **settings)
 
   styled.generator.request = noting
@@ -119,7 +119,7 @@ def test_a_style_may_move_and_compiles_nothing(styled):
   finally:
     styled.generator.request = request
   assert counter.count == 0
-  chunks = list(dict.fromkeys(map(tuple, heard)))
+  chunks = list(dict.fromkeys(map(tuple, styles)))
   expected = [styled.style_rows(motion.at(t), ASKED) for t in (0.0, 2.0, 4.0)]
   assert chunks[:3] == [tuple(rows.tolist()) for rows in expected]
 

@@ -156,7 +156,7 @@ class DescriptorStyle:
     norm = np.linalg.norm(values)
     if norm < 1e-6:
       raise ValueError(
-        "a style must differ from the typical, but this one cancels out. Add "
+        "a style must differ from typical music, but its words cancel out. Add "
         f"a word such as {SOME_WORDS}."
       )
     return (self._lift @ (values / norm)).astype(np.float32)
@@ -166,7 +166,7 @@ def _text_values(text: str) -> list[float]:
   if len(text) > MAX_TEXT:
     raise ValueError(
       f"a style text must have at most {MAX_TEXT} characters, got "
-      f"{len(text)}. A few words will do."
+      f"{len(text)}. Use a few words."
     )
   found = find_words(text)
   if not found:

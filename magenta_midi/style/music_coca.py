@@ -182,7 +182,7 @@ class MusicCoCa:
     shown = " ".join(text.split())
     if not shown:
       raise ValueError(
-        "a style text must say something, got none. Write what the music is "
+        "a style text must have words, got none. Write what the music is "
         "like, such as 'slow jazz ballad'."
       )
     processor = self._published.pieces
@@ -190,13 +190,14 @@ class MusicCoCa:
     if len(pieces) > MAX_PIECES:
       raise ValueError(
         f"a style text must have at most {MAX_PIECES} word pieces, got "
-        f"{len(pieces)} ({len(text)} characters). A few words will do."
+        f"{len(pieces)} ({len(text)} characters). Use a few words."
       )
     # Before an unknown word the space is a separate piece.
     recognized = {processor.id_to_piece(i) for i in set(pieces)} - {"\u2581"}
     if not recognized - {processor.id_to_piece(processor.unk_id())}:
       raise ValueError(
-        f"MusicCoCa knows no sign of {shown[:60]!r}. Write it in English."
+        f"MusicCoCa knows none of the characters of {shown[:60]!r}. Write it in"
+        " English."
       )
     return text
 
@@ -204,8 +205,8 @@ class MusicCoCa:
     if isinstance(item, Score):
       if item.end_s > MAX_S - TAIL_S:
         raise ValueError(
-          f"MIDI must be at most {MAX_S - TAIL_S:.0f} s long to be listened "
-          f"to, got {item.end_s:.0f} s. Cut out what has the style."
+          f"MIDI must be at most {MAX_S - TAIL_S:.0f} s long to be "
+          f"rendered, got {item.end_s:.0f} s. Cut out what has the style."
         )
       item = Waveform(synthesize(item, _RATE_HZ), _RATE_HZ)
     if item.seconds < _MIN_DURATION_S:

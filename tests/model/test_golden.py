@@ -1,4 +1,4 @@
-"""Our own outputs on drawn weights, as they were when parity held.
+"""Golden outputs of random weights, from when parity was checked.
 
 After a wanted change: python -m tools.assets.write_golden --shared ../shared
 """

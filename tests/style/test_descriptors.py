@@ -153,7 +153,7 @@ def test_every_direction_has_tokens(model):
     ("ゆっくり", "known word"),
     ("word " * 100, r"known word, got '.*\.\.\.'"),
     ("slow " * MAX_TEXT, "at most 2000 characters, got 10000"),
-    ("loud, soft", "cancels out"),
+    ("loud, soft", "cancel out"),
     (Score.empty(), "2 onsets or more, got 0 notes"),
   ],
 )

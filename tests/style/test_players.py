@@ -141,7 +141,7 @@ def test_an_unknown_name_lists_the_installed_ones(folder, text):
     with_players(text, DescriptorStyle(), folder=folder / "none")
 
 
-def said(prompt, folder):
+def resolved(prompt, folder):
   lines = []
   model = DescriptorStyle()
   found = with_players(prompt, model, folder=folder, on_remark=lines.append)
@@ -149,10 +149,10 @@ def said(prompt, folder):
 
 
 def test_a_name_becomes_its_vector_and_is_reported(folder):
-  vector, lines = said("@ohhalim", folder)
+  vector, lines = resolved("@ohhalim", folder)
   np.testing.assert_array_equal(vector, axis(701))
   assert lines == ["ohhalim: the style of the adapter ohhalim"]
-  vector, lines = said("Ballad", folder)
+  vector, lines = resolved("Ballad", folder)
   np.testing.assert_array_equal(vector, axis(700))
   assert lines == [
     "ballad: the style of the adapter ballad. To mean the word, put it in"
@@ -160,7 +160,7 @@ def test_a_name_becomes_its_vector_and_is_reported(folder):
   ]
   model = DescriptorStyle()
   for text in ('"ballad"', "slow ballads", "loud"):
-    vector, lines = said(text, folder)
+    vector, lines = resolved(text, folder)
     np.testing.assert_array_equal(vector, model.embed(text))
     assert lines == []
 
@@ -170,14 +170,14 @@ def test_text_and_players_share_a_weight_equally(folder):
   loud = model.embed("loud")
   blend = model.embed([(axis(701), 1.0), (loud, 1.0)])
   for prompt in ("@ohhalim loud", [("loud @ohhalim", 3)]):
-    np.testing.assert_allclose(said(prompt, folder)[0], blend, atol=1e-6)
-  vector, _ = said("@ohhalim @ballad loud", folder)
+    np.testing.assert_allclose(resolved(prompt, folder)[0], blend, atol=1e-6)
+  vector, _ = resolved("@ohhalim @ballad loud", folder)
   thirds = [(axis(701), 1.0), (axis(700), 1.0), (loud, 1.0)]
   np.testing.assert_allclose(vector, model.embed(thirds), atol=1e-6)
   # The whole text keeps its weight among other items.
-  vector, _ = said([("@ohhalim loud", 2.0), ("@ballad", 1.0)], folder)
+  vector, _ = resolved([("@ohhalim loud", 2.0), ("@ballad", 1.0)], folder)
   np.testing.assert_allclose(vector, model.embed(thirds), atol=1e-6)
-  vector, _ = said([("@ohhalim", 3.0), ("loud", 1.0)], folder)
+  vector, _ = resolved([("@ohhalim", 3.0), ("loud", 1.0)], folder)
   weighted = [(axis(701), 3.0), (loud, 1.0)]
   np.testing.assert_allclose(vector, model.embed(weighted), atol=1e-6)
 
@@ -186,14 +186,14 @@ def test_a_rest_without_meaning_is_dropped(folder, monkeypatch):
   neutral = DescriptorStyle().embed("slow")
   monkeypatch.setattr(DescriptorStyle, "neutral", neutral, raising=False)
   monkeypatch.setattr(DescriptorStyle, "neutral_cosine", 0.95, raising=False)
-  vector, lines = said("slow @ohhalim", folder)
+  vector, lines = resolved("slow @ohhalim", folder)
   np.testing.assert_array_equal(vector, axis(701))
   assert lines[1] == "'slow' says nothing about music and is left out"
 
 
 @pytest.mark.parametrize("text", ["play like @ohhalim", "in the style of {}"])
 def test_words_that_introduce_a_name_are_dropped(folder, text):
-  vector, lines = said(text.format("ohhalim"), folder)
+  vector, lines = resolved(text.format("ohhalim"), folder)
   np.testing.assert_array_equal(vector, axis(701))
   assert lines[1].endswith("says nothing about music and is left out")
 

@@ -64,9 +64,9 @@ def run_config(**changes: Any) -> FinetuneConfig:
   return finetune_config(**(values | changes))
 
 
-def same(ours: Any, theirs: Any) -> None:
+def same(first: Any, second: Any) -> None:
   """Asserts that factors are equal bit for bit."""
-  assert ours.keys() == theirs.keys()
-  for name, pair in ours.items():
-    np.testing.assert_array_equal(pair.a, theirs[name].a, err_msg=name)
-    np.testing.assert_array_equal(pair.b, theirs[name].b, err_msg=name)
+  assert first.keys() == second.keys()
+  for name, pair in first.items():
+    np.testing.assert_array_equal(pair.a, second[name].a, err_msg=name)
+    np.testing.assert_array_equal(pair.b, second[name].b, err_msg=name)

@@ -36,8 +36,8 @@ def _draw_score(data, max_parts=3):
   # Built outside a strategy: type checks in tests draw random numbers, which
   # Hypothesis forbids inside one.
   parts = data.draw(st.integers(1, max_parts))
-  own = st.integers(0, parts - 1)
-  rows = data.draw(st.lists(st.tuples(notes, own), max_size=40))
+  parts_of_notes = st.integers(0, parts - 1)
+  rows = data.draw(st.lists(st.tuples(notes, parts_of_notes), max_size=40))
   pedals = []
   for part in range(parts):
     when = data.draw(st.lists(times, max_size=8, unique=True))

@@ -49,7 +49,7 @@ def split_words(text: str) -> list[str]:
   if len(text) > MAX_TEXT:
     raise ValueError(
       f"a style text must have at most {MAX_TEXT} characters, got"
-      f" {len(text)}. A few words will do."
+      f" {len(text)}. Use a few words."
     )
   plain = unicodedata.normalize("NFKD", text).lower().replace("\u2019", "'")
   plain = "".join(c for c in plain if not unicodedata.combining(c))

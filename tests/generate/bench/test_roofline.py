@@ -72,9 +72,9 @@ def test_encoder_operations_are_those_xla_counts():
     .compile()
   )
   counted = compiled.cost_analysis()["flops"]
-  ours = chunk_work(config, context=64, frames=1, rows=2).encoder_flops
+  counted_here = chunk_work(config, context=64, frames=1, rows=2).encoder_flops
   # XLA counts norms, softmax and gates too.
-  assert ours <= counted <= 1.3 * ours
+  assert counted_here <= counted <= 1.3 * counted_here
 
 
 def test_guidance_reads_weights_once_and_caches_twice():

@@ -76,9 +76,9 @@ def test_targets_are_found_by_name(parts):
     or (name.startswith("depth_layers") and ".mlp." in name)
   )
   both = set(target_names(names, ("temporal.out",)))
-  own = set(target_names(names, ("temporal.self_out",)))
+  self_attention = set(target_names(names, ("temporal.self_out",)))
   cross = set(target_names(names, ("temporal.cross_out",)))
-  assert both == own | cross and not own & cross
+  assert both == self_attention | cross and not self_attention & cross
   everything = target_names(names, DEFAULT_TARGETS)
   assert everything == tuple(
     name
@@ -123,10 +123,10 @@ def test_initial_factors_change_no_bit(model, parts):
   config = LoraConfig()
   factors = init_factors(params, config, jax.random.key(1))
   merged = merge_factors(params, [(factors, config.scale)])
-  for ours, theirs in zip(
+  for found, expected in zip(
     logits(nnx.merge(graph, merged, rest)), logits(model), strict=True
   ):
-    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(found, expected)
   assert all(np.any(pair.a) for pair in factors.values())
 
 
@@ -145,7 +145,7 @@ def test_factors_of_an_array_do_not_depend_on_other_targets(parts):
   assert query < 0.5 * key_
 
 
-def test_merged_logits_are_those_of_factors_beside_the_kernels(
+def test_merged_logits_equal_those_with_separate_factors(
   model, parts, monkeypatch
 ):
   graph, params, rest = parts
@@ -157,27 +157,27 @@ def test_merged_logits_are_those_of_factors_beside_the_kernels(
     graph, merge_factors(params, [(factors, config.scale)]), rest
   )
   expected = logits(merged)
-  beside = {}
+  factors_of = {}
   for path, module in nnx.iter_modules(model):
     name = ".".join(map(str, (*path, "kernel")))
     if isinstance(module, Dense) and name in factors:
-      beside[id(module)] = factors[name]
-  assert len(beside) == len(factors)
+      factors_of[id(module)] = factors[name]
+  assert len(factors_of) == len(factors)
   plain = Dense.__call__
 
   def adapted(self, x):
     y = plain(self, x)
-    if pair := beside.get(id(self)):
+    if pair := factors_of.get(id(self)):
       y = y + config.scale * ((x @ pair.a) @ pair.b)
     return y
 
   unadapted = logits(model)
   monkeypatch.setattr(Dense, "__call__", adapted)
-  for ours, theirs, before in zip(
+  for merged_logits, factor_logits, before in zip(
     expected, logits(model), unadapted, strict=True
   ):
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    assert np.abs(np.asarray(ours) - np.asarray(before)).max() > 1e-3
+    np.testing.assert_allclose(merged_logits, factor_logits, atol=1e-5)
+    assert np.abs(np.asarray(merged_logits) - np.asarray(before)).max() > 1e-3
 
 
 @pytest.mark.parametrize("how", ["none", "int8"])

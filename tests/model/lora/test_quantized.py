@@ -96,15 +96,15 @@ def test_a_quantized_base_has_the_model_and_the_expected_bytes(how):
   assert stored_bytes(shapes) == stored_bytes(held)
   model = nnx.merge(graph, held.state(), rest)
   for path, variable in nnx.to_flat_state(params):
-    own = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    original = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     for part in path:
-      own = own[part]
+      original = original[part]
     bound = 0.0
     if path[-1] == "kernel" and str(path[0]).endswith("_layers"):
       bound = {"none": 0.0, "int8": 0.005, "nf4": 0.2}[how]
     wide = variable.get_value()
     np.testing.assert_allclose(
-      own[...], wide, rtol=0, atol=bound * float(jnp.abs(wide).max())
+      original[...], wide, rtol=0, atol=bound * float(jnp.abs(wide).max())
     )
 
 

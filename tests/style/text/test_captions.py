@@ -180,11 +180,11 @@ def test_clear_levels_occur_often(word, measures, other, rng):
   opposite = dict(zip(*[iter(word for word, *_ in OPPOSITES)] * 2, strict=True))
   opposite |= {high: low for low, high in opposite.items()}
   description = _description(**measures)
-  said = sum(
+  count = sum(
     opposite[word] in caption(PieceFacts(), description, rng).split()
     for _ in range(1000)
   )
-  assert said > 60
+  assert count > 60
 
 
 def test_typical_music_has_no_extreme_words(rng):
@@ -285,7 +285,7 @@ def test_opposites_name_both_levels_of_a_clear_attribute(seed):
   rng = np.random.default_rng(seed)
   assert opposites(_description(), rng) is None
   true, false = opposites(_description(notes_per_s=20.0), rng)
-  said, untrue = set(split_words(true)), set(split_words(false))
+  stated, untrue = set(split_words(true)), set(split_words(false))
   dense, sparse = (PHRASES.attributes["density"][x] for x in ("high", "low"))
 
   def words(level) -> set[str]:
@@ -293,7 +293,7 @@ def test_opposites_name_both_levels_of_a_clear_attribute(seed):
     return {w for kind in kinds for text in kind for w in split_words(text)}
 
   # A level may also be "not" with its opposite.
-  assert said & words(dense) or said & words(sparse)
+  assert stated & words(dense) or stated & words(sparse)
   assert untrue & words(sparse) or untrue & words(dense)
-  assert not (said | untrue) & PHRASES.held_out_words
+  assert not (stated | untrue) & PHRASES.held_out_words
   assert true != false

@@ -95,8 +95,8 @@ def expected_file(score):
   for chunk in range(last // 200 + 1):
     start = 200 * chunk
     rows = []
-    for part, own in enumerate(acts):
-      inside = [act for act in own if start <= act[0] < start + 200]
+    for part, part_acts in enumerate(acts):
+      inside = [act for act in part_acts if start <= act[0] < start + 200]
       rows += [(step, part, code) for step, code in tokens_of(inside, start)]
     rows.sort(key=lambda row: row[:2])
     chunks.append([*rows, (start + 199, 0, CONFIG.end)])
@@ -176,7 +176,7 @@ def one_part(*rows, pedal=None):
 
 def words(frames):
   """Readable tokens: W time shift, + note-on, - note-off, V velocity."""
-  said = []
+  readable = []
   for code in frames.codes[:, 0].tolist():
     for letter, first in (
       ("EOS", CONFIG.end),
@@ -190,10 +190,10 @@ def words(frames):
     ):
       if code >= first:
         number = code - first
-        said.append(letter if letter.isalpha() and len(letter) > 1 else
+        readable.append(letter if letter.isalpha() and len(letter) > 1 else
                     f"{letter}{number}")  # fmt: skip
         break
-  return " ".join(said)
+  return " ".join(readable)
 
 
 def test_all_tokens_of_a_phrase():
@@ -325,8 +325,10 @@ def expected_sides(score, now_s, window, model_part):
         (step, role, code) for step, code in tokens_of(together, window)
       ]
   sides.append(sorted(context, key=lambda row: row[:2]))
-  own = [act for act in acts_of(notes, pedals, model_part) if 0 <= act[0] < 400]
-  sides.append([(step, 0, code) for step, code in tokens_of(own, 0)])
+  model_acts = [
+    act for act in acts_of(notes, pedals, model_part) if 0 <= act[0] < 400
+  ]
+  sides.append([(step, 0, code) for step, code in tokens_of(model_acts, 0)])
   return sides
 
 
@@ -342,18 +344,20 @@ def test_contexts_and_targets_follow_the_rules(
   draw_score, data, now_s, context_s
 ):
   score = draw_score(data, max_parts=2)
-  own = data.draw(st.integers(0, score.parts - 1))
-  context, targets = expected_sides(score, now_s, -round(context_s * 100), own)
+  part = data.draw(st.integers(0, score.parts - 1))
+  context, targets = expected_sides(score, now_s, -round(context_s * 100), part)
   found = CODEC.encode_context(
-    score, now_s, context_s=context_s, max_frames=10_000, model_part=own
+    score, now_s, context_s=context_s, max_frames=10_000, model_part=part
   )
   assert rows_of(found) == context
   cut = CODEC.encode_context(
-    score, now_s, context_s=context_s, max_frames=7, model_part=own
+    score, now_s, context_s=context_s, max_frames=7, model_part=part
   )
   assert rows_of(cut) == context[-7:]
-  own_frames = CODEC.encode_targets(score, now_s, seconds=4.0, model_part=own)
-  assert rows_of(own_frames) == targets
+  model_frames = CODEC.encode_targets(
+    score, now_s, seconds=4.0, model_part=part
+  )
+  assert rows_of(model_frames) == targets
 
 
 @given(st.data(), nows)
@@ -451,8 +455,8 @@ def test_long_notes_get_a_note_off():
   after = CODEC.append(history, ended, 9.5, end_step=200)
   assert np.flatnonzero(CODEC.rules_at(after, 11.5).sounding).tolist() == [64]
   # Notes that the chunk ends or starts do not change.
-  own = frames_of([CONFIG.note_off + 60, 9], [0, 10])
-  assert CODEC.complete(history, own, 9.5, 200) is own
+  ended = frames_of([CONFIG.note_off + 60, 9], [0, 10])
+  assert CODEC.complete(history, ended, 9.5, 200) is ended
 
 
 @given(

@@ -172,7 +172,7 @@ def test_the_same_key_in_two_parts_is_not_a_duplicate():
   encoded = CODEC.encode(score)
   assert encoded.merged == 0
   assert encoded.frames.part.tolist() == [0, 1]
-  # Each part counts from its own previous frame.
+  # Each part counts from its previous frame.
   assert encoded.frames.codes[:, 0].tolist() == [100, 100]
 
 

@@ -390,8 +390,8 @@ class Depthformer(nnx.Module):
     slots = self.style_embedder(style).astype(self.dtype)
     states = jnp.concatenate([states, slots], axis=1)
     if self.config.style_shift:
-      given = (style > 0)[..., None]
-      total = jnp.sum(jnp.where(given, slots, 0), axis=1, keepdims=True)
+      used = (style > 0)[..., None]
+      total = jnp.sum(jnp.where(used, slots, 0), axis=1, keepdims=True)
       # Attention weights sum to 1, so this shift always reaches the output.
       states = states + self.style_projection(total / style.shape[1] ** 0.5)
     mask = jnp.concatenate([mask, jnp.ones(style.shape, bool)], axis=1)

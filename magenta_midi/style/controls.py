@@ -103,7 +103,7 @@ def control_rows(
     low, high = register
   else:
     low = high = register
-  for name, value, least, most in (
+  for name, value, minimum, maximum in (
     ("density", targets.density, 0, np.inf),
     ("loudness", targets.loudness, 1, 127),
     ("register", low, 0, 127),
@@ -111,22 +111,24 @@ def control_rows(
     ("pedal", targets.pedal, 0, 1),
   ):
     if value is not None and not (
-      np.isfinite(value) and least <= value <= most
+      np.isfinite(value) and minimum <= value <= maximum
     ):
-      expected = "0 or more" if most == np.inf else f"in {least}..{most}"
+      expected = (
+        "0 or more" if maximum == np.inf else f"in {minimum}..{maximum}"
+      )
       raise ValueError(f"{name} must be {expected}, got {value:g}.")
 
-  def one(value: float | None) -> np.ndarray:
+  def as_array(value: float | None) -> np.ndarray:
     return np.array([np.nan if value is None else value], np.float64)
 
   paired = isinstance(register, tuple)
   return measured_rows(
     Measures(
-      density=one(targets.density),
-      loudness=one(targets.loudness),
-      center=(one(low) + one(high)) / 2,
-      width=one(high) - one(low) if paired else one(None),
-      pedal=one(targets.pedal),
+      density=as_array(targets.density),
+      loudness=as_array(targets.loudness),
+      center=(as_array(low) + as_array(high)) / 2,
+      width=as_array(high) - as_array(low) if paired else as_array(None),
+      pedal=as_array(targets.pedal),
     ),
     first_row,
   )[0]

@@ -168,12 +168,12 @@ class MusicCoCa:
 
   def _embed_one(self, item: str | Score | Waveform) -> np.ndarray:
     if isinstance(item, str):
-      given: Any = self._checked(item)
+      value: Any = self._checked(item)
     else:
       sound = self._to_waveform(item)
       samples = np.ascontiguousarray(sound.samples)
-      given = self._published.waveform(samples, sound.sample_rate)
-    embedding = self._call("embed", given)
+      value = self._published.waveform(samples, sound.sample_rate)
+    embedding = self._call("embed", value)
     if embedding.shape != (EMBEDDING_DIM,) or not np.isfinite(embedding).all():
       raise ValueError(self._unusable("an embedding is not 768 finite numbers"))
     return embedding
@@ -222,10 +222,10 @@ class MusicCoCa:
       )
     return item
 
-  def _call(self, method: str, given: Any) -> np.ndarray:
+  def _call(self, method: str, value: Any) -> np.ndarray:
     model = self._published.model
     try:
-      return getattr(model, method)(given)
+      return getattr(model, method)(value)
     except (AssertionError, OSError, RuntimeError, ValueError) as error:
       raise ValueError(self._unusable(str(error))) from error
 

@@ -99,7 +99,7 @@ def _read(path: Path) -> Callable[..., Any] | None:
   # After any error the function is compiled again.
   try:
     with path.open("rb") as file:
-      if not _ours(os.fstat(file.fileno())):
+      if not _only_user_can_write(os.fstat(file.fileno())):
         return None
       serialized, in_tree, out_tree = pickle.load(file)
     loaded = serialize_executable.deserialize_and_load(
@@ -112,7 +112,7 @@ def _read(path: Path) -> Callable[..., Any] | None:
   return loaded
 
 
-def _ours(facts: os.stat_result) -> bool:
+def _only_user_can_write(facts: os.stat_result) -> bool:
   """Whether only this user can write the file, because it is code to run."""
   if not hasattr(os, "getuid"):  # Windows: folders of a user are private
     return True

@@ -127,15 +127,15 @@ def target_names(
   names = list(names)
   found: set[str] = set()
   for target in targets:
-    stack, dot, what = target.rpartition(".")
-    if what not in TARGETS or (dot and stack not in STACKS):
+    stack, dot, array = target.rpartition(".")
+    if array not in TARGETS or (dot and stack not in STACKS):
       raise ValueError(
         f"unknown target {target!r}. Known: {', '.join(TARGETS)}; in one stack"
         f" with {', '.join(f'{name}.' for name in STACKS)} before it."
       )
-    pattern = re.compile(TARGETS[what].format(stack or r"\w+"))
+    pattern = re.compile(TARGETS[array].format(stack or r"\w+"))
     matching = [name for name in names if pattern.fullmatch(name)]
-    if not matching or (dot and "{}" not in TARGETS[what]):
+    if not matching or (dot and "{}" not in TARGETS[array]):
       raise ValueError(f"target {target!r}: the model has no such array.")
     found.update(matching)
   if not found:

@@ -156,16 +156,16 @@ def _to_nf4(matrix: jax.Array) -> Nf4Matrix:
   scale_codes = jnp.round(groups / steps[:, None]).astype(jnp.int8)
   scale_codes = scale_codes.reshape(-1)[: len(blocks)]
   halves = jnp.zeros((len(blocks), BLOCK // 2), jnp.uint8)
-  held = Nf4Matrix(halves, scale_codes, steps, mean, matrix.shape)
+  uncoded = Nf4Matrix(halves, scale_codes, steps, mean, matrix.shape)
   # Divide by the quantized scale, which is used for decoding. A scale that was
   # rounded to 0 or below belongs to a block of almost zeros.
-  scales = held.scales()[:, None]
+  scales = uncoded.scales()[:, None]
   share = jnp.where(scales > 0, blocks / scales, 0.0)
   codes = jnp.zeros(blocks.shape, jnp.uint8)
   for between in (NF4[1:] + NF4[:-1]) / 2:
     codes = codes + (share > between).astype(jnp.uint8)
   low, high = jnp.split(codes, 2, axis=1)
-  return dataclasses.replace(held, codes=low | (high << 4))
+  return dataclasses.replace(uncoded, codes=low | (high << 4))
 
 
 def _rows_of(flat: jax.Array, length: int) -> jax.Array:

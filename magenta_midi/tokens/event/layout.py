@@ -185,8 +185,8 @@ def _lay_out(
   )
   before = np.where(opens, origin, np.append(0, step[:-1]))
   wait = step - before
-  most = config.shift_steps
-  shifts = -(-wait // most)
+  max_shift = config.shift_steps
+  shifts = -(-wait // max_shift)
   ons = np.flatnonzero(velocity >= 0)
   stretch = np.cumsum(opens)[ons]
   speaks = np.zeros(count, bool)
@@ -203,14 +203,14 @@ def _lay_out(
   codes[stop[speaks] - 2] = config.velocity + velocity[speaks]
   waits = np.flatnonzero(shifts)
   last = first[waits] + shifts[waits] - 1
-  codes[last] = wait[waits] - most * (shifts[waits] - 1) - 1
+  codes[last] = wait[waits] - max_shift * (shifts[waits] - 1) - 1
   # A wait longer than one time shift begins with full shifts.
   long = np.flatnonzero(shifts > 1)
   extra = shifts[long] - 1
-  whose = np.repeat(long, extra)
-  nth = np.arange(len(whose)) - np.repeat(np.cumsum(extra) - extra, extra)
-  codes[first[whose] + nth] = most - 1
-  steps[first[whose] + nth] = before[whose] + most * (nth + 1)
+  source = np.repeat(long, extra)
+  nth = np.arange(len(source)) - np.repeat(np.cumsum(extra) - extra, extra)
+  codes[first[source] + nth] = max_shift - 1
+  steps[first[source] + nth] = before[source] + max_shift * (nth + 1)
   return Tokens(
     group[owner].astype(np.int32),
     steps.astype(np.int32),

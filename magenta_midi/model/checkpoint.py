@@ -1,7 +1,7 @@
 """Checkpoints: a folder with `config.json` and `weights.safetensors`.
 
-Weights are stored as they were, in bfloat16, or in int8 with one float32
-scale a column; loading widens them to float32, which is what CPUs decode
+Weights are stored in float32, in bfloat16, or in int8 with one float32 scale
+for each column. Loading converts them to float32, because CPUs decode with it
 fastest (`docs/decisions.md`).
 """
 
@@ -51,17 +51,17 @@ SCALE = "|scale"
 
 
 def embedded_path() -> Path:
-  """The checkpoint that comes with the package."""
+  """Folder of the embedded checkpoint in the package."""
   return Path(__file__).parent / "embedded"
 
 
 def flat_parameters(model: nnx.Module) -> dict[str, np.ndarray]:
-  """The model's parameters by dotted name, float32."""
+  """Parameters of a model by dotted name, float32."""
   return {name: _widened(array) for name, array in _parameters(model).items()}
 
 
 def parameter_shapes(config: DepthformerConfig) -> dict[str, tuple[int, ...]]:
-  """Dotted name and shape of every parameter; nothing is computed."""
+  """Dotted names and shapes of all parameters, without computing them."""
   return {
     name: tuple(array.shape)
     for name, array in _parameters(_empty(config)).items()
@@ -69,7 +69,7 @@ def parameter_shapes(config: DepthformerConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _empty(config: DepthformerConfig) -> Depthformer:
-  # Shapes without work: drawn weights would be thrown away.
+  # Only shapes: random weights are not needed.
   return nnx.eval_shape(lambda: Depthformer(config, rngs=nnx.Rngs(0)))
 
 
@@ -87,7 +87,7 @@ def _widened(array: Any) -> np.ndarray:
 def _stored(
   name: str, array: np.ndarray, storage: Storage
 ) -> Iterator[tuple[str, np.ndarray]]:
-  """What is written for one float32 array."""
+  """The stored arrays of one float32 array."""
   if storage == "bfloat16":
     yield name, array.astype(ml_dtypes.bfloat16)
   elif storage == "int8" and array.ndim > 1:
@@ -102,7 +102,7 @@ def _stored(
 def _stored_infos(
   shapes: dict[str, tuple[int, ...]], storage: Storage
 ) -> dict[str, ArrayInfo]:
-  """What `_stored` writes, without the values."""
+  """The arrays of `_stored`, without values."""
   infos = {}
   for name, shape in shapes.items():
     if storage == "bfloat16":
@@ -124,15 +124,15 @@ def save_checkpoint(
   notes: dict[str, Any] | None = None,
   style: dict[str, Any] | None = None,
 ) -> None:
-  """Writes a checkpoint; an old one there is replaced file by file.
+  """Writes a checkpoint; replaces the files of an older one.
 
   Args:
-    folder: Made if absent.
-    model: Its config is stored too.
-    codec: Name and settings of the codec it was trained with.
+    folder: Folder of the checkpoint; made if missing.
+    model: The model; its config is stored too.
+    codec: Name and settings of the model's codec.
     storage: How weights are stored.
-    notes: Anything worth knowing later (steps, held-out figures), as JSON.
-    style: What its style slots mean (`style.slots`); None: nothing.
+    notes: Other facts (steps, held-out figures), as JSON.
+    style: Description of the style slots (`style.slots`); None: no style.
   """
   parameters = _parameters(model)
   shapes = {name: tuple(array.shape) for name, array in parameters.items()}
@@ -163,18 +163,18 @@ def write_checkpoint(
   notes: dict[str, Any],
   style: dict[str, Any] | None = None,
 ) -> None:
-  """Writes a checkpoint from arrays that come one by one, as stored.
+  """Writes a checkpoint from an iterator of stored arrays.
 
   Args:
-    folder: Made if absent; what is there stays whole until all is written,
-      whenever the process ends.
-    config: The model's.
-    infos: Every array, in the order in which `arrays` yields them.
+    folder: Folder of the checkpoint; made if missing. An older checkpoint stays
+      valid until all is written, even if the process is killed.
+    config: Configuration of the model.
+    infos: All arrays, in the order of `arrays`.
     arrays: Dotted names and values.
     codec: Name and settings of the codec.
-    storage: How the weights are stored, in a word.
-    notes: Anything worth knowing later, as JSON.
-    style: What its style slots mean; None: nothing.
+    storage: Name of the storage of weights.
+    notes: Other facts, as JSON.
+    style: Description of the style slots; None: no style.
   """
   new = not folder.exists()
   folder.mkdir(parents=True, exist_ok=True)
@@ -213,22 +213,22 @@ def write_checkpoint(
 
 
 def _staged(digest: str) -> str:
-  """The weights' name from when they are whole until they have the usual."""
+  """Name of complete weights before they get the usual name."""
   return f"weights.{digest[:12]}.safetensors"
 
 
 def _weights_path(folder: Path, digest: str) -> Path:
-  """Where the weights lie that a config with this digest means."""
+  """Path of the weights of a config with this digest."""
   staged = folder / _staged(digest)
   return staged if digest and staged.is_file() else folder / WEIGHTS
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-  """A checkpoint's `config.json`; `codec` and `notes` are of their types.
+  """Reads `config.json` of a checkpoint; checks `codec` and `notes`.
 
   Raises:
-    CheckpointError: It is absent, not JSON, of another format, or a field is
-      of another type.
+    CheckpointError: It is missing, not JSON, of another format, or a field has
+      the wrong type.
   """
   path = folder / CONFIG
   if not path.is_file():
@@ -260,15 +260,15 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _absence(folder: Path) -> str:
-  """Why there is no checkpoint of ours, and what to do."""
+  """The reason why a folder is not a checkpoint, and what to do."""
   what = "no checkpoint there"
   if (folder / "checkpoint" / CONFIG).is_file():
     return f"{what}, but in {folder / 'checkpoint'}. Give that."
   indices = (folder / "checkpoint", *folder.glob("checkpoint_*/checkpoint"))
   if ".tar" in folder.suffixes or any(path.is_file() for path in indices):
     return (
-      f"{what} of ours, but one of T5X. Turn it into ours: magenta-midi"
-      f" import-magenta-rt {folder} --out DIR"
+      f"{what} that this program reads, but one of T5X. Convert it:"
+      f" magenta-midi import-magenta-rt {folder} --out DIR"
     )
   if folder.is_file():
     what += " but a file"
@@ -281,22 +281,22 @@ def _absence(folder: Path) -> str:
 
 
 def check_object(name: str, value: Any) -> None:
-  """Refuses with a ValueError what is no JSON object."""
+  """Raises a ValueError if a value is not a JSON object."""
   if not isinstance(value, dict):
     raise ValueError(f"{name} must be an object, got {_shown(value)}")
 
 
 def check_text(name: str, value: Any) -> None:
-  """Refuses with a ValueError what is no string."""
+  """Raises a ValueError if a value is not a string."""
   if not isinstance(value, str):
     raise ValueError(f"{name} must be a string, got {_shown(value)}")
 
 
 def check_codec(codec: Any) -> None:
-  """Refuses what does not name a codec: `name`, and `settings` if any.
+  """Checks the description of a codec: `name` and optional `settings`.
 
   Raises:
-    ValueError: Says which field, what came and what was expected.
+    ValueError: A field is wrong; the message states what was expected.
   """
   check_object("codec", codec)
   check_text("codec.name", codec.get("name"))
@@ -309,29 +309,29 @@ def _shown(value: Any) -> str:
 
 
 class StoredCheckpoint:
-  """A checkpoint on disk, its arrays checked against its config, not read.
+  """A checkpoint on disk with checked shapes, whose arrays are read later.
 
   Args:
-    folder: As `save_checkpoint` writes it.
+    folder: A folder that `save_checkpoint` wrote.
 
   Raises:
-    CheckpointError: It is absent, damaged or of another shape.
+    CheckpointError: It is missing, damaged or has other shapes.
   """
 
   def __init__(self, folder: Path):
     self.folder = folder
-    # Its `config.json`.
+    # Content of `config.json`.
     self.facts = read_config(folder)
     try:
       self.config = DepthformerConfig.from_dict(self.facts["model"])
     except ValueError as error:
       raise CheckpointError(f"{folder}/{CONFIG}: {error}") from None
-    # Absent where the checkpoint is not from `write_checkpoint`.
+    # Missing if the checkpoint is not from `write_checkpoint`.
     self._sha256: str = self.facts.get("sha256", "")
     # The file of weights.
     self.path = _weights_path(folder, self._sha256)
     self._weights = WeightsFile(self.path)
-    # Every parameter, without the scales of int8 columns.
+    # All parameters, without the scales of int8 columns.
     self.infos = {
       name: info
       for name, info in self._weights.infos.items()
@@ -354,17 +354,17 @@ class StoredCheckpoint:
 
   @property
   def parameters(self) -> int:
-    """How many numbers the model has."""
+    """Number of parameters of the model."""
     return sum(math.prod(info.shape) for info in self.infos.values())
 
   def read(self, name: str) -> np.ndarray:
-    """One parameter: bfloat16 as stored, all else as float32.
+    """Reads one parameter: bfloat16 unchanged, other types as float32.
 
-    The first call checks the whole file, about 0.6 s a GB, so that nothing is
-    done with damaged weights.
+    The first call checks the whole file (about 0.6 s for each GB), so that
+    damaged weights are never used.
 
     Raises:
-      CheckpointError: The weights are not those the config was written with.
+      CheckpointError: The weights do not belong to the config.
     """
     if self._sha256:
       self._weights.check(self._sha256)
@@ -378,7 +378,7 @@ def load_checkpoint(folder: Path) -> tuple[Depthformer, dict[str, Any]]:
   """Loads a model and its `config.json`, one array at a time.
 
   Raises:
-    CheckpointError: It is absent, damaged or of another shape.
+    CheckpointError: It is missing, damaged or has other shapes.
   """
   stored = StoredCheckpoint(folder)
   model = _empty(stored.config)

@@ -1,7 +1,7 @@
-"""Weights on disk: a safetensors file, written and read array by array.
+"""Weights file: safetensors, written and read array by array.
 
-The library's own functions take or return all arrays at once, or map the
-file into memory; these never hold more than one array.
+The functions of the safetensors library read or write all arrays at once or map
+the file into memory. These hold only one array in memory.
 
 Source: https://huggingface.co/docs/safetensors, section Format.
 """
@@ -25,23 +25,23 @@ _DTYPES = {
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
-# More than any model's list of arrays; a larger one is another file's bytes.
+# Larger than the header of any model; a larger one is not a header.
 _MAX_HEADER = 100_000_000
 
 
 class CheckpointError(ValueError):
-  """A checkpoint is absent, damaged or of another shape; one line."""
+  """A checkpoint is missing, damaged or has other shapes."""
 
 
 class ArrayInfo(NamedTuple):
-  """What is known of an array before it is read."""
+  """Shape and type of an array that is not read yet."""
 
   shape: tuple[int, ...]
   dtype: np.dtype
 
   @property
   def bytes(self) -> int:
-    """Its size, bytes."""
+    """Size in bytes."""
     return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -54,11 +54,11 @@ def write_weights(
 
   Args:
     file: Opened for writing, empty.
-    infos: Every array, in the order in which `arrays` yields them.
+    infos: All arrays, in the order of `arrays`.
     arrays: Names and values.
 
   Returns:
-    The file's SHA-256, hexadecimal.
+    SHA-256 of the file, hexadecimal.
   """
   header: dict[str, dict] = {}
   end = 0
@@ -70,7 +70,7 @@ def write_weights(
     )
     end += info.bytes
   text = json.dumps(header, separators=(",", ":")).encode()
-  text += b" " * (-len(text) % 8)  # the data start at a multiple of 8
+  text += b" " * (-len(text) % 8)  # data start at a multiple of 8
   digest = hashlib.sha256()
   start = len(text).to_bytes(8, "little") + text
   file.write(start)
@@ -78,7 +78,7 @@ def write_weights(
   expected = iter(infos.items())
   for name, array in arrays:
     assert (name, ArrayInfo(array.shape, array.dtype)) == next(expected)
-    # A view of bytes: numpy cannot lend bfloat16 to others.
+    # As bytes, because NumPy has no buffer type for bfloat16.
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     file.write(data)
     digest.update(data)
@@ -87,23 +87,23 @@ def write_weights(
 
 
 class WeightsFile:
-  """A safetensors file whose header was read and found whole.
+  """A safetensors file with a valid header.
 
   Args:
     path: The file.
 
   Raises:
-    CheckpointError: It is absent, truncated or no safetensors file.
+    CheckpointError: It is missing, truncated or not a safetensors file.
   """
 
   def __init__(self, path: Path):
     self.path = path
-    # Every array, in the order of the file.
+    # All arrays, in the order of the file.
     self.infos: dict[str, ArrayInfo] = {}
-    # What the file says of itself.
+    # Metadata of the file.
     self.metadata: dict[str, str] = {}
     self._offsets: dict[str, int] = {}
-    # Of the whole file, hexadecimal, once it was asked for.
+    # SHA-256 of the whole file, after the first `check`.
     self._sha256: str | None = None
     try:
       size = path.stat().st_size
@@ -132,7 +132,7 @@ class WeightsFile:
       )
 
   def _read_header(self, header: dict, start: int) -> int:
-    """Fills the tables; returns where the data end."""
+    """Reads the entries of the header; returns the end of the data."""
     end = start
     metadata = header.pop("__metadata__", None)
     if isinstance(metadata, dict):
@@ -151,16 +151,16 @@ class WeightsFile:
       info = ArrayInfo(tuple(entry["shape"]), _DTYPES[entry["dtype"]])
       first, last = entry["data_offsets"]
       if first != end - start or last - first != info.bytes:
-        raise ValueError(f"{name} does not lie where its header says")
+        raise ValueError(f"{name} is not where its header says")
       self.infos[name], self._offsets[name] = info, end
       end = start + last
     return end
 
   def check(self, sha256: str) -> None:
-    """Compares the file with its SHA-256; reads it on the first call only.
+    """Compares the file with a SHA-256; reads it only at the first call.
 
     Raises:
-      CheckpointError: It is another.
+      CheckpointError: The file has another SHA-256.
     """
     if self._sha256 is None:
       with open(self.path, "rb") as file:
@@ -173,7 +173,7 @@ class WeightsFile:
       )
 
   def read(self, name: str) -> np.ndarray:
-    """One array, as stored."""
+    """Reads one array, as stored."""
     info = self.infos[name]
     flat = np.fromfile(
       self.path,
@@ -185,7 +185,7 @@ class WeightsFile:
 
 
 def _is_entry(entry: Any) -> bool:
-  """Whether a header's entry has fields of the right types."""
+  """Whether an entry of the header has fields of the right types."""
   if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
     return False
   shape, offsets = entry.get("shape"), entry.get("data_offsets")

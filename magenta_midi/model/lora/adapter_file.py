@@ -1,8 +1,8 @@
-"""Adapters on disk: one `.safetensors` file each, which says what it is.
+"""Adapter file: one `.safetensors` file that describes itself.
 
-Arrays `NAME.a` and `NAME.b` for each adapted array NAME, and `style`, the
-player's style vector, where there is one. The header's metadata hold the
-rest, each entry as JSON; of a style, which style model's it is.
+It has arrays `NAME.a` and `NAME.b` for each adapted array NAME and, if known,
+`style`, the player's style vector. The metadata of the header have the rest,
+each entry as JSON, with the style model of the style.
 """
 
 import dataclasses
@@ -34,14 +34,14 @@ __all__ = [
 
 FORMAT = 1
 SUFFIX = ".safetensors"
-# Where nothing else is said.
+# Default license text.
 LICENCE = "Made from its player's own takes: theirs to pass on."
 MAX_NAME = 64
 STYLE = "style"
-# What the entry `style` says, where there is one.
+# Keys of the metadata entry `style`.
 _STYLE_ENTRIES = ("model", "digest", "figures")
 STYLE_DIM = 768
-# Entries of the metadata, and the JSON types that they may have.
+# Entries of the metadata, and their JSON types.
 _ENTRIES: dict[str, tuple[type, ...]] = {
   "format": (int,),
   "kind": (str,),
@@ -61,42 +61,42 @@ _ENTRIES: dict[str, tuple[type, ...]] = {
 
 
 class AdapterError(ValueError):
-  """An adapter is absent, damaged or of another base; one line."""
+  """An adapter is missing, damaged or of another base; a one-line message."""
 
 
 class PlayerStyle(NamedTuple):
-  """What a player sounds like, as an embedding of one style model."""
+  """The style of a player, as an embedding of one style model."""
 
   # [768], float32.
   vector: np.ndarray
-  # Name of the style model, and digest of its weights; empty: it has none.
+  # Name of the style model, and digest of its weights; empty: no weights.
   model: str
   digest: str
-  # What it is worth, as JSON.
+  # Figures of its quality, as JSON.
   figures: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Adapter:
-  """What a player's takes have changed, and where it belongs."""
+  """The changes learned from a player's recordings, and their base."""
 
-  # What `--adapter` calls it.
+  # Name for `--adapter`.
   name: str
-  # float32, by the dotted names of the base's arrays.
+  # float32, by dotted names of the base's arrays.
   factors: Factors
   config: LoraConfig
-  # Name and SHA-256 of the weights that it was trained on.
+  # Name of the base, and SHA-256 of its weights.
   base: str
   base_sha256: str
   # Name and settings of the base's codec.
   codec: dict[str, Any]
-  # The player's style; None: not known.
+  # The player's style; None: unknown.
   style: PlayerStyle | None = None
-  # Who may do what with it.
+  # License text.
   licence: str = LICENCE
-  # Held-out nats before and after, and what else is worth knowing, as JSON.
+  # Held-out nats before and after training, and other figures, as JSON.
   figures: dict[str, Any] = dataclasses.field(default_factory=dict)
-  # When it was made, ISO 8601.
+  # Time of creation, ISO 8601.
   date: str = dataclasses.field(
     default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(
       timespec="seconds"
@@ -105,18 +105,18 @@ class Adapter:
 
   @property
   def scale(self) -> float:
-    """What its products are multiplied by at full strength."""
+    """The factor of its products at full strength."""
     return self.config.scale
 
 
 def check_name(name: str) -> str:
-  """Refuses what cannot be a file's name everywhere, or `NAME:SCALE`'s.
+  """Checks that a name is a valid file name and fits in `NAME:SCALE`.
 
   Returns:
     The name.
 
   Raises:
-    AdapterError: Says what a name may hold.
+    AdapterError: The name is invalid; the message states valid names.
   """
   fine = (
     0 < len(name) <= MAX_NAME
@@ -135,18 +135,18 @@ def check_name(name: str) -> str:
 
 
 def write_adapter(path: Path, adapter: Adapter) -> int:
-  """Writes an adapter, whole or not at all.
+  """Writes an adapter atomically.
 
   Args:
-    path: An older file there stays until the new one is whole.
+    path: The file; an older one stays until the new one is complete.
     adapter: The adapter.
 
   Returns:
-    The file's size, bytes.
+    Size of the file in bytes.
 
   Raises:
-    AdapterError: It holds something other than finite numbers.
-    OSError: It cannot be written there; names `path`.
+    AdapterError: A number is not finite.
+    OSError: The file cannot be written; the message names `path`.
   """
   arrays: dict[str, np.ndarray] = {}
   for name, pair in sorted(adapter.factors.items()):
@@ -185,7 +185,8 @@ def read_adapter(path: Path) -> Adapter:
   """Reads an adapter and checks every number in it.
 
   Raises:
-    AdapterError: It is absent, damaged, no adapter, or of another version.
+    AdapterError: The file is missing, damaged, not an adapter, or of another
+      version.
   """
   try:
     file = WeightsFile(path)
@@ -233,7 +234,7 @@ def read_adapter(path: Path) -> Adapter:
 def _style(
   path: Path, vector: np.ndarray | None, metadata: Mapping[str, str]
 ) -> PlayerStyle | None:
-  """The style of an adapter that has one, checked."""
+  """Reads and checks the style of an adapter; None if it has none."""
   if vector is None:
     return None
   if vector.shape != (STYLE_DIM,):
@@ -254,15 +255,15 @@ def _style(
 
 
 def check_base(adapter: Adapter, sha256: str, base: str) -> None:
-  """Refuses an adapter of another base.
+  """Checks that an adapter was trained on a base.
 
   Args:
     adapter: The adapter.
-    sha256: Of the base's weights, as its config.json has it.
-    base: How the user knows it.
+    sha256: SHA-256 of the base's weights, from its config.json.
+    base: Name of the base in messages.
 
   Raises:
-    AdapterError: Names both.
+    AdapterError: It was trained on another base; the message names both.
   """
   if adapter.base_sha256 != sha256:
     raise AdapterError(
@@ -274,11 +275,11 @@ def check_base(adapter: Adapter, sha256: str, base: str) -> None:
 
 
 def _short(sha256: str) -> str:
-  return f"weights {sha256[:12]}" if sha256 else "weights of no known digest"
+  return f"weights {sha256[:12]}" if sha256 else "weights of unknown digest"
 
 
 def _entries(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-  """The metadata, each of its type."""
+  """Reads the metadata and checks their types."""
   if "format" not in metadata or "base_sha256" not in metadata:
     raise AdapterError(
       f"{path}: not an adapter: a safetensors file that names no base. Give"
@@ -306,7 +307,7 @@ def _entries(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _factors(arrays: Mapping[str, np.ndarray], rank: int) -> Factors:
-  """Pairs of arrays by the name of what they adapt."""
+  """Pairs of arrays by the name of the adapted array."""
   factors: Factors = {}
   names = {name.rpartition(".")[0] for name in arrays}
   for name in sorted(names):
@@ -319,7 +320,7 @@ def _factors(arrays: Mapping[str, np.ndarray], rank: int) -> Factors:
       )
     factors[name] = LowRank(a.astype(np.float32), b.astype(np.float32))
   if not factors or len(arrays) != 2 * len(factors):
-    raise ValueError("it holds no factors, or more than these.")
+    raise ValueError("it holds no factors, or other arrays too.")
   return factors
 
 
@@ -333,7 +334,7 @@ def _check_finite(what: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-  """SHA-256 of names, shapes and numbers."""
+  """SHA-256 of all names, shapes and numbers."""
   digest = hashlib.sha256()
   for name, array in sorted(arrays.items()):
     digest.update(f"{name} {array.dtype} {array.shape}\n".encode())

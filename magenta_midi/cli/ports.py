@@ -1,4 +1,4 @@
-"""`magenta-midi ports`: what can be played, and how it is played."""
+"""Command `magenta-midi ports`: list of ports, and calibration."""
 
 import dataclasses
 import time

@@ -1,4 +1,4 @@
-"""`magenta-midi replay`: a recording played into the duet."""
+"""Command `magenta-midi replay`: a recording played into the session."""
 
 import json
 from pathlib import Path

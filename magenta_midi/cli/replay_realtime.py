@@ -1,4 +1,4 @@
-"""Replay in real time over real ports, measured: `replay --wall`."""
+"""Real-time replay over MIDI ports, measured: `replay --wall`."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""`magenta-midi sessions`: what was played, and what to do with it."""
+"""Command `magenta-midi sessions`: list, replay, rate and export sessions."""
 
 import contextlib
 import datetime
@@ -61,7 +61,7 @@ def _recovered(sessions: Path) -> None:
     click.echo(f"{folder.name}: recovered after a crash", err=True)
 
 
-def _take(sessions: Path, wanted: str) -> Path:
+def _complete(sessions: Path, wanted: str) -> Path:
   """The session meant, complete.
 
   Raises:
@@ -70,10 +70,10 @@ def _take(sessions: Path, wanted: str) -> Path:
   """
   from magenta_midi.live.recording.files import FACTS, JOURNAL
   from magenta_midi.live.recording.journal import in_use
-  from magenta_midi.live.recording.library import find_take
+  from magenta_midi.live.recording.library import find_session
   from magenta_midi.live.recording.recorder import recover
 
-  folder = find_take(sessions, wanted)
+  folder = find_session(sessions, wanted)
   if recover(folder):
     click.echo(f"{folder.name}: recovered after a crash", err=True)
   if not (folder / FACTS).is_file() and in_use(folder / JOURNAL):
@@ -86,19 +86,19 @@ def _take(sessions: Path, wanted: str) -> Path:
 @click.pass_obj
 def list_(sessions: Path, as_json: bool) -> None:
   """List the sessions, the oldest first."""
-  from magenta_midi.live.recording.library import list_takes
+  from magenta_midi.live.recording.library import list_sessions
 
   _recovered(sessions)
-  takes = list_takes(sessions)
-  if not takes:
+  rows = list_sessions(sessions)
+  if not rows:
     click.echo(f"no sessions in {sessions} yet", err=True)
   else:
-    _print_table(takes)
+    _print_table(rows)
   if as_json:
-    print_json({"folder": str(sessions), "sessions": takes})
+    print_json({"folder": str(sessions), "sessions": rows})
 
 
-def _print_table(takes: Sequence[dict[str, Any]]) -> None:
+def _print_table(rows: Sequence[dict[str, Any]]) -> None:
   import rich.box
   import rich.console
   import rich.table
@@ -107,22 +107,22 @@ def _print_table(takes: Sequence[dict[str, Any]]) -> None:
   table.add_column("ID", no_wrap=True)
   for name in ("length", "you", "AI", "marks", "rated", "kept"):
     table.add_column(name, justify="right")
-  played = [_adapters_played(take) for take in takes]
+  played = [_adapters_played(session) for session in rows]
   if any(played):
     table.add_column("adapters")
-  for take, adapters in zip(takes, played, strict=True):
-    if take["state"] != "done":
-      table.add_row(take["id"], f"({take['state']})")
+  for session, adapters in zip(rows, played, strict=True):
+    if session["state"] != "done":
+      table.add_row(session["id"], f"({session['state']})")
       continue
-    minutes, seconds = divmod(round(take["seconds"]), 60)
+    minutes, seconds = divmod(round(session["seconds"]), 60)
     table.add_row(
-      take["id"],
+      session["id"],
       f"{minutes}:{seconds:02d}",
-      str(take["notes_player"]),
-      str(take["notes_ai"]),
-      str(len(take["bookmarks"]) or ""),
-      "*" * (take["rating"] or 0),
-      "kept" if take["keep"] else "",
+      str(session["notes_player"]),
+      str(session["notes_ai"]),
+      str(len(session["bookmarks"]) or ""),
+      "*" * (session["rating"] or 0),
+      "kept" if session["keep"] else "",
       *([adapters] if any(played) else []),
     )
   # In a pipe there is no width; an ID that is cut off is of no use.
@@ -132,14 +132,14 @@ def _print_table(takes: Sequence[dict[str, Any]]) -> None:
   out.print(table)
 
 
-def _adapters_played(take: Mapping[str, Any]) -> str:
+def _adapters_played(session: Mapping[str, Any]) -> str:
   """Those of a session, in the order in which they came."""
-  rows = take.get("adapters_played", ())
+  rows = session.get("adapters_played", ())
   return ", ".join(dict.fromkeys(row["adapter"] for row in rows))
 
 
 @command.command("play")
-@click.argument("take", metavar="ID")
+@click.argument("session", metavar="ID")
 @click.option("--out", "port", metavar="PORT", help="Play to a MIDI output.")
 @click.option(
   "--sound", is_flag=True, help="Play through a synthesizer [default]."
@@ -153,7 +153,7 @@ def _adapters_played(take: Mapping[str, Any]) -> str:
 @click.pass_obj
 def play(
   sessions: Path,
-  take: str,
+  session: str,
   port: str | None,
   sound: bool,
   wav: Path | None,
@@ -162,10 +162,10 @@ def play(
   """Play a session again, both players."""
   if (port is not None) + sound + (wav is not None) > 1:
     raise UserError("give one of --out, --sound and --wav.")
-  from magenta_midi.live.recording.library import read_take_score
+  from magenta_midi.live.recording.library import read_session_score
 
-  folder = _take(sessions, take)
-  score = read_take_score(folder)
+  folder = _complete(sessions, session)
+  score = read_session_score(folder)
   facts: dict[str, Any] = dict(
     id=folder.name, notes=len(score), seconds=round(score.end_s, 3)
   )
@@ -260,15 +260,15 @@ def _keep_track(sounding: set[tuple[int, int]], message: "Message") -> None:
 
 
 @command.command("keep")
-@click.argument("take", metavar="ID")
+@click.argument("session", metavar="ID")
 @click.option("--not", "undo", is_flag=True, help="Let prune have it again.")
 @json_option
 @click.pass_obj
-def keep(sessions: Path, take: str, undo: bool, as_json: bool) -> None:
+def keep(sessions: Path, session: str, undo: bool, as_json: bool) -> None:
   """Keep a session from being pruned."""
   _change(
     sessions,
-    take,
+    session,
     as_json,
     "no longer kept" if undo else "kept",
     ("keep", not undo),
@@ -276,33 +276,33 @@ def keep(sessions: Path, take: str, undo: bool, as_json: bool) -> None:
 
 
 @command.command("rate")
-@click.argument("take", metavar="ID")
+@click.argument("session", metavar="ID")
 @click.argument("rating", metavar="1-5", type=click.IntRange(1, 5))
 @json_option
 @click.pass_obj
-def rate(sessions: Path, take: str, rating: int, as_json: bool) -> None:
+def rate(sessions: Path, session: str, rating: int, as_json: bool) -> None:
   """Rate a session from 1 to 5."""
-  _change(sessions, take, as_json, f"rated {rating}", ("rating", rating))
+  _change(sessions, session, as_json, f"rated {rating}", ("rating", rating))
 
 
 def _change(
   sessions: Path,
   wanted: str,
   as_json: bool,
-  says: str,
+  done: str,
   change: tuple[str, Any],
 ) -> None:
   from magenta_midi.live.recording.files import change_facts
 
-  folder = _take(sessions, wanted)
+  folder = _complete(sessions, wanted)
   change_facts(folder, **dict([change]))
-  click.echo(f"{folder.name}: {says}")
+  click.echo(f"{folder.name}: {done}")
   if as_json:
     print_json(dict([("id", folder.name), change]))
 
 
 @command.command("trim")
-@click.argument("take", metavar="ID")
+@click.argument("session", metavar="ID")
 @click.option(
   "--from",
   "from_s",
@@ -320,13 +320,13 @@ def _change(
 @json_option
 @click.pass_obj
 def trim(
-  sessions: Path, take: str, from_s: float, to_s: float | None, as_json: bool
+  sessions: Path, session: str, from_s: float, to_s: float | None, as_json: bool
 ) -> None:
   """Make a session of its own from a part; the whole stays as it is."""
   from magenta_midi.live.recording.files import read_facts
-  from magenta_midi.live.recording.library import trim_take
+  from magenta_midi.live.recording.library import trim_session
 
-  folder = trim_take(_take(sessions, take), from_s, to_s)
+  folder = trim_session(_complete(sessions, session), from_s, to_s)
   facts = read_facts(folder)
   click.echo(f"{folder.name}: {facts['seconds']:g} s")
   if as_json:
@@ -336,20 +336,20 @@ def trim(
 
 
 @command.command("export")
-@click.argument("take", metavar="ID")
+@click.argument("session", metavar="ID")
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
 @json_option
 @click.pass_obj
-def export(sessions: Path, take: str, target: Path, as_json: bool) -> None:
+def export(sessions: Path, session: str, target: Path, as_json: bool) -> None:
   """Write stems: player.mid, ai.mid, both.mid and tempo.mid, into DIR.
 
   The 30 s before each bookmark get the same in a folder of their own.
   """
-  from magenta_midi.live.recording.library import export_take
+  from magenta_midi.live.recording.library import export_session
 
-  folder = _take(sessions, take)
+  folder = _complete(sessions, session)
   writable(target / "both.mid")
-  written = export_take(folder, target)
+  written = export_session(folder, target)
   click.echo(f"wrote {len(written)} files to {target}")
   if as_json:
     files = [str(path) for path in written]
@@ -357,14 +357,14 @@ def export(sessions: Path, take: str, target: Path, as_json: bool) -> None:
 
 
 @command.command("path")
-@click.argument("take", metavar="ID", required=False)
+@click.argument("session", metavar="ID", required=False)
 @json_option
 @click.pass_obj
-def path(sessions: Path, take: str | None, as_json: bool) -> None:
+def path(sessions: Path, session: str | None, as_json: bool) -> None:
   """Print the folder of a session, or of all."""
-  from magenta_midi.live.recording.library import find_take
+  from magenta_midi.live.recording.library import find_session
 
-  found = sessions if take is None else find_take(sessions, take)
+  found = sessions if session is None else find_session(sessions, session)
   click.echo(str(found))
   if as_json:
     print_json({"path": str(found)})
@@ -384,7 +384,7 @@ def path(sessions: Path, take: str | None, as_json: bool) -> None:
 @click.pass_obj
 def prune(sessions: Path, days: float, yes: bool, as_json: bool) -> None:
   """Delete old sessions for good, except those that you keep."""
-  from magenta_midi.live.recording.library import prunable, remove_take
+  from magenta_midi.live.recording.library import prunable, remove_session
 
   # The greatest age that there is a time for.
   age = datetime.timedelta(days=min(days, 365_000))
@@ -392,7 +392,7 @@ def prune(sessions: Path, days: float, yes: bool, as_json: bool) -> None:
   folders = prunable(sessions, age, now)
   for folder in folders:
     if yes:
-      remove_take(folder)
+      remove_session(folder)
     click.echo(f"{folder.name}: {'deleted' if yes else 'would be deleted'}")
   if not folders:
     click.echo("nothing to delete", err=True)

@@ -50,8 +50,8 @@ from magenta_midi.live.protocol.messages import (
 )
 from magenta_midi.live.recording.files import TRACE
 from magenta_midi.live.recording.recorder import (
-  TakeRecorder,
-  new_take_folder,
+  SessionRecorder,
+  new_session_folder,
   recover_all,
 )
 from magenta_midi.live.session_events import (
@@ -131,7 +131,7 @@ class LiveSession:
     self._started_s = 0.0
     self._restarts = 0
     self._host: Host | None = None
-    self._recorder: TakeRecorder | None = None
+    self._recorder: SessionRecorder | None = None
     self._loops: list[LoopedInput] = []
 
   # Start and end.
@@ -156,7 +156,7 @@ class LiveSession:
     ports = find_ports(settings.ports, metronome=settings.tempo is not None)
     trace = settings.trace
     if settings.recording is not None:
-      self.folder = new_take_folder(
+      self.folder = new_session_folder(
         settings.recording.sessions, settings.recording.name
       )
       trace = self.folder / TRACE
@@ -182,7 +182,7 @@ class LiveSession:
     if recording is None or folder is None:
       return
     settings = self.settings
-    self._recorder = TakeRecorder(
+    self._recorder = SessionRecorder(
       folder,
       checkpoint=settings.checkpoint or "embedded",
       settings={
@@ -413,7 +413,7 @@ class LiveSession:
     for message in news.sent:
       self.model.hear(message)
       if self._recorder is not None:
-        self._recorder.own(message)
+        self._recorder.model(message)
       self._on_event(MessageSent(message=message))
     if self.ready_ns is None and self.ready:
       self._begin()
@@ -461,7 +461,7 @@ class LiveSession:
     if self._map is None:
       return
     learning = self._map.learning
-    for event in self._map.hear(message):
+    for event in self._map.handle(message):
       self.send(event)
     if learning and self._map.learning is None:
       self._map.save()

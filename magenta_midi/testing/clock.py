@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""Test clock that stands still until a test moves it."""
 
 __all__ = ["FakeClock"]
 

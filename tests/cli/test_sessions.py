@@ -14,8 +14,11 @@ from magenta_midi.live.io import rtmidi as ports
 from magenta_midi.live.io.port_scan import PortList
 from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.live.recording.files import FACTS, JOURNAL, read_facts
-from magenta_midi.live.recording.library import take_folders
-from magenta_midi.live.recording.recorder import TakeRecorder, new_take_folder
+from magenta_midi.live.recording.library import session_folders
+from magenta_midi.live.recording.recorder import (
+  SessionRecorder,
+  new_session_folder,
+)
 from magenta_midi.live.timing.bars import Bars
 from magenta_midi.midi.score import Score
 from tests.support import command_line
@@ -27,24 +30,27 @@ def record(
   root, name="", *, wall_s=WALL_S, seconds=40, marks=(35,), close=True
 ):
   """A session: a note of either player a second, the model half a one late."""
-  folder = new_take_folder(root, name, wall_s=wall_s)
-  take = TakeRecorder(
+  folder = new_session_folder(root, name, wall_s=wall_s)
+  recorder = SessionRecorder(
     folder, checkpoint="c", settings={}, clock_start_wall=wall_s
   )
-  take.bars(0, Bars(90, 3, 0))
+  recorder.bars(0, Bars(90, 3, 0))
   for n in range(seconds):
-    for send, status, late in ((take.player, 0x90, 0), (take.own, 0x91, 0.5)):
+    for send, status, late in (
+      (recorder.player, 0x90, 0),
+      (recorder.model, 0x91, 0.5),
+    ):
       at = round((n + late) * SECOND)
       key = 60 + n % 12
       send(Message(at, bytes((status, key, 64))))
       send(Message(at + SECOND // 4, bytes((status - 16, key, 64))))
   for mark in marks:
-    take.bookmark(mark * SECOND)
+    recorder.bookmark(mark * SECOND)
   if close:
-    assert take.close(seconds * SECOND) is None
+    assert recorder.close(seconds * SECOND) is None
   else:  # as after a crash
-    take.flush(seconds * SECOND)
-    take._journal.close()
+    recorder.flush(seconds * SECOND)
+    recorder._journal.close()
   return folder
 
 
@@ -118,20 +124,20 @@ def test_list_recovers_after_a_crash(capsys, root):
 
 
 def test_list_shows_what_is_being_played_or_damaged(capsys, root):
-  playing = new_take_folder(root, wall_s=WALL_S)
-  take = TakeRecorder(
+  playing = new_session_folder(root, wall_s=WALL_S)
+  recorder = SessionRecorder(
     playing, checkpoint="c", settings={}, clock_start_wall=WALL_S
   )
   damaged = record(root, "hurt")
   (damaged / FACTS).write_text("{")
   states = {
-    take["id"]: take["state"]
-    for take in run_json(capsys, root, "list")["sessions"]
+    recorder["id"]: recorder["state"]
+    for recorder in run_json(capsys, root, "list")["sessions"]
   }
   assert states == {playing.name: "playing", damaged.name: "damaged"}
   said = refused(capsys, root, "rate", playing.name, 3)
   assert "still being played" in said
-  take.close(0)
+  recorder.close(0)
 
 
 def test_ids(capsys, root):
@@ -184,7 +190,7 @@ def test_prune_spares_what_is_kept(capsys, root):
   assert listed == {"deleted": False, "sessions": [old.name]}
   assert old.is_dir()
   assert run_json(capsys, root, "prune", "--yes")["deleted"]
-  assert sorted(take_folders(root)) == sorted([kept, new, year_ago])
+  assert sorted(session_folders(root)) == sorted([kept, new, year_ago])
 
 
 def test_trim_makes_a_session_of_its_own(capsys, root):
@@ -240,11 +246,13 @@ def test_export_stems_tempo_and_bookmarks(capsys, root, tmp_path):
 
 
 def test_export_of_one_who_never_played(capsys, root, tmp_path):
-  folder = new_take_folder(root)
-  take = TakeRecorder(folder, checkpoint="c", settings={}, clock_start_wall=0)
-  take.own(Message(SECOND, b"\x91\x3c\x40"))
-  take.own(Message(2 * SECOND, b"\x81\x3c\x40"))
-  take.close(3 * SECOND)
+  folder = new_session_folder(root)
+  recorder = SessionRecorder(
+    folder, checkpoint="c", settings={}, clock_start_wall=0
+  )
+  recorder.model(Message(SECOND, b"\x91\x3c\x40"))
+  recorder.model(Message(2 * SECOND, b"\x81\x3c\x40"))
+  recorder.close(3 * SECOND)
   run_json(capsys, root, "export", "last", tmp_path)
   assert len(Score.from_file(tmp_path / "player.mid")) == 0
   assert len(Score.from_file(tmp_path / "ai.mid")) == 1

@@ -5,8 +5,8 @@ import pytest
 
 from magenta_midi.data.saved_sessions import RATING_WEIGHTS, saved_session
 from magenta_midi.data.takes import read_takes, split_takes
-from magenta_midi.live.recording.files import change_facts, write_take
-from magenta_midi.live.recording.library import trim_take
+from magenta_midi.live.recording.files import change_facts, write_session
+from magenta_midi.live.recording.library import trim_session
 from magenta_midi.midi.score import Score
 
 
@@ -33,7 +33,7 @@ def session(folder, seed, *, rating=None, players=(0, 1), seconds=20.0):
     bookmarks=[],
     tempo=[],
   )
-  write_take(folder, score, facts, decisions=[{"what": "reply"}], trace=[])
+  write_session(folder, score, facts, decisions=[{"what": "reply"}], trace=[])
   return score
 
 
@@ -74,8 +74,8 @@ def test_only_the_players_part_is_learned_from(tmp_path):
 
 def test_a_part_of_a_session_is_of_its_title(tmp_path):
   session(tmp_path / "whole", 1, seconds=40.0)
-  part = trim_take(tmp_path / "whole", 5.0, 35.0)
-  again = trim_take(part, 2.0, 25.0)
+  part = trim_session(tmp_path / "whole", 5.0, 35.0)
+  again = trim_session(part, 2.0, 25.0)
   for folder in (part, again):
     assert saved_session(folder / "session.mid").title == "whole"
   takes, _ = read_takes([tmp_path])

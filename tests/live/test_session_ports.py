@@ -8,13 +8,13 @@ from magenta_midi.live.duet import Duet
 from magenta_midi.live.processes.host import HostError
 from magenta_midi.live.protocol.events import is_note_on
 from magenta_midi.midi.io.messages import note_off, note_on
-from magenta_midi.testing.partner import Partner, wait_until
+from magenta_midi.testing.port_player import PortPlayer, wait_until
 
 pytestmark = pytest.mark.ports
 
 
 def test_a_session_over_ports(jack_server, duet_checkpoint):
-  partner = Partner()
+  player = PortPlayer()
   heard, sent = [], []
   # A busy machine may be late by more than a player would bear.
   with Duet(model=duet_checkpoint, seed=2, latency_target_ms=150.0) as duet:
@@ -22,17 +22,17 @@ def test_a_session_over_ports(jack_server, duet_checkpoint):
       duet.on_heard = heard.append
     duet.on_note = sent.append
     duet.start_session()
-    partner.connect()
-    partner.play(10, 0.2)
+    player.connect()
+    player.play(10, 0.2)
     duet.generate_response()
-    wait_until(lambda: (duet.capture_input(), partner.onsets)[1])
-  partner.rest(0.3)
-  assert not partner.sounding and not partner.pedal_down
+    wait_until(lambda: (duet.capture_input(), player.onsets)[1])
+  player.rest(0.3)
+  assert not player.sounding and not player.pedal_down
   assert sum(is_note_on(m.data) for m in heard) == 10
-  assert sum(is_note_on(m.data) for m in sent) == len(partner.onsets)
+  assert sum(is_note_on(m.data) for m in sent) == len(player.onsets)
   assert duet.score.part_names == ("player", "ai")
-  assert len(duet.score.notes) == 10 + len(partner.onsets)
-  partner.close()
+  assert len(duet.score.notes) == 10 + len(player.onsets)
+  player.close()
 
 
 def test_both_at_once_without_ports(duet_checkpoint):

@@ -33,7 +33,7 @@ from magenta_midi.live.session_events import MessageReceived, SessionEvent
 from magenta_midi.live.session_settings import PortSettings, SessionSettings
 from magenta_midi.midi.io.messages import note_off, note_on
 from magenta_midi.testing.jack import JackServer
-from magenta_midi.testing.partner import Partner, wait_until
+from magenta_midi.testing.port_player import PortPlayer, wait_until
 
 # The player plays a note so often, s.
 GAP_S = 0.12
@@ -43,8 +43,8 @@ Figures = dict[str, float | int | bool | None]
 class Bench:
   """A session, its player, and the events of both."""
 
-  def __init__(self, partner: Partner, server: JackServer):
-    self.partner, self.server = partner, server
+  def __init__(self, player: PortPlayer, server: JackServer):
+    self.player, self.server = player, server
     self.session: LiveSession | None = None
     self.received: list[Message] = []
     self.events: list[SessionEvent] = []
@@ -78,7 +78,7 @@ class Bench:
 
   def poll(self) -> None:
     self._started.poll()
-    self.partner.listen()
+    self.player.listen()
 
   def watch(self, seconds: float) -> None:
     end = time.monotonic() + seconds
@@ -113,9 +113,9 @@ class Bench:
     while self._playing:
       key = draw.choice((48, 52, 55, 60, 62, 64, 67))
       self.played.append(time.perf_counter_ns())
-      self.partner.send(note_on(1, key, 70))
+      self.player.send(note_on(1, key, 70))
       time.sleep(GAP_S * 0.7)
-      self.partner.send(note_off(1, key))
+      self.player.send(note_off(1, key))
       time.sleep(GAP_S * 0.3)
 
   def clear(self) -> None:
@@ -152,7 +152,7 @@ class Bench:
 
   def densest(self, since_ns: int, window_ms: float = 30.0) -> int:
     """Most onsets that came out within a window."""
-    times = [m.time_ns for m in self.partner.onsets if m.time_ns >= since_ns]
+    times = [m.time_ns for m in self.player.onsets if m.time_ns >= since_ns]
     width = window_ms * 1e6
     return max(
       (sum(0 <= t - a < width for t in times) for a in times), default=0
@@ -164,7 +164,7 @@ def model_killed(bench: Bench) -> Figures:
   pid = bench.process("model")
   with bench.playing():
     bench.watch(1.0)
-    open_then = bench.partner.sounding
+    open_then = bench.player.sounding
     os.kill(pid, signal.SIGKILL)
     killed_ns = time.perf_counter_ns()
     back_s = bench.ready_after(60.0)
@@ -186,7 +186,7 @@ def model_killed(bench: Bench) -> Figures:
 def _off_since(bench: Bench, key: int, since_ns: int) -> bool:
   return any(
     is_note_off(m.data) and m.data[1] == key and m.time_ns >= since_ns
-    for m in bench.partner.heard
+    for m in bench.player.received
   )
 
 
@@ -231,7 +231,7 @@ def ports_stopped(bench: Bench) -> Figures:
     bench.watch(1.0)
   since_ns = _stopped(bench, bench.process("ports"))
   bench.watch(0.5)
-  after = [m for m in bench.partner.heard if m.time_ns >= since_ns][:12]
+  after = [m for m in bench.player.received if m.time_ns >= since_ns][:12]
   kinds = [is_note_on(m.data) for m in after]
   first_on = kinds.index(True) if True in kinds else len(kinds)
   # Those whose end is overdue come before anything begins.
@@ -272,8 +272,8 @@ def flood(bench: Bench) -> Figures:
   """1,000 notes in a second; lag until the plan is new again."""
   seen = len(bench.events)
   for index in range(1000):
-    bench.partner.send(note_on(1, 40 + index % 40, 64))
-    bench.partner.send(note_off(1, 40 + index % 40))
+    bench.player.send(note_on(1, 40 + index % 40, 64))
+    bench.player.send(note_off(1, 40 + index % 40))
     bench.played.append(time.perf_counter_ns())
     if index % 10 == 9:
       bench.poll()
@@ -298,7 +298,7 @@ def flood(bench: Bench) -> Figures:
 def stuck_keys(bench: Bench) -> Figures:
   """Ten keys go down and never come up; the duet goes on."""
   for key in range(50, 60):
-    bench.partner.send(note_on(1, key, 64))
+    bench.player.send(note_on(1, key, 64))
     bench.played.append(time.perf_counter_ns())
   bench.watch(2.0)
   before = len(bench.compute_ms)
@@ -307,7 +307,7 @@ def stuck_keys(bench: Bench) -> Figures:
   bench.until(lambda: bench.received_all, 2.0)
   answered = len(bench.compute_ms) - before
   for key in range(50, 60):
-    bench.partner.send(note_off(1, key))
+    bench.player.send(note_off(1, key))
   return {
     "answers": answered,
     "player_lost": len(bench.played) - _ons(bench.received),
@@ -316,19 +316,19 @@ def stuck_keys(bench: Bench) -> Figures:
 
 def garbage(bench: Bench) -> Figures:
   """Random bytes that are no messages, then notes."""
-  draw = random.Random(len(bench.partner.heard))
+  draw = random.Random(len(bench.player.received))
   for _ in range(300):
     # Whatever the driver lets through.
     size = draw.choice((1, 2, 3))
-    bench.partner.send(bytes(draw.randrange(256) for _ in range(size)))
+    bench.player.send(bytes(draw.randrange(256) for _ in range(size)))
     time.sleep(0.001)
   # An exclusive message that nobody ended swallows, in RtMidi, all that
   # follows it: no program behind it can mend that.
-  bench.partner.send(b"\xf0\xf7")
+  bench.player.send(b"\xf0\xf7")
   bench.watch(0.3)
   for key in range(128):
     for channel in range(1, 17):
-      bench.partner.send(note_off(channel, key))
+      bench.player.send(note_off(channel, key))
     time.sleep(0.002)
   bench.watch(0.5)
   restarts = bench.restarts
@@ -345,9 +345,9 @@ def garbage(bench: Bench) -> Figures:
 
 def unplugged(bench: Bench) -> Figures:
   """The keyboard vanishes with keys down, and comes back."""
-  bench.partner.send(note_on(1, 60, 64))
+  bench.player.send(note_on(1, 60, 64))
   bench.watch(0.2)
-  bench.partner.unplug()
+  bench.player.unplug()
 
   def reported(state: str) -> bool:
     return any(
@@ -359,7 +359,7 @@ def unplugged(bench: Bench) -> Figures:
   lifted_s = bench.until(
     lambda: any(m.data == note_off(1, 60) for m in bench.received), 5.0
   )
-  bench.partner.make_keyboard()
+  bench.player.make_keyboard()
   back_s = bench.until(lambda: reported("back"), 10.0)
   bench.clear()
   with bench.playing():
@@ -393,10 +393,10 @@ def run_fault(name: str, times: int, checkpoint: str | None) -> list[Figures]:
   rows = []
   with JackServer() as server:
     os.environ.update(server.environment)
-    partner = Partner()
+    player = PortPlayer()
     wanted = None
     if name == "unplugged":
-      partner.make_keyboard()
+      player.make_keyboard()
       wanted = "keys"
     settings = SessionSettings(
       checkpoint=checkpoint,
@@ -404,20 +404,20 @@ def run_fault(name: str, times: int, checkpoint: str | None) -> list[Figures]:
       controls=Controls(mode="simultaneous"),
       ports=PortSettings(api="jack", input=wanted),
     )
-    bench = Bench(partner, server)
+    bench = Bench(player, server)
     with LiveSession(settings, on_event=bench.handle) as session:
       bench.session = session
       session.wait_until_ready()
-      partner.connect(keys=wanted is None)
+      player.connect(keys=wanted is None)
       for _ in range(times):
         bench.clear()
         rows.append(FAULTS[name](bench))
         print(f"  {name}: {rows[-1]}", file=sys.stderr, flush=True)
         bench.watch(0.5)
       session.close()
-      wait_until(lambda: not partner.sounding, 5)
-      rows[-1]["stuck_at_the_end"] = len(partner.sounding)
-    partner.close()
+      wait_until(lambda: not player.sounding, 5)
+      rows[-1]["stuck_at_the_end"] = len(player.sounding)
+    player.close()
   return rows
 
 

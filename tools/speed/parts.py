@@ -119,7 +119,7 @@ def drawing(display: LiveDisplay) -> Callable[[], object]:
     Snapshot(
       now_s=now_s,
       notes_player=[note for note in busy if now_s - 5 < note[1] < now_s],
-      notes_own=[note for note in busy if now_s - 5 < note[1] < now_s],
+      notes_model=[note for note in busy if now_s - 5 < note[1] < now_s],
       plan=[note for note in busy if now_s < note[1] < now_s + 2],
       controls=Controls(),
     )

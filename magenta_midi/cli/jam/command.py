@@ -1,4 +1,4 @@
-"""`magenta-midi jam`: play, and be answered."""
+"""Command `magenta-midi jam`: a live session in the terminal."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ __all__ = ["command"]
 @click.option(
   "--virtual",
   is_flag=True,
-  help="Open ports of our own, in and out, for a DAW to connect to.",
+  help="Open virtual ports, in and out, for a DAW to connect to.",
 )
 @click.option(
   "--thru", metavar="PORT", help="Pass the keyboard on to this port too."
@@ -112,24 +112,30 @@ __all__ = ["command"]
 @checkpoint_option
 @adapter_option
 @click.option(
-  "--at-hand",
-  "at_hand",
+  "--switchable",
+  "switchable",
   multiple=True,
   metavar="NAME[:SCALE][+...]",
   help="Another adapter, or a blend of some, to switch to while playing (key"
   " a); repeatable.",
 )
 @click.option(
+  "--at-hand",
+  "at_hand",
+  multiple=True,
+  hidden=True,
+)
+@click.option(
   "--take",
   metavar="NAME",
-  help="Name of the take, added to its date and time.",
+  help="Name of the session, added to its date and time.",
 )
 @click.option(
   "--sessions",
   type=click.Path(path_type=Path),
-  help="Folder of takes [default: your data folder].",
+  help="Folder of the sessions [default: your data folder].",
 )
-@click.option("--no-save", is_flag=True, help="Do not keep the take.")
+@click.option("--no-save", is_flag=True, help="Do not save the session.")
 @click.option(
   "--seconds",
   type=float,
@@ -141,11 +147,14 @@ def command(**options: Any) -> None:
   """Plays a duet: you at a keyboard, the model answering.
 
   Ready within a minute the first time, a few seconds later. What you play
-  before that is heard and recorded too. Keys while playing: ? lists them.
+  before that is received and recorded too. Keys while playing: ? lists them.
   """
   from magenta_midi.cli.jam.session import JamSession
 
   as_json = options.pop("as_json")
+  if old := options.pop("at_hand"):
+    click.echo("--at-hand is deprecated: use --switchable.", err=True)
+    options["switchable"] += old
   if options["clock"] == "out" and not options["tempo"]:
     raise UserError("--clock out needs a --tempo to send.")
   if options["trade"] and not (options["tempo"] or options["clock"]):

@@ -1,4 +1,4 @@
-"""A calm picture of the duet in the terminal, at most 12 times a second."""
+"""Display of a session in the terminal, at most 12 times a second."""
 
 import re
 import time
@@ -23,7 +23,7 @@ _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
 _WARN = Style(color="#d55e00", bold=True)
 _PLAYER_INK = Style(color=PLAYER_COLOR, bold=True)
-_OWN_INK = Style(color=MODEL_COLOR, bold=True)
+_MODEL_INK = Style(color=MODEL_COLOR, bold=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +38,12 @@ class Snapshot:
   # What the player has played and holds.
   notes_player: Sequence[tuple[int, float, float]] = ()
   # What the model has played and holds.
-  notes_own: Sequence[tuple[int, float, float]] = ()
+  notes_model: Sequence[tuple[int, float, float]] = ()
   # What the model means to play from now on.
   plan: Sequence[tuple[int, float, float]] = ()
   # Whether the sustain pedals are down.
   pedal_player: bool = False
-  pedal_own: bool = False
+  pedal_model: bool = False
   # As the controls say; shown from there.
   controls: Controls = field(default_factory=Controls)
   # Whose turn it is, or what the yield policy does: "you", "support", ...
@@ -111,7 +111,7 @@ class _Picture:
     elif height >= _MIN_ROWS:
       middle = draw_roll(
         now.notes_player,
-        now.notes_own,
+        now.notes_model,
         now.plan,
         now_s=now.now_s,
         width=width,
@@ -251,16 +251,18 @@ def _named(name: str, value: str, style: Style = _PLAIN) -> list:
 def _heading(now: Snapshot) -> list[tuple[str, Style]]:
   line = [(f" {now.controls.mode}", _BOLD)]
   if now.turn:
-    line += [(f"  {now.turn}", _PLAYER_INK if now.turn == "you" else _OWN_INK)]
+    line += [
+      (f"  {now.turn}", _PLAYER_INK if now.turn == "you" else _MODEL_INK)
+    ]
   line += _named("chord", f"{now.chord or '-':<6}")
   line += _named("key", f"{now.key or '-':<9}")
   tempo = "free" if now.tempo is None else f"{now.tempo:.0f} BPM"
   line += _named("tempo", tempo)
-  line += [("  you", _PLAYER_INK), (" and ", _DIM), ("the model", _OWN_INK)]
-  if now.pedal_player or now.pedal_own:
+  line += [("  you", _PLAYER_INK), (" and ", _DIM), ("the model", _MODEL_INK)]
+  if now.pedal_player or now.pedal_model:
     line += [("  pedal ", _DIM)]
     line += [("you ", _PLAYER_INK)] if now.pedal_player else []
-    line += [("model", _OWN_INK)] if now.pedal_own else []
+    line += [("model", _MODEL_INK)] if now.pedal_model else []
   return line
 
 
@@ -281,7 +283,7 @@ def _prompts(controls: Controls) -> list[tuple[str, Style]]:
   line = [("  MUTED", _WARN)] if controls.muted else []
   if adapter := playing_adapter(controls):
     place = f" {controls.adapter}/{len(controls.adapters)}"
-    line += [*_named("adapter", adapter, _OWN_INK), (place, _DIM)]
+    line += [*_named("adapter", adapter, _MODEL_INK), (place, _DIM)]
   line += _named("injection", injection)
   if controls.solo:
     line += [("  solo", _BOLD)]
@@ -300,7 +302,7 @@ def _meters(now: Snapshot) -> list[tuple[str, Style]]:
   slow = now.compute_ms_p99 is not None and now.compute_ms_p99 > 30
   line = _named("compute", f"{compute:<9}", _WARN if slow else _PLAIN)
   slow = now.reaction_ms is not None and now.reaction_ms > 50
-  line += [(_bar(now.reaction_ms, 100.0), _WARN if slow else _OWN_INK)]
+  line += [(_bar(now.reaction_ms, 100.0), _WARN if slow else _MODEL_INK)]
   reaction = f"{_ms(now.reaction_ms)} ms"
   line += _named("reaction", f"{reaction:<6}", _WARN if slow else _PLAIN)
   stale = "-" if now.staleness_s is None else f"{now.staleness_s:.1f}"
@@ -347,7 +349,7 @@ def _help(width: int, rows: int) -> list[list[Segment]]:
   lines = []
   for row in range(max(rows, 0)):
     line: list[tuple[str, Style]] = []
-    for key, says in entries[row::column] if row < column else []:
-      line += [(f"  {key:>6}  ", _BOLD), (f"{says[:42]:<42}", _PLAIN)]
+    for key, meaning in entries[row::column] if row < column else []:
+      line += [(f"  {key:>6}  ", _BOLD), (f"{meaning[:42]:<42}", _PLAIN)]
     lines.append(_fitted(line, width))
   return lines

@@ -1,4 +1,4 @@
-"""A moving piano roll of both players, made of half blocks of a terminal."""
+"""Moving piano roll of player and model, in half blocks of a terminal."""
 
 import re
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ AHEAD_S = 2.0  # and above
 # color-blind eye. The plan is the model's orange, faint.
 PLAYER_COLOR = "#56b4e9"
 MODEL_COLOR = "#e69f00"
-_PLAN, _OWN, _PLAYER = 1, 2, 3  # where bars meet, the higher is seen
+_PLAN, _MODEL, _PLAYER = 1, 2, 3  # where bars meet, the higher is seen
 # Color, and the character where there are no colors.
 _INK = {
   _PLAN: ("#7a4a0f", "."),
-  _OWN: (MODEL_COLOR, "o"),
+  _MODEL: (MODEL_COLOR, "o"),
   _PLAYER: (PLAYER_COLOR, "#"),
 }
 
@@ -28,7 +28,7 @@ _BLACK = frozenset((1, 3, 6, 8, 10))
 _PLAIN = Style()
 _WHITE_KEY = Style(color="#3a3a3a", bgcolor="#b0b0b0")
 _BLACK_KEY = Style(color="#b0b0b0", bgcolor="#3a3a3a")
-_PRESSED = {ink: Style(bgcolor=_INK[ink][0]) for ink in (_OWN, _PLAYER)}
+_PRESSED = {ink: Style(bgcolor=_INK[ink][0]) for ink in (_MODEL, _PLAYER)}
 
 Notes = Sequence[tuple[int, float, float]]
 
@@ -51,7 +51,7 @@ _RUN = re.compile(rb"(.)\1*", re.DOTALL)
 
 def draw_roll(
   player: Notes,
-  own: Notes,
+  model: Notes,
   plan: Notes,
   *,
   now_s: float,
@@ -64,7 +64,7 @@ def draw_roll(
   Args:
     player: Notes as (key, start, end) in seconds; keys of no piano are left
       out.
-    own: The model's.
+    model: The model's.
     plan: What it means to play.
     now_s: Where the keyboard lies in time.
     width: Cells a line.
@@ -89,7 +89,7 @@ def draw_roll(
   sounding: dict[int, int] = {}
   for notes, ink in (
     (plan, _PLAN),
-    (own, _OWN),
+    (model, _MODEL),
     (player, _PLAYER),
   ):
     for key, start_s, end_s in notes:

@@ -162,13 +162,13 @@ class JamSession:
     return Snapshot(
       now_s=now_ns / SECOND,
       notes_player=_bars(session.player, now_ns),
-      notes_own=_bars(session.model, now_ns),
+      notes_model=_bars(session.model, now_ns),
       plan=[
         (key, start / SECOND, (start + length) / SECOND)
         for key, start, length in (state.plan if state else ())
       ],
       pedal_player=session.player.pedal_down,
-      pedal_own=session.model.pedal_down,
+      pedal_model=session.model.pedal_down,
       controls=session.controls,
       turn="model" if state and state.replying else "you",
       chord=state.chord if state else "",
@@ -245,7 +245,10 @@ def _seconds(ms: float | None) -> float | None:
 def _facts(options: dict[str, Any]) -> dict[str, Any]:
   """The options as a session stores them."""
   return {
-    name: str(value) if isinstance(value, Path) else value
+    # Sessions store the option's name of before.
+    "at_hand" if name == "switchable" else name: (
+      str(value) if isinstance(value, Path) else value
+    )
     for name, value in options.items()
     if value not in (None, False, ())
   }
@@ -255,7 +258,7 @@ def _controls(options: dict[str, Any]) -> Controls:
   return parse_controls(
     options["settings"],
     options["prompts"],
-    adapters=adapter_choices(options["adapters"], options["at_hand"]),
+    adapters=adapter_choices(options["adapters"], options["switchable"]),
     mode=options["mode"],
     solo=options["solo"],
   )

@@ -120,7 +120,7 @@ class Engine:
       ValueError: The adapters to switch between are others than at the start.
     """
     if controls.adapters != self.controls.adapters:
-      raise ValueError("which adapters are at hand is said at the start.")
+      raise ValueError("the adapters cannot change while playing.")
     before, self.controls = self.controls, controls
     self._apply_controls()
     if before.adapter != controls.adapter:

@@ -1,4 +1,4 @@
-"""What is particular about a keyboard: its touch, its pedal, its latency."""
+"""Calibration of a keyboard: its touch, its pedal, its latency."""
 
 import bisect
 import dataclasses
@@ -29,8 +29,8 @@ _BETWEEN_SHARE = 0.1
 class Calibration:
   """One keyboard; the defaults fit most, and change nothing.
 
-  What the model hears and a take keeps is as of a keyboard of the default
-  touch; what is passed on to an instrument stays as it was played.
+  The model receives, and a session stores, velocities of a keyboard with the
+  default touch; what is passed on to an instrument stays as it was played.
 
   Attributes:
     velocity_low: Of the softest notes, 1 to 127.

@@ -1,4 +1,4 @@
-"""Knobs, pedals and keyboard keys, turned into changes and actions."""
+"""Map of MIDI controllers: knobs, pedals and keys to changes and actions."""
 
 import json
 import os
@@ -203,7 +203,7 @@ class ControlMap:
       place: bound for place, bound in self._targets.items() if bound != target
     }
 
-  def hear(self, message: Message) -> list[Change | Action]:
+  def handle(self, message: Message) -> list[Change | Action]:
     """Takes in one message; anything but a bound controller is nothing.
 
     While learning, the controller is bound and moves nothing yet. The sustain

@@ -1,4 +1,4 @@
-"""Hears whether our own notes come back in: a loop in the cabling."""
+"""Echo detector: the model's notes that come back in through the cabling."""
 
 import collections
 
@@ -24,7 +24,7 @@ _Sent = collections.deque[tuple[int, bytes]]
 
 
 class EchoDetector:
-  """Compares what is sent with what is heard.
+  """Compares what is sent with what is received.
 
   Attributes:
     looped: Whether our notes come back.
@@ -69,8 +69,8 @@ class EchoDetector:
       self.looped = False
       self._named = False
 
-  def heard(self, message: Message) -> bool:
-    """Whether a message is our own and must be muted."""
+  def is_echo(self, message: Message) -> bool:
+    """Whether a message is one of the model's that came back; it is muted."""
     now_ns, data = message
     if is_note_off(data):
       # Not while it was let through: its note would stay held for ever.

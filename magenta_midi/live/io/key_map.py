@@ -1,4 +1,4 @@
-"""Keys of the computer's keyboard, turned into changes and actions."""
+"""Map of the computer's keys to changes and actions."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class _Key(NamedTuple):
 
   target: str
   direction: int
-  says: str
+  meaning: str
 
 
 KEYS = {
@@ -77,7 +77,7 @@ _ERASE_ALL = "\x15"  # Ctrl-U
 def key_help() -> list[tuple[str, str]]:
   """Lists keys and what they do, in an order to read."""
   rows = [
-    ("space" if key == " " else key, what.says)
+    ("space" if key == " " else key, what.meaning)
     for key, what in KEYS.items()
     if key != "=" and not key.isdigit()
   ]

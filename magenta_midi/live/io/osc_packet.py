@@ -1,4 +1,4 @@
-"""Open Sound Control 1.0: a packet's bytes, and the messages in it.
+"""Packets of Open Sound Control 1.0: bytes and the messages in them.
 
 Written here since the usual library (python-osc 1.10) never comes back from a
 bundle whose element has a negative size, and logs each type it does not know.

@@ -1,4 +1,4 @@
-"""Names of MIDI ports: what a person means by a part of one."""
+"""Names of MIDI ports, and what a part of a name means."""
 
 import re
 from collections.abc import Iterable

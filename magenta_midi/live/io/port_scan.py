@@ -1,4 +1,4 @@
-"""Which MIDI ports there are, asked in a process that may hang.
+"""Scan of the MIDI ports, in a process that may hang.
 
 Drivers hang or crash while they are asked. So a child asks and is ended after
 a time; `PortWatch` has a helper start such children again and again, so that

@@ -1,4 +1,4 @@
-"""Ports that are waited for when they are unplugged, and taken up again.
+"""Ports that reconnect after they were unplugged.
 
 Scanning is a `PortWatch`'s: these wrappers look at its last list whenever
 they are used, and never wait. Taking a port up again is one call of the

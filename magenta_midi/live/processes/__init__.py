@@ -1,1 +1,1 @@
-"""The processes of a session, and what goes between them."""
+"""The processes of a session, and their rings."""

@@ -57,7 +57,7 @@ __all__ = ["PortConfig", "RingNames", "run_ports"]
 SPIN_NS = 300_000
 # Inputs are looked at so often.
 POLL_NS = 1_000_000
-# A model that says nothing for so long is not waited for.
+# A model that sends nothing for so long is not waited for.
 SILENT_NS = 1_500_000_000
 # How things stand is noted so often, and of so many times at most.
 TICK_NS, MAX_TICKS = 125_000_000, 40
@@ -86,7 +86,7 @@ class PortConfig:
     control: A second controller.
     channel: The model's, 1 to 16.
     shared: Whether player and model play one instrument.
-    sound: Play through a synthesizer of our own instead of `output`.
+    sound: Play through a built-in synthesizer instead of `output`.
     metronome: Click once there is a tempo.
     clock_out: Send MIDI clock, likewise.
     no_input: No keyboard: the application plays in.
@@ -214,7 +214,7 @@ class _Ports:
 
   def receive(self, message: Message) -> None:
     """One message of the player."""
-    if self.echo.heard(message):
+    if self.echo.is_echo(message):
       if named := self.echo.named:
         self.report(EchoFound(description=shortened(named)))
       for key in self.echo.drain_let_through():
@@ -331,7 +331,7 @@ class _Ports:
   def _tick(self, now_ns: int) -> None:
     """Notes how old the plan is, and whether anything sounds or will."""
     plays = self.performer.next_due_ns() is not None
-    # Of what was slept through, no more than tells of it.
+    # Of a time that was slept through, a few samples are enough.
     min_ns = now_ns - MAX_TICKS * TICK_NS
     self._tick_ns = max(self._tick_ns or now_ns, min_ns)
     while self._tick_ns <= now_ns:

@@ -1,4 +1,4 @@
-"""A ring between two processes: one puts records, the other takes them.
+"""Ring in shared memory: one process puts records, another takes them.
 
 One writer and one reader, no locks: the writer alone moves the head, the
 reader alone the tail. Both are aligned 8-byte numbers of the machine's own

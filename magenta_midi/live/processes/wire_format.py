@@ -1,4 +1,4 @@
-"""What crosses the rings between processes, as fixed-size records."""
+"""Wire format of notes and plans: records of a fixed size."""
 
 import struct
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the engine asks for: work to be done, and what to play."""
+"""Commands and jobs of the engine."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a player can change while playing, and what can be asked for.
+"""Controls and actions of the player while playing.
 
 `Controls` is state: a value for each control, at any time. An `Action` is an
 event: it happens once and leaves no value behind.
@@ -81,10 +81,10 @@ RANGES = {
 class Action(StrEnum):
   """Something to do once, now."""
 
-  HAND_OVER = "hand_over"  # end the turn of whoever plays
+  HAND_OVER = "hand_over"  # end the present turn
   END = "end"  # bring the piece to a close
   PANIC = "panic"  # silence, at once
-  BOOKMARK = "bookmark"  # mark the last 30 s of the take
+  BOOKMARK = "bookmark"  # mark the last 30 s of the session
   QUIT = "quit"
 
 
@@ -118,12 +118,12 @@ class Controls(NamedTuple):
     style_s: How long it takes to go over to other prompts or weights, s.
     injection: How the player's music enters the context, one of INJECTIONS.
     mix_ratio: Share of the model's own notes, for `interleave`.
-    prompts: Texts and their weights; a weight of 0 keeps a text at hand.
+    prompts: Texts and their weights; a weight of 0 keeps a text listed.
       Weights are relative; all 0, or no prompt, is no style.
     solo: Whether it plays on when the player has stopped.
     release_clashes: Whether it lets go of notes that come to clash.
     muted: Whether it is silent and only listens on.
-    adapters: Adapters at hand, each NAME[:SCALE], a blend of such joined by
+    adapters: Switchable adapters, each NAME[:SCALE], a blend of such joined by
       ` + `, or empty for the checkpoint alone; named at the start and never
       changed while playing.
     adapter: Which of them plays, from 1.
@@ -342,7 +342,8 @@ def _adapter(name: str, value: Any, controls: Controls) -> int:
   # That none plays can be said where there are none.
   if not count and (name, value) != ("adapter", 1):
     raise ValueError(
-      "no adapters are at hand: name them at the start, with --adapter."
+      "there are no switchable adapters: name them at the start, with"
+      " --adapter."
     )
   whole = isinstance(value, int) and not isinstance(value, bool)
   if name == "adapter_share":
@@ -359,7 +360,7 @@ def _adapter(name: str, value: Any, controls: Controls) -> int:
 
 
 def playing_adapter(controls: Controls) -> str | None:
-  """The adapter or blend that plays, for people; None: none is at hand."""
+  """The adapter or blend that plays, for people; None: there is none."""
   if not controls.adapters:
     return None
   return controls.adapters[controls.adapter - 1] or "no adapter"

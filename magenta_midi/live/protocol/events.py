@@ -1,4 +1,4 @@
-"""What passes between ports, performer and engine.
+"""Notes and messages between ports, performer and engine.
 
 Times are whole nanoseconds of the session's clock, which is monotonic and 0
 at the start of the session.

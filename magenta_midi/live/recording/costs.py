@@ -1,4 +1,4 @@
-"""How long each job of the engine takes, for replays on a virtual clock."""
+"""Table of job durations, for replays on a virtual clock."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Every call of an engine, in order: a session that can be played again.
+"""Trace of an engine: every call in order, to be played again.
 
 The engine is deterministic: the same calls give the same notes. So a session
 is its settings and the calls that were made, one JSON line each.

@@ -46,7 +46,7 @@ __all__ = [
   "read_journal",
   "read_trace",
   "write_facts",
-  "write_take",
+  "write_session",
 ]
 
 FORMAT = 1
@@ -216,7 +216,7 @@ def finish(folder: Path, *, recovered: bool = False) -> None:
   with contextlib.suppress(OSError, ValueError):
     said = read_facts(folder)
     facts.update({name: said[name] for name in ("rating", "keep")})
-  write_take(
+  write_session(
     folder,
     score,
     facts,
@@ -259,7 +259,7 @@ def _adapter_rows(
   return rows
 
 
-def write_take(
+def write_session(
   folder: Path,
   score: Score,
   facts: Mapping[str, Any],

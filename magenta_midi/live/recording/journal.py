@@ -1,4 +1,4 @@
-"""A file that grows while music plays, line by line, and never waits.
+"""Journal file: grows line by line while music plays, and never waits.
 
 Whoever plays hands bytes over; a thread writes them. It holds the interpreter
 only between the system's calls, which are where a slow disk waits.

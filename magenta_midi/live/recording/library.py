@@ -15,7 +15,7 @@ from magenta_midi.live.recording.files import (
   JOURNAL,
   MUSIC,
   read_facts,
-  write_take,
+  write_session,
 )
 from magenta_midi.live.recording.journal import in_use
 from magenta_midi.live.recording.recorder import make_new_folder
@@ -25,20 +25,20 @@ from magenta_midi.midi.score import Score
 from magenta_midi.midi.score_files import read_score, write_score
 
 __all__ = [
-  "export_take",
-  "find_take",
-  "list_takes",
+  "export_session",
+  "find_session",
+  "list_sessions",
   "prunable",
-  "read_take_score",
-  "remove_take",
-  "take_folders",
-  "trim_take",
+  "read_session_score",
+  "remove_session",
+  "session_folders",
+  "trim_session",
 ]
 
 _TICKS_PER_BEAT = 480
 
 
-def take_folders(sessions: Path) -> list[Path]:
+def session_folders(sessions: Path) -> list[Path]:
   """The folders of sessions, the oldest first."""
   if not sessions.is_dir():
     return []
@@ -49,7 +49,7 @@ def take_folders(sessions: Path) -> list[Path]:
   )
 
 
-def find_take(sessions: Path, wanted: str) -> Path:
+def find_session(sessions: Path, wanted: str) -> Path:
   """The session that is meant.
 
   Args:
@@ -59,7 +59,7 @@ def find_take(sessions: Path, wanted: str) -> Path:
   Raises:
     ValueError: None or several match.
   """
-  folders = take_folders(sessions)
+  folders = session_folders(sessions)
   if not folders:
     raise ValueError(
       f"there is no session in {sessions} yet. Play one: magenta-midi jam"
@@ -82,24 +82,24 @@ def find_take(sessions: Path, wanted: str) -> Path:
   )
 
 
-def list_takes(sessions: Path) -> list[dict[str, Any]]:
+def list_sessions(sessions: Path) -> list[dict[str, Any]]:
   """What is known of each session, the oldest first.
 
   Each has an `id` and a `state`: `done`, `playing`, or `damaged`, which has
   no more than these.
   """
-  takes = []
-  for folder in take_folders(sessions):
+  found = []
+  for folder in session_folders(sessions):
     try:
       state: dict[str, Any] = {"state": "done", **read_facts(folder)}
     except (OSError, ValueError):
       playing = in_use(folder / JOURNAL)
       state = {"state": "playing" if playing else "damaged"}
-    takes.append({"id": folder.name, **state})
-  return takes
+    found.append({"id": folder.name, **state})
+  return found
 
 
-def read_take_score(folder: Path) -> Score:
+def read_session_score(folder: Path) -> Score:
   """The music of a session: part 0 the player's, part 1 the model's.
 
   Raises:
@@ -133,7 +133,7 @@ def _cut(score: Score, from_s: float, to_s: float) -> Score:
   )
 
 
-def trim_take(
+def trim_session(
   folder: Path, from_s: float | int, to_s: float | int | None
 ) -> Path:
   """Makes a session of its own from a part of one, which stays as it is.
@@ -158,7 +158,7 @@ def trim_take(
       f"the part must lie in 0 to {seconds:g} s and end after it begins, got"
       f" {from_s:g} to {seconds if to_s is None else to_s:g} s."
     )
-  score = _cut(read_take_score(folder), float(from_s), float(end_s))
+  score = _cut(read_session_score(folder), float(from_s), float(end_s))
   target = make_new_folder(folder.with_name(f"{folder.name}-trim"))
   kept = dict(
     facts,
@@ -177,7 +177,7 @@ def trim_take(
     report={},
   )
   try:
-    write_take(target, score, kept, decisions=[], trace=[])
+    write_session(target, score, kept, decisions=[], trace=[])
   except BaseException:
     shutil.rmtree(target, ignore_errors=True)
     raise
@@ -216,7 +216,7 @@ def _moved_tempo(
   ]
 
 
-def export_take(folder: Path, target: Path) -> list[Path]:
+def export_session(folder: Path, target: Path) -> list[Path]:
   """Writes stems for a DAW, and a folder of them for each bookmark.
 
   `player.mid`, `ai.mid`, `both.mid`, and `tempo.mid`, the tempo map alone.
@@ -229,7 +229,7 @@ def export_take(folder: Path, target: Path) -> list[Path]:
     ValueError: The session's files are missing or damaged.
   """
   facts = read_facts(folder)
-  score = read_take_score(folder)
+  score = read_session_score(folder)
   written = _stems(score, facts["tempo"], target)
   for number, mark in enumerate(facts["bookmarks"], 1):
     from_s, to_s = mark["from_s"], mark["to_s"]
@@ -298,15 +298,15 @@ def prunable(
     now: With its time zone.
   """
   found = []
-  for take in list_takes(sessions):
-    if take["state"] != "done" or take["keep"] or not take["started"]:
+  for session in list_sessions(sessions):
+    if session["state"] != "done" or session["keep"] or not session["started"]:
       continue
-    if now - datetime.datetime.fromisoformat(take["started"]) > older_than:
-      found.append(sessions / take["id"])
+    if now - datetime.datetime.fromisoformat(session["started"]) > older_than:
+      found.append(sessions / session["id"])
   return found
 
 
-def remove_take(folder: Path) -> None:
+def remove_session(folder: Path) -> None:
   """Deletes a session for good.
 
   Raises:

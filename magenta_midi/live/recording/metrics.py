@@ -1,4 +1,4 @@
-"""What is measured while a duet plays."""
+"""Meters of a session: latency, replies, jitter, age of the plan."""
 
 import numpy as np
 
@@ -71,12 +71,12 @@ class Meters:
       self.reaction_ms.append((now_ns - time_ns + self.horizon_ns) / 1e6)
 
   def replied(self, decided_ns: int, now_ns: int) -> None:
-    """A reply to a phrase that was said to have ended lies in the heap."""
+    """A reply is planned: the phrase was found to have ended."""
     self.reply_ready_ms.append((now_ns - decided_ns) / 1e6)
     self._decided_ns = decided_ns
 
   def struck(self, time_ns: int) -> None:
-    """An own note was sent."""
+    """A note of the model was sent."""
     if self._decided_ns is not None and time_ns >= self._decided_ns:
       self.first_note_ms.append((time_ns - self._decided_ns) / 1e6)
       self._decided_ns = None

@@ -1,4 +1,4 @@
-"""Takes: what happens in a session is written down as it happens."""
+"""Recorder of a live session: writes what happens as it happens."""
 
 import datetime
 import errno
@@ -23,9 +23,9 @@ from magenta_midi.live.recording.journal import Journal, in_use
 from magenta_midi.live.timing.bars import Bars
 
 __all__ = [
-  "TakeRecorder",
+  "SessionRecorder",
   "make_new_folder",
-  "new_take_folder",
+  "new_session_folder",
   "recover",
   "recover_all",
   "sessions_folder",
@@ -47,7 +47,7 @@ def sessions_folder() -> Path:
   return base / "magenta_midi" / "sessions"
 
 
-def new_take_folder(
+def new_session_folder(
   sessions: Path | None = None,
   name: str | None = None,
   *,
@@ -57,7 +57,8 @@ def new_take_folder(
 
   Args:
     sessions: Where it shall lie; by default in `sessions_folder()`.
-    name: The player's word for it; what files cannot be called is left out.
+    name: Added to the date; characters that file names cannot have are left
+      out.
     wall_s: When the session begins, as of `time.time`; by default now.
 
   Raises:
@@ -103,10 +104,10 @@ def _unwritable(error: OSError, folder: Path) -> OSError:
   )
 
 
-class TakeRecorder:
+class SessionRecorder:
   """Writes a session down while it is played.
 
-  What is heard and sent costs an append to a list; `flush`, a few times a
+  A message costs an append to a list; `flush`, a few times a
   second, makes text of it and hands it to a thread.
 
   Attributes:
@@ -160,10 +161,10 @@ class TakeRecorder:
       raise _unwritable(error, folder) from None
 
   def player(self, message: Message) -> None:
-    """The player did something."""
+    """A message of the player, at its time."""
     self._pending.append(("p", message))
 
-  def own(self, message: Message) -> None:
+  def model(self, message: Message) -> None:
     """A message of the model was sent, at its time."""
     self._pending.append(("o", message))
 
@@ -172,15 +173,15 @@ class TakeRecorder:
     self._pending.append(("d", entry))
 
   def describe(self, **facts: Any) -> None:
-    """Adds to what was given at the start: `checkpoint`, `settings`..."""
+    """Adds facts to those of the start: `checkpoint`, `settings`..."""
     self._pending.append(("h", facts))
 
   def bars(self, now_ns: int, bars: Bars) -> None:
-    """From now on these bars count."""
+    """The bars from now on."""
     self._pending.append(("t", now_ns, bars))
 
   def bookmark(self, now_ns: int) -> None:
-    """What was just played is worth hearing again."""
+    """A bookmark at this time."""
     self._pending.append(("b", now_ns))
 
   def flush(self, now_ns: int) -> str | None:

@@ -1,4 +1,4 @@
-"""From messages to a score, and from a score to messages."""
+"""Conversion between MIDI messages and scores."""
 
 import dataclasses
 from collections.abc import Sequence

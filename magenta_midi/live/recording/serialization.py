@@ -1,4 +1,4 @@
-"""A session: made, written down, and played again."""
+"""Session JSON: engines and scores from it, and its writing."""
 
 import dataclasses
 import json

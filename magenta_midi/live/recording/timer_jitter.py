@@ -1,4 +1,4 @@
-"""How late a process wakes that does nothing else: what sending is held to.
+"""Timer jitter of a process that does nothing else: the bound for sending.
 
 Sleeps and spins as the ports' process does, in a process of its own, and
 notes how late it was each time. Whatever the machine adds, it adds here too.

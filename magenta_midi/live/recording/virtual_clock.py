@@ -1,4 +1,4 @@
-"""A recording played into the duet on a virtual clock.
+"""Replay of a recording into the session on a virtual clock.
 
 The same engine and performer as live; time advances by a table of costs, so
 two runs are identical to the byte and faster than real time.

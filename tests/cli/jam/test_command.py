@@ -27,7 +27,7 @@ from magenta_midi.model.lora.adapter_library import (
 from magenta_midi.model.lora.lora import LoraConfig, LowRank, init_factors
 from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import JackServer, jack_missing
-from magenta_midi.testing.partner import Partner, wait_until
+from magenta_midi.testing.port_player import PortPlayer, wait_until
 
 pytestmark = pytest.mark.ports
 
@@ -95,7 +95,7 @@ if __name__ == "__main__":
 
 
 class Jam:
-  """A running `jam --virtual` and its partner."""
+  """A running `jam --virtual` and its player."""
 
   def __init__(self, tmp_path: Path, *args: str):
     self.sessions = tmp_path / "sessions"
@@ -108,7 +108,7 @@ class Jam:
         stderr=log,
         text=True,
       )
-    self.partner = Partner()
+    self.player = PortPlayer()
 
   def wait_until_ready(self) -> None:
 
@@ -117,7 +117,7 @@ class Jam:
       return "ready after" in self.log.read_text()
 
     wait_until(ready, 90)
-    self.partner.connect()
+    self.player.connect()
 
   def end(self, number: int = signal.SIGINT) -> dict:
     self.process.send_signal(number)
@@ -129,7 +129,7 @@ class Jam:
   def close(self) -> None:
     self.process.kill()
     self.process.communicate()
-    self.partner.close()
+    self.player.close()
 
 
 def _command(*args: str) -> list[str]:
@@ -165,20 +165,20 @@ def test_a_reply_comes_on_its_channel_and_the_take_makes_it_again(
 ):
   jam = start("--seed", "3")
   jam.wait_until_ready()
-  jam.partner.play(8, 0.2)
-  wait_until(lambda: (jam.partner.rest(0.1), jam.partner.onsets)[1])
+  jam.player.play(8, 0.2)
+  wait_until(lambda: (jam.player.rest(0.1), jam.player.onsets)[1])
   report = jam.end()
-  jam.partner.rest(0.3)
-  assert {message.data[0] & 15 for message in jam.partner.onsets} == {1}
-  assert not jam.partner.sounding and not jam.partner.pedal_down
+  jam.player.rest(0.3)
+  assert {message.data[0] & 15 for message in jam.player.onsets} == {1}
+  assert not jam.player.sounding and not jam.player.pedal_down
   assert report["notes_in"] == 8
-  assert report["notes_out"] == len(jam.partner.onsets)
+  assert report["notes_out"] == len(jam.player.onsets)
   assert report["compiles_while_playing"] == 0
   assert report["stuck_notes"] == 0
   # What was saved is what was heard.
   folder = Path(report["session"])
   saved = read_score(folder / "session.mid")
-  heard = sorted((m.data[1], m.data[2]) for m in jam.partner.onsets)
+  heard = sorted((m.data[1], m.data[2]) for m in jam.player.onsets)
   assert sorted(notes_of(saved, "ai")) == heard
   again = tmp_path / "again.mid"
   done = _replayed(str(folder / "session.json"), again)
@@ -201,12 +201,12 @@ def test_adapters_change_over_while_both_play(start, adapters, tmp_path):
   try:
     jam.wait_until_ready()
     assert "plays with a:0.6 + b:0.4" in jam.log.read_text()
-    jam.partner.play(8, 0.15)
+    jam.player.play(8, 0.15)
     with socket.socket(type=socket.SOCK_DGRAM) as tablet:
       tablet.sendto(pack("/next_adapter"), ("127.0.0.1", port))
-    jam.partner.play(8, 0.15)
+    jam.player.play(8, 0.15)
     pedals.send(b"\xc0\x03")  # the fourth: the checkpoint alone
-    jam.partner.play(8, 0.15)
+    jam.player.play(8, 0.15)
     pedals.send(b"\xc0\x07")  # there are not so many
     wait_until(lambda: "no adapter 8; there are 4" in jam.log.read_text(), 10)
     report = jam.end()
@@ -251,25 +251,25 @@ def _replayed(session: str, out: Path) -> subprocess.CompletedProcess:
 def test_sigterm_while_both_play_lifts_everything(start):
   jam = start("--mode", "simultaneous", "--set", "density=4")
   jam.wait_until_ready()
-  times = jam.partner.play(16, 0.25)
+  times = jam.player.play(16, 0.25)
   # It plays while the player does.
-  assert any(times[0] < m.time_ns < times[-1] for m in jam.partner.onsets)
-  wait_until(lambda: jam.partner.sounding)
+  assert any(times[0] < m.time_ns < times[-1] for m in jam.player.onsets)
+  wait_until(lambda: jam.player.sounding)
   report = jam.end(signal.SIGTERM)
-  wait_until(lambda: not jam.partner.sounding, 2)
-  assert not jam.partner.pedal_down
+  wait_until(lambda: not jam.player.sounding, 2)
+  assert not jam.player.pedal_down
   assert report["notes_in"] == 16
 
 
 def test_a_killed_application_leaves_nothing_sounding(start):
   jam = start("--mode", "simultaneous", "--set", "density=4")
   jam.wait_until_ready()
-  jam.partner.play(16, 0.15)
-  wait_until(lambda: jam.partner.sounding)
+  jam.player.play(16, 0.15)
+  wait_until(lambda: jam.player.sounding)
   children = _children(jam.process.pid)
   jam.process.kill()
-  wait_until(lambda: not jam.partner.sounding, 3)
-  assert not jam.partner.pedal_down
+  wait_until(lambda: not jam.player.sounding, 3)
+  assert not jam.player.pedal_down
   # The next session puts in order what this one left.
   (left,) = jam.sessions.iterdir()
   assert (left / "journal.jsonl").stat().st_size > 0
@@ -334,19 +334,39 @@ def test_an_adapter_is_refused_before_any_port_is_looked_for(
   duet = ("--checkpoint", str(checkpoints / "duet"))
   for args, said in (
     (("--adapter", "alien"), "alien was trained on duet"),
-    (("--adapter", "a", "--at-hand", "b:0.5+alien"), "alien was trained on"),
+    (
+      ("--adapter", "a", "--switchable", "b:0.5+alien"),
+      "alien was trained on",
+    ),
     (("--adapter", "her"), "no adapter 'her' is installed"),
   ):
     line = refused(tmp_path, *duet, *args)
     assert said in line and "no MIDI system" not in line
 
 
+def test_the_old_name_of_switchable_works(adapters, checkpoints, tmp_path):
+  done = subprocess.run(
+    _command(
+      *("--quiet", "--sessions", str(tmp_path / "sessions")),
+      *("--checkpoint", str(checkpoints / "duet"), "--at-hand", "alien"),
+    ),
+    stdin=subprocess.DEVNULL,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 2
+  deprecated, refused = done.stderr.strip().splitlines()
+  assert deprecated == "--at-hand is deprecated: use --switchable."
+  assert "alien was trained on" in refused
+
+
 def test_ports_that_cannot_be_meant(jack, tmp_path):
   line = refused(tmp_path)
   assert "no keyboard was found" in line
-  partner = Partner()
-  keys = [partner.backend.open_virtual_output(f"keys{n}") for n in (1, 2)]
-  synth = partner.backend.open_virtual_input("synth")
+  player = PortPlayer()
+  keys = [player.backend.open_virtual_output(f"keys{n}") for n in (1, 2)]
+  synth = player.backend.open_virtual_input("synth")
   try:
     line = refused(tmp_path, "--in", "keys")
     assert "keys1" in line and "keys2" in line

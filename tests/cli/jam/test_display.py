@@ -64,7 +64,7 @@ CONTROLS = Controls(
 SNAPSHOT = Snapshot(
   now_s=10.0,
   notes_player=[(60, 9.0, 10.5)],
-  notes_own=[(72, 8.0, 9.5)],
+  notes_model=[(72, 8.0, 9.5)],
   plan=[(76, 10.5, 11.0)],
   controls=CONTROLS,
   turn="you",
@@ -216,10 +216,10 @@ def test_names_of_any_letters_keep_the_lines_whole():
 
 
 def roll(
-  now_s=10.0, player=(), own=(), plan=(), width=88, rows=25, color=False
+  now_s=10.0, player=(), model=(), plan=(), width=88, rows=25, color=False
 ):
   lines = draw_roll(
-    player, own, plan, now_s=now_s, width=width, rows=rows, colored=color
+    player, model, plan, now_s=now_s, width=width, rows=rows, colored=color
   )
   return lines if color else ["".join(s.text for s in line) for line in lines]
 
@@ -243,14 +243,14 @@ def test_what_is_played_sinks_and_what_is_planned_falls():
 
 
 def test_a_held_key_is_lit_in_its_players_ink():
-  rows = roll(player=[(60, 9.0, 11.0)], own=[(72, 9.0, 11.0), (50, 8.0, 9.0)])
+  rows = roll(player=[(60, 9.0, 11.0)], model=[(72, 9.0, 11.0), (50, 8.0, 9.0)])
   keyboard = rows[keyboard_row(rows)]
   assert (keyboard[60 - 21], keyboard[72 - 21]) == ("#", "o")
   assert keyboard.count("#") + keyboard.count("o") == 2
   colors = {
     cell.style.color.name
     for line in roll(
-      player=[(60, 9.0, 11.0)], own=[(72, 9.0, 11.0)], color=True
+      player=[(60, 9.0, 11.0)], model=[(72, 9.0, 11.0)], color=True
     )
     for cell in line
     if cell.style.color and cell.text.strip(" ▀▄'") == "" and cell.text.strip()
@@ -276,10 +276,10 @@ notes = st.lists(
   st.booleans(),
 )
 def test_whatever_is_played_the_picture_has_its_size(
-  now_s, player, own, plan, width, rows, color
+  now_s, player, model, plan, width, rows, color
 ):
   lines = draw_roll(
-    player, own, plan, now_s=now_s, width=width, rows=rows, colored=color
+    player, model, plan, now_s=now_s, width=width, rows=rows, colored=color
   )
   assert [sum(len(s.text) for s in line) for line in lines] == [width] * rows
 

@@ -144,5 +144,5 @@ def test_what_cannot_be_chosen(name, value, said):
 
 def test_without_adapters_there_is_nothing_to_choose():
   for name, value in (("adapter", 2), ("adapter_step", 1)):
-    with pytest.raises(ValueError, match="no adapters are at hand"):
+    with pytest.raises(ValueError, match="no switchable adapters"):
       changed(Controls(), name, value)

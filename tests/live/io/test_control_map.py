@@ -29,7 +29,7 @@ def cc(controller, value, channel=1):
 def learned(target, controller=20, channel=1):
   bound = ControlMap()
   bound.learn(target)
-  assert bound.hear(cc(controller, 5, channel)) == []
+  assert bound.handle(cc(controller, 5, channel)) == []
   assert bound.learning is None
   return bound
 
@@ -37,10 +37,10 @@ def learned(target, controller=20, channel=1):
 def test_the_next_controller_moved_is_learned_and_then_moves_its_target():
   bound = learned("temperature", channel=3)
   assert bound.bindings == (Binding(3, 20, "temperature"),)
-  assert bound.hear(cc(20, 127, 3)) == [Change("temperature", 2.0)]
-  assert bound.hear(cc(20, 0, 3)) == [Change("temperature", 0.0)]
-  assert bound.hear(cc(20, 127, 4)) == []
-  assert bound.hear(cc(21, 127, 3)) == []
+  assert bound.handle(cc(20, 127, 3)) == [Change("temperature", 2.0)]
+  assert bound.handle(cc(20, 0, 3)) == [Change("temperature", 0.0)]
+  assert bound.handle(cc(20, 127, 4)) == []
+  assert bound.handle(cc(21, 127, 3)) == []
 
 
 def test_what_is_music_is_never_learned():
@@ -56,21 +56,21 @@ def test_what_is_music_is_never_learned():
     Message(0, b"\xf8"),
     Message(0, b""),
   ):
-    assert bound.hear(message) == []
+    assert bound.handle(message) == []
   assert bound.learning == "end"
   bound.learn(None)
-  assert bound.hear(cc(20, 127)) == []
+  assert bound.handle(cc(20, 127)) == []
   assert bound.bindings == ()
 
 
 def test_a_target_learned_again_leaves_its_old_controller():
   bound = learned("density")
   bound.learn("density")
-  bound.hear(cc(21, 3))
+  bound.handle(cc(21, 3))
   bound.learn("loudness")
-  bound.hear(cc(22, 3))
+  bound.handle(cc(22, 3))
   bound.learn("guidance")
-  bound.hear(cc(22, 3))
+  bound.handle(cc(22, 3))
   assert bound.bindings == (
     Binding(1, 21, "density"),
     Binding(1, 22, "guidance"),
@@ -81,13 +81,15 @@ def test_a_target_learned_again_leaves_its_old_controller():
 
 def test_an_action_happens_once_a_press():
   bound = learned("hand_over", 66)
-  heard = [bound.hear(cc(66, value)) for value in (0, 64, 90, 127, 80, 0, 127)]
+  heard = [
+    bound.handle(cc(66, value)) for value in (0, 64, 90, 127, 80, 0, 127)
+  ]
   assert heard == [[], [Action.HAND_OVER], [], [], [], [], [Action.HAND_OVER]]
 
 
 def test_a_pedal_steps_to_the_next_adapter_once_a_press():
   bound = learned("next_adapter", 66)
-  heard = [bound.hear(cc(66, value)) for value in (0, 127, 127, 0, 64)]
+  heard = [bound.handle(cc(66, value)) for value in (0, 127, 127, 0, 64)]
   step = [Change("adapter_step", 1)]
   assert heard == [[], step, [], [], step]
 
@@ -102,10 +104,10 @@ def test_a_program_change_chooses_an_adapter_and_nothing_else_does(data):
 def test_a_pedal_learned_while_down_is_no_press():
   bound = ControlMap()
   bound.learn("end")
-  assert bound.hear(cc(67, 127)) == []
-  assert bound.hear(cc(67, 127)) == []
-  assert bound.hear(cc(67, 0)) == []
-  assert bound.hear(cc(67, 127)) == [Action.END]
+  assert bound.handle(cc(67, 127)) == []
+  assert bound.handle(cc(67, 127)) == []
+  assert bound.handle(cc(67, 0)) == []
+  assert bound.handle(cc(67, 127)) == [Action.END]
 
 
 @given(st.sampled_from(TARGETS), st.integers(0, 127))
@@ -156,7 +158,7 @@ def test_the_map_is_kept(tmp_path):
   path = tmp_path / "new" / "controls.json"
   bound = learned("temperature")
   bound.learn("panic")
-  bound.hear(cc(30, 127, 16))
+  bound.handle(cc(30, 127, 16))
   assert bound.save(path) == path
   assert ControlMap.load(path).bindings == bound.bindings
   assert json.loads(path.read_text())["bindings"][0] == {

@@ -14,11 +14,11 @@ def play(echo, count, *, comes_back, start_ns=0, delay_ns=DELAY):
     echo.sent(Message(time_ns, note_on(2, key, 80)))
     if comes_back(index):
       at = time_ns + delay_ns
-      muted.append(echo.heard(Message(at, note_on(2, key, 80))))
+      muted.append(echo.is_echo(Message(at, note_on(2, key, 80))))
     echo.sent(Message(time_ns + 100 * MS, note_off(2, key)))
     if comes_back(index):
       at = time_ns + 100 * MS + delay_ns
-      assert echo.heard(Message(at, note_off(2, key))) == muted[-1]
+      assert echo.is_echo(Message(at, note_off(2, key))) == muted[-1]
   return muted
 
 
@@ -56,9 +56,9 @@ def test_what_the_player_plays_meanwhile_is_heard():
   play(echo, 8, comes_back=lambda i: True)
   now_ns = 10 * SECOND
   echo.sent(Message(now_ns, note_on(2, 60, 80)))
-  assert not echo.heard(Message(now_ns + DELAY, note_on(1, 61, 80)))
-  assert not echo.heard(Message(now_ns + DELAY, note_off(1, 61)))
-  assert echo.heard(Message(now_ns + DELAY, note_on(2, 60, 80)))
+  assert not echo.is_echo(Message(now_ns + DELAY, note_on(1, 61, 80)))
+  assert not echo.is_echo(Message(now_ns + DELAY, note_off(1, 61)))
+  assert echo.is_echo(Message(now_ns + DELAY, note_on(2, 60, 80)))
 
 
 def test_a_muted_key_whose_end_got_lost_is_the_players_again():
@@ -66,11 +66,11 @@ def test_a_muted_key_whose_end_got_lost_is_the_players_again():
   play(echo, 8, comes_back=lambda i: True)
   now_ns = 10 * SECOND
   echo.sent(Message(now_ns, note_on(2, 60, 80)))
-  assert echo.heard(Message(now_ns + DELAY, note_on(2, 60, 80)))
+  assert echo.is_echo(Message(now_ns + DELAY, note_on(2, 60, 80)))
   echo.sent(Message(now_ns + 100 * MS, note_off(2, 60)))
   later_ns = now_ns + SECOND
-  assert not echo.heard(Message(later_ns, note_on(1, 60, 80)))
-  assert not echo.heard(Message(later_ns + MS, note_off(1, 60)))
+  assert not echo.is_echo(Message(later_ns, note_on(1, 60, 80)))
+  assert not echo.is_echo(Message(later_ns + MS, note_off(1, 60)))
 
 
 def test_keys_let_through_before_the_loop_was_found_are_named_once():
@@ -78,7 +78,7 @@ def test_keys_let_through_before_the_loop_was_found_are_named_once():
   for key in range(60, 64):
     time_ns = key * 100 * MS
     echo.sent(Message(time_ns, note_on(2, key, 80)))
-    echo.heard(Message(time_ns + DELAY, note_on(2, key, 80)))
+    echo.is_echo(Message(time_ns + DELAY, note_on(2, key, 80)))
   assert echo.drain_let_through() == [60, 61, 62]
   assert echo.drain_let_through() == []
 
@@ -87,11 +87,11 @@ def test_our_own_pedal_is_muted_in_a_loop_only():
   echo = EchoDetector()
   down, up = control_change(2, 64, 127), control_change(1, 64, 0)
   echo.sent(Message(0, down))
-  assert not echo.heard(Message(DELAY, down))
+  assert not echo.is_echo(Message(DELAY, down))
   play(echo, 8, comes_back=lambda i: True, start_ns=SECOND)
   echo.sent(Message(10 * SECOND, down))
-  assert not echo.heard(Message(10 * SECOND + DELAY, up))
-  assert echo.heard(Message(10 * SECOND + DELAY, down))
+  assert not echo.is_echo(Message(10 * SECOND + DELAY, up))
+  assert echo.is_echo(Message(10 * SECOND + DELAY, down))
 
 
 def test_a_loop_that_was_taken_out_is_forgotten():

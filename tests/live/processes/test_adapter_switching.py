@@ -259,7 +259,7 @@ def test_what_cannot_be_exchanged(mm):
   with pytest.raises(ValueError, match=r"each of the controls' 4 adapters"):
     Engine(mm.generator, controls=Controls(adapters=CHOICES))
   engine = make_engine(mm, Controls(adapters=CHOICES))
-  with pytest.raises(ValueError, match="is said at the start"):
+  with pytest.raises(ValueError, match="cannot change while playing"):
     engine.set_controls(Controls(), 0)
   other = tiny_generator(parts=5).model
   functions = mm.generator.duet_functions(guided=False, slots=192)

@@ -17,14 +17,14 @@ from magenta_midi.live.protocol.messages import ModelState
 from magenta_midi.midi.io.messages import note_off, note_on
 from magenta_midi.model.checkpoint import save_checkpoint
 from magenta_midi.testing import tiny_generator
-from magenta_midi.testing.partner import Partner, wait_until
+from magenta_midi.testing.port_player import PortPlayer, wait_until
 
 pytestmark = pytest.mark.ports
 
 
 @pytest.fixture
 def played(jack_server, duet_checkpoint):
-  """A duet on virtual ports in simultaneous mode, and its partner."""
+  """A duet on virtual ports in simultaneous mode, and its player."""
   model = ModelConfig(
     checkpoint=str(duet_checkpoint),
     settings=EngineSettings(seed=1),
@@ -32,12 +32,12 @@ def played(jack_server, duet_checkpoint):
   )
   with Host(PortConfig(api="jack"), model) as host:
     host.wait_until_ready()
-    partner = Partner()
-    partner.connect()
+    player = PortPlayer()
+    player.connect()
     try:
-      yield host, partner
+      yield host, player
     finally:
-      partner.close()
+      player.close()
 
 
 def poll_until(host, condition, timeout_s=60.0):
@@ -61,32 +61,32 @@ def states(news):
 
 
 def test_a_killed_model_is_started_again_as_it_was(played):
-  host, partner = played
+  host, player = played
   host.send(Change("temperature", 0.7))
   poll_until(
     host,
     lambda news: any(s.controls.temperature == 0.7 for s in states(news)),
   )
-  partner.play(12, 0.15)
-  first = len(partner.onsets)
+  player.play(12, 0.15)
+  first = len(player.onsets)
   assert first > 2
   ports = host.ports_pid
   os.kill(host.model_pid, signal.SIGKILL)
   poll_until(host, lambda news: host.restarts == 1)
   # Meanwhile what is played is still heard.
-  partner.send(note_on(1, 50, 64))
-  partner.send(note_off(1, 50))
+  player.send(note_on(1, 50, 64))
+  player.send(note_off(1, 50))
   poll_until(
     host, lambda news: any(m.data[1] == 50 for n in news for m in n.received)
   )
   host.wait_until_ready()
   assert host.ports_pid == ports
-  before = len(partner.onsets)
-  partner.play(12, 0.15)
-  assert len(partner.onsets) > before
+  before = len(player.onsets)
+  player.play(12, 0.15)
+  assert len(player.onsets) > before
   # What the dead one began ends in time, whatever the new one plays.
-  began = partner.onsets[first - 1]
-  wait_until(lambda: _ended(partner, began), Limits().longest_s + 1)
+  began = player.onsets[first - 1]
+  wait_until(lambda: _ended(player, began), Limits().longest_s + 1)
   news = poll_until(host, states)
   last = states(news)[-1]
   assert last.mode == "simultaneous"
@@ -94,22 +94,22 @@ def test_a_killed_model_is_started_again_as_it_was(played):
   assert last.compiles == 0
 
 
-def _ended(partner, onset):
-  partner.listen()
+def _ended(player, onset):
+  player.listen()
   key = onset.data[1]
   return any(
     is_note_off(data) and data[1] == key and at > onset.time_ns
-    for at, data in partner.heard
+    for at, data in player.received
   )
 
 
 def test_closing_lifts_every_note(played):
-  host, partner = played
-  partner.play(16, 0.12)
-  wait_until(lambda: partner.sounding)
+  host, player = played
+  player.play(16, 0.12)
+  wait_until(lambda: player.sounding)
   host.close()
-  wait_until(lambda: not partner.sounding, 2.0)
-  assert not partner.pedal_down
+  wait_until(lambda: not player.sounding, 2.0)
+  assert not player.pedal_down
   assert host.last_news is not None
   # Nothing of it is left.
   host.send(Action.PANIC)
@@ -117,12 +117,12 @@ def test_closing_lifts_every_note(played):
 
 
 def test_a_crowd_of_notes_is_heard_whole_and_survived(played):
-  host, partner = played
+  host, player = played
   count = 1000
   news = [host.poll()]
   for index in range(count):
-    partner.send(note_on(1, 40 + index % 40, 64))
-    partner.send(note_off(1, 40 + index % 40))
+    player.send(note_on(1, 40 + index % 40, 64))
+    player.send(note_off(1, 40 + index % 40))
     time.sleep(0.001)
   # Nothing is lost, and what is no message is no end of anything.
   heard = 0
@@ -136,9 +136,9 @@ def test_a_crowd_of_notes_is_heard_whole_and_survived(played):
   assert heard == 2 * count
   assert host.restarts == 0
   # The plan is up to date again within 500 ms.
-  partner.rest(0.5)
+  player.rest(0.5)
   host.poll()
-  partner.play(1, 0.1)
+  player.play(1, 0.1)
   news = poll_until(host, states)
   assert states(news)[-1].plan_age_ms < 500
 

@@ -29,10 +29,10 @@ from magenta_midi.live.recording.files import (
   read_journal,
 )
 from magenta_midi.live.recording.journal import in_use
-from magenta_midi.live.recording.library import read_take_score
+from magenta_midi.live.recording.library import read_session_score
 from magenta_midi.live.recording.recorder import (
-  TakeRecorder,
-  new_take_folder,
+  SessionRecorder,
+  new_session_folder,
   recover,
   recover_all,
   sessions_folder,
@@ -51,7 +51,7 @@ def note(time_s, data):
 
 
 def recorder(folder, **more):
-  return TakeRecorder(
+  return SessionRecorder(
     folder,
     checkpoint=CHECKPOINT,
     settings={"seed": 3, "engine": {}},
@@ -60,28 +60,28 @@ def recorder(folder, **more):
   )
 
 
-def play(take, until_s=40.0):
+def play(session, until_s=40.0):
   """A call, an answer, pedal, a bookmark, a decision; flushed as live."""
-  take.player(note(1.0, "90 3c 40"))
-  take.player(note(1.5, "b0 40 7f"))  # pedal down
-  take.player(note(2.0, "80 3c 40"))
-  take.flush(2 * SECOND)
-  take.player(note(3.0, "b0 40 00"))
-  take.own(note(4.0, "91 40 50"))
-  take.decision({"time_ns": 3_900_000_000, "what": "reply", "seed": 3})
-  take.own(note(4.5, "81 40 40"))
-  take.own(note(5.0, "91 43 50"))
-  take.own(note(5.25, "91 43 00"))  # a note-on without velocity ends it
-  take.bookmark(35 * SECOND)
-  take.flush(round(until_s * SECOND))
+  session.player(note(1.0, "90 3c 40"))
+  session.player(note(1.5, "b0 40 7f"))  # pedal down
+  session.player(note(2.0, "80 3c 40"))
+  session.flush(2 * SECOND)
+  session.player(note(3.0, "b0 40 00"))
+  session.model(note(4.0, "91 40 50"))
+  session.decision({"time_ns": 3_900_000_000, "what": "reply", "seed": 3})
+  session.model(note(4.5, "81 40 40"))
+  session.model(note(5.0, "91 43 50"))
+  session.model(note(5.25, "91 43 00"))  # a note-on without velocity ends it
+  session.bookmark(35 * SECOND)
+  session.flush(round(until_s * SECOND))
 
 
 def test_a_session_becomes_music_facts_and_a_picture(tmp_path):
-  folder = new_take_folder(tmp_path / "new", "Blues in F!", wall_s=WALL_S)
+  folder = new_session_folder(tmp_path / "new", "Blues in F!", wall_s=WALL_S)
   assert folder.name == "2026-11-21_14-03-22-Blues-in-F"
-  take = recorder(folder, controls={"mode": "call-response"})
-  play(take)
-  assert take.close(40 * SECOND, {"isr": 1.0}) is None
+  session = recorder(folder, controls={"mode": "call-response"})
+  play(session)
+  assert session.close(40 * SECOND, {"isr": 1.0}) is None
   score = Score.from_file(folder / MUSIC)
   assert score.part_names == ("player", "ai")
   rows = [
@@ -116,13 +116,13 @@ def test_a_session_becomes_music_facts_and_a_picture(tmp_path):
 
 
 def test_the_facts_are_a_session_to_replay(tmp_path):
-  take = recorder(tmp_path / "s", controls={"mode": "listen"})
+  session = recorder(tmp_path / "s", controls={"mode": "listen"})
   # As the model's process writes it.
   (tmp_path / "s" / TRACE).write_text(
     '["m",1000,"903c40"]\n["j",2000]\n["d",{"what":"reply"}]\n["j",30'
   )
-  take.describe(checkpoint={"path": "other", "sha256": "cd"})
-  take.close(SECOND)
+  session.describe(checkpoint={"path": "other", "sha256": "cd"})
+  session.close(SECOND)
   stored = load_session(tmp_path / "s" / FACTS)
   assert stored["trace"] == [["m", 1000, "903c40"], ["j", 2000]]
   assert stored["decisions"] == [{"what": "reply"}]
@@ -135,8 +135,8 @@ def test_the_facts_are_a_session_to_replay(tmp_path):
 def test_the_facts_say_which_adapter_played_when(tmp_path):
   controls = Controls(adapters=("a:0.6 + b", "a", ""))
   folder = tmp_path / "s"
-  take = recorder(folder, controls=to_json(controls))
-  take.describe(adapters={"a": "12", "b": "34"})
+  session = recorder(folder, controls=to_json(controls))
+  session.describe(adapters={"a": "12", "b": "34"})
   calls = [
     ["c", 2 * SECOND, to_json(controls._replace(density=2.0))],
     ["c", 3 * SECOND, to_json(controls._replace(adapter=2))],
@@ -147,8 +147,8 @@ def test_the_facts_say_which_adapter_played_when(tmp_path):
   ]
   text = "".join(json.dumps(call) + "\n" for call in calls)
   (folder / TRACE).write_text(text)
-  play(take)
-  assert take.close(40 * SECOND) is None
+  play(session)
+  assert session.close(40 * SECOND) is None
   facts = read_facts(folder)
   assert facts["adapters"] == {"a": "12", "b": "34"}
   assert facts["adapters_played"] == [
@@ -156,16 +156,16 @@ def test_the_facts_say_which_adapter_played_when(tmp_path):
     {"time_s": 3.0, "adapter": "a"},
     {"time_s": 6.5, "adapter": "no adapter"},
   ]
-  play(take := recorder(tmp_path / "none"))
-  assert take.close(40 * SECOND) is None
+  play(session := recorder(tmp_path / "none"))
+  assert session.close(40 * SECOND) is None
   assert read_facts(tmp_path / "none")["adapters_played"] == []
 
 
 def test_bars_are_the_files_bars(tmp_path):
-  take = recorder(tmp_path / "s")
-  take.bars(SECOND, Bars(100, 3, 2 * SECOND))
-  take.player(note(2 + 1.8 * 4, "90 3c 40"))  # the fifth bar line
-  take.close(20 * SECOND)
+  session = recorder(tmp_path / "s")
+  session.bars(SECOND, Bars(100, 3, 2 * SECOND))
+  session.player(note(2 + 1.8 * 4, "90 3c 40"))  # the fifth bar line
+  session.close(20 * SECOND)
   score = Score.from_file(tmp_path / "s" / MUSIC)
   beat = score.tempo.beats_at(score.notes["onset_s"][:1])[0]
   # The two seconds before are one bar of their own tempo.
@@ -174,26 +174,26 @@ def test_bars_are_the_files_bars(tmp_path):
 
 
 def test_an_empty_session_is_one_too(tmp_path):
-  take = recorder(tmp_path / "s")
-  assert take.close(0) is None
+  session = recorder(tmp_path / "s")
+  assert session.close(0) is None
   assert read_facts(tmp_path / "s")["notes_player"] == 0
-  assert len(read_take_score(tmp_path / "s")) == 0
+  assert len(read_session_score(tmp_path / "s")) == 0
 
 
 CRASHING = """
 import os, signal, sys, time
 from pathlib import Path
 from magenta_midi.live.protocol.events import Message
-from magenta_midi.live.recording.recorder import TakeRecorder
-take = TakeRecorder(Path(sys.argv[1]), checkpoint="c", settings={},
+from magenta_midi.live.recording.recorder import SessionRecorder
+session = SessionRecorder(Path(sys.argv[1]), checkpoint="c", settings={},
                     clock_start_wall=0)
 for n in range(2000):
-  take.player(Message(n * 10**7, bytes((0x90, 60 + n % 12, 64))))
-  take.player(Message(n * 10**7 + 5 * 10**6, bytes((0x80, 60 + n % 12, 64))))
+  session.player(Message(n * 10**7, bytes((0x90, 60 + n % 12, 64))))
+  session.player(Message(n * 10**7 + 5 * 10**6, bytes((0x80, 60 + n % 12, 64))))
   if n % 25 == 0:
-    take.flush(n * 10**7)
+    session.flush(n * 10**7)
 for _ in range(10):
-  take.flush(2 * 10**10)
+  session.flush(2 * 10**10)
 print("written", flush=True)
 time.sleep(0.3)
 if sys.argv[2] == "kill":
@@ -241,9 +241,9 @@ def test_a_session_that_is_being_played_is_left_alone(tmp_path):
 @given(st.data())
 def test_a_journal_cut_off_anywhere_is_read(tmp_path_factory, data):
   folder = tmp_path_factory.mktemp("cut")
-  take = recorder(folder)
-  play(take)
-  take._journal.close()
+  session = recorder(folder)
+  play(session)
+  session._journal.close()
   raw = (folder / JOURNAL).read_bytes()
   whole = read_journal(folder / JOURNAL)
   cut = data.draw(st.integers(0, len(raw)))
@@ -281,9 +281,9 @@ def test_bytes_that_are_no_entries_are_counted(tmp_path):
 def test_a_full_disk_stops_recording_once_and_not_the_music(
   tmp_path, monkeypatch
 ):
-  take = recorder(tmp_path / "s")
-  take.player(note(1, "90 3c 40"))
-  assert take.flush(SECOND) is None
+  session = recorder(tmp_path / "s")
+  session.player(note(1, "90 3c 40"))
+  assert session.flush(SECOND) is None
   wait_for(lambda: b'"p"' in (tmp_path / "s" / JOURNAL).read_bytes())
 
   def full(fd, data):
@@ -292,16 +292,16 @@ def test_a_full_disk_stops_recording_once_and_not_the_music(
   monkeypatch.setattr(journal_module.os, "write", full)
   messages = []
   for n in range(2, 50):
-    take.player(note(n, "90 3c 40"))
-    messages.append(take.flush(n * SECOND))
+    session.player(note(n, "90 3c 40"))
+    messages.append(session.flush(n * SECOND))
     time.sleep(0.005)
   said = [message for message in messages if message]
   assert len(said) == 1
   assert "recording stopped" in said[0] and "No space left" in said[0]
   assert str(tmp_path / "s") in said[0]
-  assert not take.recording
+  assert not session.recording
   monkeypatch.undo()
-  assert take.close(50 * SECOND) is None
+  assert session.close(50 * SECOND) is None
   assert read_facts(tmp_path / "s")["notes_player"] == 1
 
 
@@ -314,27 +314,27 @@ def wait_for(condition):
 
 def test_a_disk_that_hangs_does_not_fill_memory(tmp_path, monkeypatch):
   monkeypatch.setattr(journal_module.Journal, "_run", lambda self: None)
-  take = recorder(tmp_path / "s")
+  session = recorder(tmp_path / "s")
   said = []
   monkeypatch.setattr(journal_module, "_MAX_WAITING_BYTES", 2000)
   for n in range(1000):
-    take.player(note(n, "90 3c 40"))
-    said += [message for message in [take.flush(0)] if message]
+    session.player(note(n, "90 3c 40"))
+    said += [message for message in [session.flush(0)] if message]
   assert len(said) == 1 and "the disk does not answer" in said[0]
-  assert take._journal._queue.qsize() < 200
+  assert session._journal._queue.qsize() < 200
 
 
 def test_files_that_cannot_be_written_in_the_end_are_named(
   tmp_path, monkeypatch
 ):
-  take = recorder(tmp_path / "s")
-  play(take)
+  session = recorder(tmp_path / "s")
+  play(session)
 
   def full(*args, **more):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x")
 
   monkeypatch.setattr(takes_module, "finish", full)
-  said = take.close(40 * SECOND)
+  said = session.close(40 * SECOND)
   assert "cannot be written (No space left on device)" in said
   assert "tries again" in said
   monkeypatch.undo()
@@ -345,7 +345,7 @@ def test_files_that_cannot_be_written_in_the_end_are_named(
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(OSError, match="session cannot be saved here"):
-    new_take_folder(tmp_path / "file")
+    new_session_folder(tmp_path / "file")
   with pytest.raises(OSError, match="session cannot be saved here"):
     recorder(tmp_path / "file" / "s")
 
@@ -360,7 +360,7 @@ def test_a_full_disk_is_refused_before_playing(tmp_path, monkeypatch):
 
 
 def test_a_session_is_never_written_into_another(tmp_path):
-  folders = [new_take_folder(tmp_path, wall_s=WALL_S) for _ in range(3)]
+  folders = [new_session_folder(tmp_path, wall_s=WALL_S) for _ in range(3)]
   assert [folder.name[19:] for folder in folders] == ["", "-2", "-3"]
   first = recorder(folders[0])
   with pytest.raises(OSError, match="File exists"):
@@ -377,9 +377,9 @@ def test_sessions_lie_where_the_desktop_says(monkeypatch, tmp_path):
 
 
 def test_a_rating_outlives_a_second_finish(tmp_path):
-  take = recorder(tmp_path / "s")
-  play(take)
-  take.close(40 * SECOND)
+  session = recorder(tmp_path / "s")
+  play(session)
+  session.close(40 * SECOND)
   change_facts(tmp_path / "s", rating=4, keep=True)
   (tmp_path / "s" / PICTURE).unlink()
   assert recover(tmp_path / "s")
@@ -390,9 +390,9 @@ def test_a_rating_outlives_a_second_finish(tmp_path):
 
 
 def test_facts_laid_out_anew_are_read_all_the_same(tmp_path):
-  take = recorder(tmp_path / "s")
-  play(take)
-  take.close(40 * SECOND)
+  session = recorder(tmp_path / "s")
+  play(session)
+  session.close(40 * SECOND)
   before = read_facts(tmp_path / "s")
   path = tmp_path / "s" / FACTS
   path.write_text(json.dumps(json.loads(path.read_text()), indent=2))
@@ -403,12 +403,12 @@ def test_facts_laid_out_anew_are_read_all_the_same(tmp_path):
 
 
 def test_flush_takes_little_at_a_time(tmp_path):
-  take = recorder(tmp_path / "s")
+  session = recorder(tmp_path / "s")
   for n in range(1200):
-    take.player(Message(n, b"\x90\x3c\x40"))
-  take.flush(SECOND)
-  assert len(take._pending) == 700
-  take.close(2 * SECOND)
+    session.player(Message(n, b"\x90\x3c\x40"))
+  session.flush(SECOND)
+  assert len(session._pending) == 700
+  session.close(2 * SECOND)
   assert read_facts(tmp_path / "s")["notes_player"] == 1200
 
 

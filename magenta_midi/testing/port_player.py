@@ -1,4 +1,4 @@
-"""The other end of a duet's real ports: a keyboard and an instrument."""
+"""Test player: the other end of a session's real ports."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from magenta_midi.live.protocol.events import (
 )
 from magenta_midi.midi.io.messages import note_off, note_on
 
-__all__ = ["Partner", "wait_until"]
+__all__ = ["PortPlayer", "wait_until"]
 
 
 def wait_until(
@@ -34,16 +34,16 @@ def wait_until(
     time.sleep(0.005)
 
 
-class Partner:
-  """Plays to the virtual ports of a duet and hears what comes out.
+class PortPlayer:
+  """Plays to the virtual ports of a duet and records what comes out.
 
   Attributes:
-    heard: What came out, stamped by `time.perf_counter_ns`.
+    received: What came out, stamped by `time.perf_counter_ns`.
   """
 
   def __init__(self) -> None:
     self.backend = RtMidiBackend()
-    self.heard: list[Message] = []
+    self.received: list[Message] = []
     self._keys: BackendOutput | None = None
     self._synth: BackendInput | None = None
 
@@ -111,23 +111,23 @@ class Partner:
       time.sleep(min(left, 0.005))
 
   def listen(self) -> int:
-    """Takes what came; how much that is in all."""
+    """Takes the messages that came; returns how many there are."""
     if self._synth is not None:
-      self.heard += [Message(*got) for got in self._synth.poll()]
-    return len(self.heard)
+      self.received += [Message(*got) for got in self._synth.poll()]
+    return len(self.received)
 
   @property
   def onsets(self) -> list[Message]:
     """Notes that began."""
     self.listen()
-    return [message for message in self.heard if is_note_on(message.data)]
+    return [message for message in self.received if is_note_on(message.data)]
 
   @property
   def sounding(self) -> set[tuple[int, int]]:
     """Status and key of what began and did not end."""
     self.listen()
     down: set[tuple[int, int]] = set()
-    for _, data in self.heard:
+    for _, data in self.received:
       if is_note_on(data):
         down.add((data[0] & 15, data[1]))
       elif is_note_off(data):
@@ -138,7 +138,7 @@ class Partner:
   def pedal_down(self) -> bool:
     """Whether the pedal was left down."""
     self.listen()
-    moves = [data[2] for _, data in self.heard if is_sustain(data)]
+    moves = [data[2] for _, data in self.received if is_sustain(data)]
     return bool(moves) and moves[-1] >= 64
 
   def close(self) -> None:

@@ -246,7 +246,7 @@ def _tempo_rows(changes: list[TempoChange]) -> list[dict[str, Any]]:
 def _adapter_rows(
   controls: Any, trace: list[list[Any]]
 ) -> list[dict[str, Any]]:
-  """From when on which adapter played; none where none was at hand."""
+  """From when on which adapter played; empty where there was none."""
   rows: list[dict[str, Any]] = []
   for entry in [["c", 0, controls], *trace]:
     match entry:

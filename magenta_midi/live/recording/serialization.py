@@ -55,7 +55,7 @@ def make_engine(
 ) -> Engine:
   """An engine with the checkpoint's sampling and controls.
 
-  The adapters that the controls have at hand are merged, a copy each; where
+  The switchable adapters of the controls are merged, a copy each; where
   there are none, what `mm` uses plays.
 
   Raises:

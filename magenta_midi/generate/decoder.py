@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from magenta_midi.generate.sample_frame import draw_frame, make_chooser
+from magenta_midi.generate.sample_frame import ChunkSampler, draw_frame
 from magenta_midi.generate.sampling import LevelSampling
 from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.model.kv_cache import empty_caches, temporal_step
@@ -106,7 +106,6 @@ def decode_chunk(
   )
   cross_bias = mask_to_bias(memory.mask[:, None, :], model.dtype)
   caches = empty_caches(model, rows, max_frames)
-  horizon = codec.config.horizon_steps
   end_code = codec.config.end
 
   def next_frame(carry: _Carry) -> _Carry:
@@ -114,28 +113,18 @@ def decode_chunk(
     out, caches = temporal_step(
       model, x, carry.index, carry.caches, cross, cross_bias
     )
-
-    def legal(level: int, codes: jax.Array) -> jax.Array:
-      allowed = codec.legal(
-        level,
-        codes,
-        carry.rules,
-        earliest_step=request.earliest_step,
-        end_step=horizon,
-        keys=request.keys,
-        xp=jnp,
-      )
-      if level == 0:
-        is_end = jnp.arange(allowed.shape[0]) == end_code
-        allowed &= ~(is_end & (carry.index < request.forced))
-      return allowed
-
     codes, log_p = draw_frame(
       model,
       codec,
       out,
-      make_chooser(
-        jax.random.fold_in(chunk_key, carry.index), request.sampling, legal
+      ChunkSampler(
+        key=jax.random.fold_in(chunk_key, carry.index),
+        codec=codec,
+        rules=carry.rules,
+        earliest_step=request.earliest_step,
+        keys=request.keys,
+        end_forbidden=carry.index < request.forced,
+        sampling=request.sampling,
       ),
       request.guidance if guided else None,
     )

@@ -1,6 +1,7 @@
 """Sampling of one frame from the depth stack, level by level."""
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,9 @@ from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.kv_cache import depth_step
 from magenta_midi.model.layers import KeyValue
 from magenta_midi.tokens.codec import Codec
-from magenta_midi.typing import Bool, Float, Int
+from magenta_midi.typing import Float, Int
 
-__all__ = ["Choose", "make_chooser", "draw_frame"]
+__all__ = ["Choose", "ChunkSampler", "draw_frame"]
 
 # `(level, logits [v], codes so far [l]) -> code`.
 Choose = Callable[[int, jax.Array, jax.Array], jax.Array]
@@ -63,19 +64,44 @@ def draw_frame(
   return codes, log_p
 
 
-def make_chooser(
-  key: jax.Array,
-  sampling: LevelSampling,
-  legal: Callable[[int, jax.Array], Bool[jax.Array, " v"]],
-) -> Choose:
-  """A `Choose` that draws with the settings of each level."""
+class ChunkSampler(NamedTuple):
+  """The `Choose` of a chunk: draws legal codes with the settings of each level.
 
-  def choose(level: int, logits: jax.Array, codes: jax.Array) -> jax.Array:
-    return draw(
-      jax.random.fold_in(key, level),
-      logits,
-      legal(level, codes),
-      *(setting[level] for setting in sampling),
+  Attributes:
+    key: Of the frame's random numbers.
+    codec: The model's codec.
+    rules: The codec's rules of legal frames, at this frame.
+    earliest_step: int32 (), no event before this step.
+    keys: bool [128], keys that may be played.
+    end_forbidden: bool (), whether the frame cannot be END.
+    sampling: Settings by level.
+  """
+
+  key: jax.Array
+  codec: Codec
+  rules: Any
+  earliest_step: jax.Array
+  keys: jax.Array
+  end_forbidden: jax.Array
+  sampling: LevelSampling
+
+  def __call__(
+    self, level: int, logits: jax.Array, codes: jax.Array
+  ) -> jax.Array:
+    """Draws the code of a level."""
+    config = self.codec.config
+    key = jax.random.fold_in(self.key, level)
+    legal = self.codec.legal(
+      level,
+      codes,
+      self.rules,
+      earliest_step=self.earliest_step,
+      end_step=config.horizon_steps,
+      keys=self.keys,
+      xp=jnp,
     )
-
-  return choose
+    if level == 0:
+      is_end = jnp.arange(legal.shape[0]) == config.end
+      legal &= ~(is_end & self.end_forbidden)
+    settings = (setting[level] for setting in self.sampling)
+    return draw(key, logits, legal, *settings)

@@ -1,8 +1,6 @@
 """Sessions on disk: finding, listing, trimming, exporting, clearing away."""
 
 import datetime
-import io
-import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from magenta_midi.live.recording.journal import in_use
 from magenta_midi.live.recording.recorder import make_new_folder
 from magenta_midi.live.recording.score_messages import PART_NAMES
 from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.io.encoding import encode_tempo
 from magenta_midi.midi.score import Score
 from magenta_midi.midi.score_files import read_score, write_score
 
@@ -34,8 +33,6 @@ __all__ = [
   "session_folders",
   "trim_session",
 ]
-
-_TICKS_PER_BEAT = 480
 
 
 def session_folders(sessions: Path) -> list[Path]:
@@ -247,44 +244,9 @@ def _stems(
   for part, path in enumerate(paths[:2]):
     write_score(score.select([part]), path)
   write_score(score, paths[2])
-  write_atomically(paths[3], _tempo_file(score, tempo))
+  bars = [(row["time_s"], row["beats_per_bar"]) for row in tempo]
+  write_atomically(paths[3], encode_tempo(score.tempo, bars, end_s=score.end_s))
   return paths
-
-
-def _tempo_file(score: Score, rows: Sequence[Mapping[str, Any]]) -> bytes:
-  """A MIDI file of tempos and time signatures alone."""
-  import mido
-
-  file = mido.MidiFile(type=0, ticks_per_beat=_TICKS_PER_BEAT)
-  track = mido.MidiTrack()
-  track.append(mido.MetaMessage("track_name", name="tempo"))
-  times = score.tempo.time_s
-  events: list[tuple[float, Any]] = [
-    (float(time_s), mido.MetaMessage("set_tempo", tempo=round(60e6 / bpm)))
-    for time_s, bpm in zip(times, score.tempo.bpm, strict=True)
-  ]
-  beats: int | None = None
-  for row in rows:
-    if row["beats_per_bar"] != beats:
-      beats = row["beats_per_bar"]
-      signature = mido.MetaMessage(
-        "time_signature", numerator=beats, denominator=4
-      )
-      events.append((row["time_s"], signature))
-  events.sort(key=lambda event: event[0])
-  in_beats = score.tempo.beats_at(np.array([time for time, _ in events]))
-  ticks = np.rint(in_beats * _TICKS_PER_BEAT).astype(int).tolist()
-  for before, tick, (_, message) in zip(
-    itertools.chain([0], ticks), ticks, events, strict=False
-  ):
-    track.append(message.copy(time=tick - before))
-  end = score.tempo.beats_at(np.array([score.end_s]))[0] * _TICKS_PER_BEAT
-  rest = max(round(float(end)) - (ticks[-1] if ticks else 0), 0)
-  track.append(mido.MetaMessage("end_of_track", time=rest))
-  file.tracks.append(track)
-  data = io.BytesIO()
-  file.save(file=data)
-  return data.getvalue()
 
 
 def prunable(

@@ -1,15 +1,16 @@
-"""Encoding of notes, pedals, parts and tempo as a type-1 MIDI file."""
+"""Encoding of notes, pedals, parts and tempo as MIDI files."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from magenta_midi.midi.tempo import TempoMap, TickClock
 
-__all__ = ["encode_music"]
+__all__ = ["encode_music", "encode_tempo"]
 
 # Onsets are rounded to ticks: half of this is the greatest error.
 _TICK_S = 0.001
@@ -75,6 +76,55 @@ def encode_music(
     )
     piece.tracks.append(track)
   return piece.dumps_midi()
+
+
+def encode_tempo(
+  tempo: TempoMap, bars: Sequence[tuple[float, int]], *, end_s: float
+) -> bytes:
+  """The bytes of a type-0 MIDI file of tempos and time signatures alone.
+
+  Args:
+    tempo: Of the piece.
+    bars: When the beats a bar change, in seconds, and how many they are;
+      the beat is a quarter note.
+    end_s: Where the file ends.
+  """
+  events = [
+    (float(time_s), b"\x51\x03" + round(60e6 / bpm).to_bytes(3))
+    for time_s, bpm in zip(tempo.time_s, _plain_tempo(tempo).bpm, strict=True)
+  ]
+  beats = None
+  for time_s, beats_per_bar in bars:
+    if beats_per_bar != beats:
+      beats = beats_per_bar
+      # Over 2**2; 24 MIDI clocks and 8 thirty-second notes a beat.
+      signature = bytes((0x58, 4, beats, 2, 24, 8))
+      events.append((float(time_s), signature))
+  events.sort(key=lambda event: event[0])
+  at_s = np.array([time_s for time_s, _ in events] + [end_s])
+  ticks = np.rint(tempo.beats_at(at_s) * _TICKS_PER_BEAT).astype(int)
+  ticks = np.maximum.accumulate(ticks).tolist()
+  name = b"\x03\x05tempo"
+  messages = [name, *(data for _, data in events), b"\x2f\x00"]
+  body = _track_bytes(zip([0, *ticks], messages, strict=True))
+  header = struct.pack(">4sIHHH", b"MThd", 6, 0, 1, _TICKS_PER_BEAT)
+  return header + struct.pack(">4sI", b"MTrk", len(body)) + body
+
+
+def _track_bytes(messages: Iterable[tuple[int, bytes]]) -> bytes:
+  """Meta messages and their ticks as the body of a track."""
+  body, before = bytearray(), 0
+  for tick, data in messages:
+    delta = tick - before
+    before = tick
+    # Seven bits a byte, the highest first; all but the last have bit 7.
+    size = max(1, -(-delta.bit_length() // 7))
+    body += bytes(
+      delta >> 7 * place & 0x7F | (0x80 if place else 0)
+      for place in reversed(range(size))
+    )
+    body += b"\xff" + data
+  return bytes(body)
 
 
 def _apart(tick: np.ndarray) -> np.ndarray:

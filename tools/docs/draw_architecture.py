@@ -65,6 +65,13 @@ LINES = {
     Stop("model.depthformer", "the network: encoder, temporal, depth"),
     Stop("model.layers", "attention, gated MLP, norms"),
   ),
+  "live session": (
+    Stop("cli.jam.command", "reads options"),
+    Stop("cli.jam.session", "display, keys and messages of `jam`"),
+    Stop("live.session", "LiveSession: controls in, events out, the recorder"),
+    Stop("live.processes.host", "starts, watches and ends both processes"),
+    Stop("live.processes.model_process", "the model process (next drawing)"),
+  ),
   "live note": (
     Stop("live.processes.port_process", "reads the note from the input port"),
     Stop(

@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import tarfile
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -29,6 +31,8 @@ from magenta_midi.testing import tiny_generator
 from magenta_midi.tokens.event.codec import EventCodec
 from tests.support.finetuning import CODEC, run_config, same, scale
 from tests.support.resuming import compiled_when_resumed
+
+SAVED = Path(__file__).parents[1] / "fixtures" / "saved_by_326db6b"
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +165,24 @@ def test_a_stopped_run_continues_exactly(
   np.testing.assert_array_equal(resumed.before.nats, expected.before.nats)
   # Once more: nothing is left to do.
   same(finetune(*args).adapter.factors, expected.adapter.factors)
+
+
+def test_a_run_of_326db6b_continues_exactly(base, split, tmp_path):
+  """It was stopped after three of six steps."""
+  with tarfile.open(SAVED / "finetune.tar.xz") as archive:
+    archive.extraction_filter = getattr(tarfile, "data_filter", None)
+    archive.extractall(tmp_path / "old")
+  args = (run_config(rank=1, targets=("depth.mlp",)), base, split, "me")
+  asked = []
+  found = finetune(
+    *args, tmp_path / "old", should_stop=lambda: bool(asked.append(1))
+  )
+  assert len(asked) == 3
+  expected = finetune(*args, tmp_path / "new")
+  same(found.adapter.factors, expected.adapter.factors)
+  np.testing.assert_array_equal(found.before.nats, expected.before.nats)
+  for name in ("best_step", "nats_per_note_after"):
+    assert found.adapter.figures[name] == expected.adapter.figures[name]
 
 
 def test_a_killed_run_continues_exactly(unbroken, base, split, tmp_path):

@@ -47,7 +47,7 @@ from magenta_midi.style.slots import StyleSlots, allowed_keys
 from magenta_midi.typing import Float, Int
 
 if TYPE_CHECKING:
-  from magenta_midi.data.takes import Split
+  from magenta_midi.data.recordings import Split
   from magenta_midi.finetune.finetune import Base, Finetuned, FinetuneProgress
 
 __all__ = [
@@ -245,7 +245,7 @@ class MagentaMidi:
       ValueError: No recording can be used, or a setting is invalid.
       OSError: A file cannot be written; repeat the call to continue.
     """
-    from magenta_midi.data.takes import read_takes, split_takes
+    from magenta_midi.data.recordings import read_recordings, split_recordings
     from magenta_midi.finetune.config import finetune_config
     from magenta_midi.finetune.finetune import finetune, finetune_folder
     from magenta_midi.finetune.rehearsal import choose_rehearsal
@@ -260,8 +260,8 @@ class MagentaMidi:
     replace = replace or name == start
     if not replace:
       check_free(name)
-    takes, _ = read_takes([Path(path) for path in sources])
-    split = split_takes(takes)
+    recordings, _ = read_recordings([Path(path) for path in sources])
+    split = split_recordings(recordings)
     rehearsed = choose_rehearsal(
       None if rehearsal is None else os.fspath(rehearsal),
       going_on=old is not None,

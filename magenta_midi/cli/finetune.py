@@ -1,4 +1,4 @@
-"""`magenta-midi finetune`: an adapter from a player's own takes."""
+"""`magenta-midi finetune`: an adapter from a player's recordings."""
 
 import functools
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from magenta_midi.cli.terminal.output import (
 
 if TYPE_CHECKING:
   from magenta_midi.data.corpus import Corpus
-  from magenta_midi.data.takes import Split
+  from magenta_midi.data.recordings import Split
   from magenta_midi.finetune.config import FinetuneConfig
   from magenta_midi.model.lora.adapter_file import Adapter
 
@@ -49,41 +49,41 @@ _SETTINGS = (
   "seed",
 )
 _LENGTHS = ("steps", "minutes")
-# Reasons of takes left out that are listed; more are counted.
+# Most recordings left out that are listed with a reason; more are counted.
 _LISTED = 20
 
 
 @click.command("finetune", cls=GinDefaultsCommand)
 @click.argument(
   "takes",
-  metavar="TAKES...",
+  metavar="RECORDINGS...",
   nargs=-1,
   required=True,
   type=click.Path(path_type=Path),
 )
 @click.option(
   "--name",
-  help="What the adapter is called: generate --adapter NAME plays with it"
-  " [required, but for --continue: that adapter's].",
+  help="Name of the adapter: generate --adapter NAME plays with it [required;"
+  " with --continue, that adapter's].",
 )
 @click.option(
   "--continue",
   "continued",
   metavar="NAME",
-  help="Go on from an adapter of the same base, rank and targets; it is"
-  " replaced unless --name is another.",
+  help="Train this adapter further. Base, rank and targets must be the same. It"
+  " is replaced unless --name gives another.",
 )
 @click.option(
   "--rank",
   type=int,
-  help="Rank of what is learned; its size grows with it [default: 16, or the"
+  help="Rank of the adapter; its size grows with the rank [default: 16, or the"
   " continued adapter's].",
 )
 @click.option(
   "--alpha",
   type=float,
-  help="What is learned is scaled by alpha / rank [default: twice the rank, or"
-  " the continued adapter's].",
+  help="The adapter is scaled by alpha / rank [default: twice the rank, or the"
+  " continued adapter's].",
 )
 @click.option(
   "--targets",
@@ -98,12 +98,12 @@ _LISTED = 20
   type=float,
   default=0.0,
   show_default=True,
-  help="Share of what the factors hear that each step leaves out, 0-1.",
+  help="Share of the adapter's inputs that each step drops, 0-1.",
 )
 @click.option(
   "--minutes",
   type=float,
-  help="Length of the run, minutes of training and of scoring on the way"
+  help="Length of the run, minutes of training with its evaluations"
   " [default: 20].",
 )
 @click.option(
@@ -122,13 +122,13 @@ _LISTED = 20
 @click.option(
   "--stack-rates",
   metavar="PART:FACTOR,...",
-  help="Factors on the rate of encoder, temporal, depth, embeddings or head; 0:"
-  " it stays as it is [default: 1 each].",
+  help="Factors on the learning rate of encoder, temporal, depth, embeddings or"
+  " head; with 0 a part does not change [default: 1 each].",
 )
 @click.option(
   "--unfreeze",
   metavar="PART:FRACTION,...",
-  help="How much of the run is done when a part begins to learn, 0-1, as"
+  help="Part of the run, 0-1, after which a part begins to learn, as"
   " temporal:0.05,encoder:0.2 [default: 0 each].",
 )
 @click.option(
@@ -136,22 +136,22 @@ _LISTED = 20
   type=click.IntRange(min=0),
   default=4,
   show_default=True,
-  help="Ends the run after so many evaluations in a row, of 12 at most, that"
-  " are no better than the one before; 0: never.",
+  help="End the run after so many evaluations in a row that are no better than"
+  " the one before; there are at most 12; 0: never.",
 )
 @click.option(
   "--rehearsal",
   metavar="DIR|itself|none",
-  help="Other music to learn from beside TAKES, so that it is not forgotten:"
-  " older takes or a corpus; itself: what the model plays by itself before it"
-  " learns [default: none; with --continue, itself].",
+  help="Other music to train on beside RECORDINGS, so that it is not forgotten:"
+  " a folder of older recordings or a corpus; itself: what the model plays by"
+  " itself before training [default: none; with --continue, itself].",
 )
 @click.option(
   "--rehearsal-share",
   type=float,
   default=0.3,
   show_default=True,
-  help="Of the examples, how many are rehearsal, 0-1.",
+  help="Share of the examples that are rehearsal, 0-1.",
 )
 @click.option(
   "--continuations",
@@ -159,33 +159,36 @@ _LISTED = 20
   type=float,
   default=480.0,
   show_default=True,
-  help="Music sampled once from the model before it learns, seconds: to"
-  " rehearse, and to say what was forgotten without --general; 0: none.",
+  help="Music sampled once from the model before training, seconds: for"
+  " --rehearsal itself, and to measure forgetting without --general; 0: none.",
 )
 @click.option(
   "--quantize",
   metavar="none|int8|nf4",
   default="none",
   show_default=True,
-  help="How the base is held while the adapter is trained: as it is, or in 8 or"
-  " about 4 bits a number, one layer widened at a time, which a large base on a"
-  " small accelerator needs; slower. The adapter and its figures are for the"
-  " base as it is.",
+  help="Format of the base during training: unchanged, or 8 or about 4 bits a"
+  " number, for a large base on a small accelerator; slower. The adapter and"
+  " its figures are for the unchanged base.",
 )
 @click.option(
-  "--seed", type=int, default=0, show_default=True, help="Of all draws."
+  "--seed",
+  type=int,
+  default=0,
+  show_default=True,
+  help="Seed of all random draws.",
 )
 @click.option(
   "--held-out",
   type=click.Path(path_type=Path),
-  help="Folder of takes to judge by, which are not learned from [default: one"
-  " title in five of TAKES, at least one].",
+  help="Folder of recordings to evaluate on, which are not trained on [default:"
+  " one title in five of RECORDINGS, at least one].",
 )
 @click.option(
   "--general",
   type=click.Path(path_type=Path),
-  help="Folder of other music, to say what was forgotten [default: a part of"
-  " the --rehearsal folder, else what the model plays by itself].",
+  help="Folder of other music, to measure forgetting [default: a part of the"
+  " --rehearsal folder, else what the model plays by itself].",
 )
 @click.option(
   "--base",
@@ -217,14 +220,14 @@ def command(
   as_json: bool,
   **settings: Any,
 ) -> None:
-  """Learn to play like the player of TAKES: MIDI files, or folders of such.
+  """Train an adapter on RECORDINGS: MIDI files or folders, of one player.
 
-  Saved sessions are takes too (their folder: magenta-midi sessions path): only
-  the player's part is learned from, the more often the better it was rated;
-  what was rated 1 is left out.
+  Saved sessions are recordings too (their folder: magenta-midi sessions path).
+  Only the player's part is used. A session with a higher rating is used more
+  often; one with rating 1 is left out.
 
-  Says what it is worth on held-out takes before and after, and installs the
-  adapter. OUT receives loss.png, log.jsonl, tensorboard/ and the state from
+  Prints the loss on held-out recordings before and after training, and installs
+  the adapter. OUT receives loss.png, log.jsonl, tensorboard/ and the state from
   which the same command continues.
   """
   from magenta_midi.finetune.finetune import finetune_folder
@@ -235,7 +238,7 @@ def command(
     install_adapter,
   )
 
-  # All that can be refused is, before anything slow.
+  # Wrong options are refused before anything slow.
   start = None if continued is None else find_adapter(continued)
   name = name or (None if start is None else start.name)
   if name is None:
@@ -336,31 +339,39 @@ def _by_part(name: str, text: str) -> dict[str, float]:
 
 
 def _read(
-  takes: tuple[Path, ...], held_out: Path | None
+  recordings: tuple[Path, ...], held_out: Path | None
 ) -> "tuple[Split, list[str]]":
-  """Reads and splits the takes; a line for each that is not used whole.
+  """Reads and splits the recordings; one line for each that is not fully used.
 
   Raises:
     UserError: None is left, with the reason of the first that was not.
   """
-  from magenta_midi.data.takes import join_split, read_takes, split_takes
+  from magenta_midi.data.recordings import (
+    join_split,
+    read_recordings,
+    split_recordings,
+  )
 
-  found, refused = read_takes(takes)
+  found, refused = read_recordings(recordings)
   judged = []
   if held_out is not None:
-    judged, more = read_takes([held_out])
+    judged, more = read_recordings([held_out])
     refused = refused + more
   try:
     if held_out is not None:
       split = join_split(found, judged)
     else:
-      split = split_takes(found)
+      split = split_recordings(found)
   except ValueError as error:
     reasons = "; ".join(f"{name}: {why}" for name, why in refused[:3])
     more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
     left = f" Left out: {reasons}{more}." if refused else ""
     raise UserError(f"{error}{left}") from None
-  partly = [(take.name, take.damage) for take in found + judged if take.damage]
+  partly = [
+    (recording.name, recording.damage)
+    for recording in found + judged
+    if recording.damage
+  ]
   return split, [*_listed("left out", refused), *_listed("in part", partly)]
 
 
@@ -376,12 +387,12 @@ def _general(folder: Path | None) -> "Corpus | None":
   """Other music, without bad files."""
   if folder is None:
     return None
-  from magenta_midi.data.takes import read_takes, takes_corpus
+  from magenta_midi.data.recordings import read_recordings, recordings_corpus
 
-  takes, _ = read_takes([folder])
-  if not takes:
+  recordings, _ = read_recordings([folder])
+  if not recordings:
     raise UserError(f"{folder}: no music to score. Give --general a folder.")
-  return takes_corpus(takes)
+  return recordings_corpus(recordings)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `finetune` says: on the way, and of what it has made."""
+"""Report of `finetune`: progress, the figures of the adapter, and the JSON."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-  from magenta_midi.data.takes import Split
+  from magenta_midi.data.recordings import Split
   from magenta_midi.finetune.finetune import Finetuned, FinetuneProgress
   from magenta_midi.finetune.forgetting import Divergence
   from magenta_midi.model.lora.adapter_file import Adapter
@@ -19,12 +19,12 @@ _NEAR, _FAR = 0.02, 0.1
 
 
 def music_line(split: "Split") -> str:
-  """How much there is, and what is held out."""
+  """The amount of music, and what of it is held out."""
   minutes = [
     corpus.lengths_ms.sum() / 60_000 for corpus in (split.train, split.held_out)
   ]
   if split.by_time:
-    how = "the end of each take, as there are fewer than three titles"
+    how = "the end of each recording; there are fewer than three titles"
   else:
     shown = ", ".join(split.held_out_titles[:5])
     more = len(split.held_out_titles) - 5
@@ -39,12 +39,12 @@ def music_line(split: "Split") -> str:
 
 
 class Display:
-  """Shows how a run stands: a bar, and the estimate in a line of its own."""
+  """Progress of a run: a bar, and one line with the estimated minutes."""
 
   def __init__(self, bar: Any, log: Any, first: list[str]):
     self.bar = bar
     self.log = log
-    # Said once nothing can be refused any more.
+    # Printed once the settings are accepted.
     self.first = first
     self.task: Any = None
     self.stage = ""
@@ -76,7 +76,7 @@ class Display:
 
 
 def say(found: "Finetuned") -> None:
-  """Before and after, in words and figures."""
+  """Prints the figures before and after training, with a verdict."""
   before, after = found.before.nats_per_note, found.after.nats_per_note
   difference = found.difference
   continued = found.adapter.figures.get("continued_from")
@@ -87,24 +87,26 @@ def say(found: "Finetuned") -> None:
   share = (after - before) / before
   was = "as the adapter was" if continued else "before"
   click.echo(
-    f"held-out takes: {before:.3f} nats a note {was}, {after:.3f} after"
+    f"held-out recordings: {before:.3f} nats a note {was}, {after:.3f} after"
     f" ({share:+.1%}; {difference.nats_per_note:+.3f}{interval})"
   )
   if after == before:
     stays = "stays as it was" if continued else "changes nothing"
     verdict = (
-      f"nothing was gained, so the adapter {stays}. Give more takes, or"
+      f"nothing was gained, so the adapter {stays}. Give more recordings, or"
       " a lower --learning-rate."
     )
   elif difference.beyond is None:
     verdict = (
-      "it expects this player better, but one piece cannot tell whether others"
-      " would agree"
+      "it predicts this player better; one piece alone gives no interval"
     )
   elif difference.beyond:
-    verdict = "it expects this player better, beyond what the pieces explain"
+    verdict = (
+      "it predicts this player better; the gain is larger than the variation"
+      " between pieces"
+    )
   else:
-    verdict = "the gain is no more than the choice of pieces explains"
+    verdict = "the gain is not larger than the variation between pieces"
   click.echo(f"  {verdict}")
   if found.general_before is not None and found.general_after is not None:
     click.echo(
@@ -126,7 +128,7 @@ def say(found: "Finetuned") -> None:
 
 
 def say_drift(drift: "Divergence", was: str, adapter: "Adapter") -> None:
-  """What was forgotten, where no other music says it."""
+  """Prints what was forgotten, measured on what the model plays by itself."""
   low, high = drift.interval()
   click.echo(
     f"what the {was} plays by itself: {drift.nats_per_note:.3f} nats a note"
@@ -147,7 +149,7 @@ def say_drift(drift: "Divergence", was: str, adapter: "Adapter") -> None:
 def facts(
   found: "Finetuned", split: "Split", installed: Path, out: Path
 ) -> dict[str, Any]:
-  """What `--json` prints."""
+  """The facts that `--json` prints."""
   general = [
     None if scored is None else scored.nats_per_note
     for scored in (found.general_before, found.general_after)

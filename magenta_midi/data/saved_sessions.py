@@ -1,7 +1,7 @@
-"""What a saved session says of itself: its title, and how it was rated.
+"""Title and rating of a saved session.
 
 A session is a folder of `session.mid` and `session.json`, whose first line
-holds all facts but its long lists; `live.take_files` writes them.
+holds all facts but its long lists; `live.recording` writes them.
 """
 
 import json
@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 __all__ = ["RATING_WEIGHTS", "SavedSession", "saved_session"]
 
 MUSIC, FACTS = "session.mid", "session.json"
-# How often a take is learned from, against one that is not rated: what its
-# player disowns is no example of them at all.
+# How often a session is trained on, by its rating; without a rating, 1. A
+# rating of 1 says that the player does not want to play like that.
 RATING_WEIGHTS = {1: 0.0, 2: 0.5, 3: 1.0, 4: 1.5, 5: 2.0}
 
 
 class SavedSession(NamedTuple):
-  """Of one session.
+  """Title and rating of one session.
 
   Attributes:
-    title: The session's ID; of a part that was trimmed out, the whole's, as
-      they hold the same music.
+    title: The session's ID; for a part that was trimmed out, the ID of the
+      whole session, as both hold the same music.
     rating: 1 to 5; None: not rated.
   """
 
@@ -30,14 +30,14 @@ class SavedSession(NamedTuple):
 
   @property
   def weight(self) -> float:
-    """How often it is learned from, against one that is not rated."""
+    """How often it is trained on; a session without rating has 1."""
     return 1.0 if self.rating is None else RATING_WEIGHTS[self.rating]
 
 
 def saved_session(file: Path) -> SavedSession | None:
-  """The session that a MIDI file is the music of; None: of none.
+  """The session that a MIDI file belongs to; None: it belongs to none.
 
-  Facts that are damaged say nothing: the music is still the player's.
+  Damaged facts count as missing: the music is still the player's.
   """
   if file.name != MUSIC or not (file.parent / FACTS).is_file():
     return None
@@ -49,7 +49,7 @@ def saved_session(file: Path) -> SavedSession | None:
 
 
 def _whole(folder: Path) -> str:
-  """The ID of the session that a folder's music was first part of."""
+  """The ID of the session that a folder's music was trimmed from."""
   title, seen = folder.name, set()
   while title not in seen:
     seen.add(title)
@@ -67,7 +67,7 @@ def _facts(folder: Path) -> dict[str, Any]:
       first = file.readline()
       if first.endswith(b",\n"):
         facts = json.loads(first[:-2] + b"}")
-      else:  # somebody has laid it out anew
+      else:  # another program formatted the file
         facts = json.loads(first + file.read())
   except (OSError, ValueError):
     return {}

@@ -1,4 +1,4 @@
-"""The title of what a file holds, by its name."""
+"""Titles of music, from names of files."""
 
 import re
 import unicodedata
@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["title_of", "title_words"]
 
-# Before a number: of a take, or of a work.
+# Words before the number of a recording, or of a work.
 _TAKE = frozenset({"take", "version", "ver", "copy"})
 _WORK = frozenset(
   {"no", "nr", "number", "op", "opus", "k", "kv", "bwv", "woo", "hob"}
@@ -15,7 +15,7 @@ _WORK = frozenset(
 
 
 def title_of(name: str) -> str:
-  """The title in a file's name: without ending, case, and a take's number.
+  """The title in a file's name: without ending, case, and a recording's number.
 
   `Ballade take 2.mid`, `ballade_02.mid` and `Ballade (3).mid` are one title;
   `Etude no. 3.mid` and `Etude no. 4.mid`, or `Op. 9.mid`, are not.

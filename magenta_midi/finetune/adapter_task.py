@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from magenta_midi.data.corpus import Corpus
-from magenta_midi.data.takes import Split
+from magenta_midi.data.recordings import Split
 from magenta_midi.evaluation.comparison import Comparison
 from magenta_midi.evaluation.evaluate import Evaluation, evaluate
 from magenta_midi.finetune.estimate import (

@@ -23,7 +23,7 @@ __all__ = [
   "train_config",
 ]
 
-# Factors on the tempo of the takes, each as often as the others.
+# Factors on the tempo of the recordings, each as often as the others.
 TEMPOS = (0.9, 1.0, 1.1)
 # Of a run whose length is not given.
 DEFAULT_MINUTES = 20.0
@@ -178,7 +178,7 @@ def train_config(
     warmup_steps=config.warmup_steps,
     weight_decay=0.0,
     frames_per_batch=config.frames_per_batch,
-    # Grain would cut ahead in a thread of its own; takes are few.
+    # Grain would cut ahead in a thread of its own; recordings are few.
     source="numpy",
     target_s=config.target_s,
     context_s=config.context_s,
@@ -245,7 +245,7 @@ def begin_run(out: Path, config: FinetuneConfig, facts: dict[str, Any]) -> None:
     )
     raise ValueError(
       f"{out}: holds another run ({shown}). Give --out a new folder, or the"
-      " same takes and settings to continue."
+      " same recordings and settings to continue."
     )
 
 

@@ -1,12 +1,10 @@
-"""Fine-tuning on a player's takes: a base and music in, an adapter out.
+"""Fine-tuning on the recordings of a player: base and music in, adapter out.
 
 A run is a folder: `run.json` (settings), `state/` (what it continues from),
 `continuations/` (what the model played by itself before), `log.jsonl`,
 `loss.png`, `tensorboard/` and, at the end, `NAME.safetensors`. A killed run
 continues from its last whole state; with `steps` given, it ends where an
-unbroken one would, to the bit. The factors kept are those of the best held-out
-evaluation, the first of which is of what the run starts from: if nothing was
-gained, the adapter changes nothing, or no more than the one it continues.
+unbroken one would, to the bit.
 """
 
 import hashlib
@@ -19,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from magenta_midi.data.corpus import Corpus
-from magenta_midi.data.takes import Split, corpus_digest
+from magenta_midi.data.recordings import Split, corpus_digest
 from magenta_midi.finetune.adapter_task import AdapterTask, Judged, LearnStyle
 from magenta_midi.finetune.config import FinetuneConfig, begin_run
 from magenta_midi.finetune.mixture import mix
@@ -57,7 +55,7 @@ __all__ = [
   "finetune_folder",
 ]
 
-# Where what the model plays by itself lies in a run's folder.
+# Folder, in a run's, of what the model plays by itself.
 CONTINUATIONS = "continuations"
 
 
@@ -85,21 +83,21 @@ def finetune(
 
   Args:
     config: Settings.
-    base: What to adapt.
-    split: What to learn from, and what to judge by.
+    base: The model to adapt.
+    split: Music to train on, and music to evaluate on.
     name: The adapter's.
     out: The run's folder.
-    general: Other music, on which to say what was forgotten; None: it is said
-      of what the model plays by itself.
-    rehearsal: Other music to learn from beside the takes, so that it is not
-      forgotten; nothing in it that is held out is. `ITSELF`: what the model
-      plays by itself before it learns, as the base or as `start`.
-    start: An adapter of the same base, rank and targets to go on from.
-    learn_style: Called at the end with the style of `start`, or None, and
-      with what is told how much is done, `on_fraction`; gives the player's, to
-      be stored.
-    on_progress: Called about twice a second.
-    should_stop: Asked after every step; True saves and stops, resumably.
+    general: Other music, by which forgetting is measured; None: it is measured
+      by what the model plays by itself.
+    rehearsal: Other music to train on beside the recordings, so that it is not
+      forgotten; its pieces that are held out are left out. `ITSELF`: what the
+      model plays by itself before training, as the base or as `start`.
+    start: An adapter of the same base, rank and targets to train further.
+    learn_style: Called at the end with the style of `start`, or None, and with
+      `on_fraction`, which it calls with the part that is done, 0..1. It gives
+      the player's style, which is stored in the adapter.
+    on_progress: Called at least twice a second.
+    should_stop: Asked before every step; True saves and stops.
 
   Returns:
     None if it was stopped.
@@ -135,7 +133,7 @@ def finetune(
   judged = read_own(out / CONTINUATIONS, numbers.judged)
   rehearsed = None
   if isinstance(rehearsal, Corpus):
-    # Older takes may be among the new ones.
+    # Older recordings may be among the new ones.
     rehearsed = without_pieces(rehearsal, split.held_out)
   elif rehearsal == ITSELF:
     rehearsed = read_own(out / CONTINUATIONS, numbers.learned)
@@ -188,7 +186,7 @@ def schedule(config: FinetuneConfig) -> RunSchedule:
 
 
 def factors_digest(factors: Factors) -> str:
-  """A name of an adapter's factors, in hexadecimal digits."""
+  """SHA-256 of an adapter's factors, in hexadecimal digits."""
   digest = hashlib.sha256()
   for name, pair in sorted(factors.items()):
     for array in pair:
@@ -198,15 +196,15 @@ def factors_digest(factors: Factors) -> str:
 
 
 def finetune_folder(name: str, start: Adapter | None = None) -> Path:
-  """Where a fine-tuning run lies if nothing else is said.
+  """Default folder of a fine-tuning run.
 
   Args:
     name: The adapter's.
-    start: What it goes on from. Once that is replaced, there is another to go
-      on from, in another folder.
+    start: The adapter that is trained further. Its factors are part of the
+      name: once it is replaced, the next run has another folder.
 
   Raises:
-    AdapterError: The adapter cannot be called so.
+    AdapterError: The name is not allowed.
   """
   folder = Path("runs", "adapters", check_name(name))
   if start is None:
@@ -215,10 +213,10 @@ def finetune_folder(name: str, start: Adapter | None = None) -> Path:
 
 
 def _check_start(start: Adapter, base: Base, config: FinetuneConfig) -> None:
-  """Refuses an adapter that cannot be gone on from.
+  """Refuses an adapter that cannot be trained further.
 
   Raises:
-    ValueError: Says what differs, and what to give.
+    ValueError: Names the setting that differs.
   """
   check_base(start, base.sha256, base.name)
   for field in ("rank", "alpha", "targets"):
@@ -243,7 +241,7 @@ def _sample(
   on_progress: Callable[[FinetuneProgress], None],
   should_stop: Callable[[], bool],
 ) -> bool:
-  """Samples what the model plays by itself; whether all of it is there."""
+  """Samples what the model plays by itself; False: it was stopped."""
   model = base.model
   if start is not None:
     graph, params, rest = nnx.split(model, nnx.Param, ...)
@@ -277,7 +275,7 @@ def _figures(
   rehearsal: Corpus | Literal["itself"] | None,
   start: Adapter | None,
 ) -> dict[str, Any]:
-  """What an adapter says of how it was made, beside its figures."""
+  """Facts of the run that the adapter's figures add."""
   facts: dict[str, Any] = {}
   if rehearsed is not None:
     facts["rehearsal"] = dict(

@@ -1,4 +1,4 @@
-"""Which music a fine-tuning run crops its examples from, and how often."""
+"""Mixture of music that a fine-tuning run crops its examples from."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.pieces import join_pieces
-from magenta_midi.data.takes import Split
+from magenta_midi.data.recordings import Split
 
 __all__ = ["Mixture", "at_tempo", "mix"]
 
@@ -25,19 +25,19 @@ def mix(
   rehearsal: Corpus | None = None,
   share: float = 0.0,
 ) -> Mixture:
-  """The takes at each tempo, by their weights, and what is rehearsed.
+  """The recordings at each tempo, by their weights, and the rehearsed music.
 
-  A take of weight 2 is cropped twice as often a second as one of weight 1.
+  A recording of weight 2 is cropped twice as often a second as one of weight 1.
   Rehearsed music keeps its tempo.
 
   Args:
-    split: Takes and their weights.
-    tempos: Each as often as the others.
+    split: Recordings and their weights.
+    tempos: Factors; each is used as often as the others.
     rehearsal: Other music; None or empty: none.
-    share: Of the examples, how many are of it, in [0, 1).
+    share: Share of the examples that are rehearsal, in [0, 1).
   """
   weights = np.array(split.weights or [1.0] * len(split.train), float)
-  # As `draw_examples` counts time.
+  # `draw_examples` counts time in the same way.
   drawn = weights * (split.train.lengths_ms + 1)
   corpora, shares = [], []
   for weight in np.unique(weights):

@@ -1,13 +1,12 @@
-"""A player's style vector, learned from their takes.
+"""Style vector of a player, learned from their recordings.
 
-It begins as the mean embedding of all 10 s of them. Then it is moved to where
-the base, told of it, expects the takes better: a mean of embeddings says what
-is common to them, not how the base understands it. What the base hears are
-tokens, so there is no way downhill; but the slope at the rows that it hears
-says which tokens would help, and vectors near by that have such tokens, mixes
-of the vector and the takes' own embeddings, are tried in turn. So the vector
-stays among the player's own, where it can be blended with text. If it is no
-better for what is held out, it is the mean.
+The vector begins as the mean embedding of all 10 s windows. A mean says what
+the windows share, not how the base understands it. So the vector is moved to
+where the base, given its tokens, predicts the recordings better. Tokens have no
+gradient; but the gradient at their embedding rows says which tokens would help.
+Mixes of the vector and the embeddings of windows that have such tokens are
+tried. The vector thus stays near the player's embeddings, where it can be
+blended with text. If it is no better on held-out music, the mean is kept.
 """
 
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from magenta_midi.data.examples.style_windows import (
   STYLE_WINDOW_S,
   style_windows,
 )
-from magenta_midi.data.takes import Split
+from magenta_midi.data.recordings import Split
 from magenta_midi.evaluation.evaluate import (
   BUCKETS,
   CHUNK_STEPS,
@@ -47,19 +46,19 @@ __all__ = [
   "window_embeddings",
 ]
 
-# Windows of 2 s of the takes by which vectors are compared, and of the
-# held-out ones by which the result is judged; and how many at a time.
+# Windows of 2 s: of the recordings, to compare vectors; of held-out ones, to
+# evaluate the result; and in a batch.
 _WINDOWS, _HELD_OUT_WINDOWS, _BATCH = 128, 192, 16
-# How often the vector is moved at most, and how many are tried each time.
+# Most moves of the vector, and mixes tried for each.
 _ROUNDS, _TRIED = 4, 4
 # Work of learning a vector, in windows scored: of two rounds, with as many
 # tries, and slopes as three.
 LEARNING_WINDOWS = _WINDOWS * (1 + 2 * (3 + 2)) + 3 * _HELD_OUT_WINDOWS
-# How much of the time has gone, about, once the takes are embedded, and once
-# the vector stays.
+# Part of the time that is over, about, when the recordings are embedded, and
+# when the vector is found.
 _EMBEDDED, _IMPROVED = 0.2, 0.8
-# Mixes that are looked at: so many of each number of takes' embeddings, which
-# have one of these shares. Farther away, the slope says nothing.
+# Candidate mixes: so many for each number of embeddings, with one of these
+# shares. The gradient says nothing of vectors farther away.
 _MIXES, _OF, _SHARES = 400, (1, 2, 3, 5, 10, 30), (0.1, 0.2, 0.4, 0.7)
 _NEAREST = 0.85
 
@@ -90,15 +89,15 @@ def learn_player_style(
   """Learns a style vector.
 
   Args:
-    source: What is to hear it.
-    split: Learned from one side, judged by the other.
-    known: What was learned from earlier takes, which counts as much as they
-      were; None: nothing.
-    on_remark: Told why there is none.
-    on_fraction: Told how much is done, 0..1.
+    source: The model that is given the vector.
+    split: Music to learn from, and music to evaluate on.
+    known: The style learned from earlier recordings, which counts as much as
+      they do; None: none.
+    on_remark: Called with the reason if there is no vector.
+    on_fraction: Called with the part that is done, 0..1.
 
   Returns:
-    The style; `known` where these takes have none.
+    The style; `known` where these recordings have none.
   """
   embeddings = window_embeddings(source.style_model, split.train, on_remark)
   if not len(embeddings):
@@ -122,7 +121,7 @@ def learn_player_style(
   judged = _Nats(source, split.held_out, _HELD_OUT_WINDOWS)
   after, before = judged(vector), judged(mean)
   if after >= before:
-    # Of few takes too much can be learned.
+    # Of few recordings too much can be learned.
     vector, after, moved = mean, before, 0
   figures = dict(
     windows=len(embeddings) + earlier,
@@ -139,20 +138,20 @@ def learn_player_style(
 
 def window_embeddings(
   model: StyleModel,
-  takes: Corpus,
+  recordings: Corpus,
   on_remark: Callable[[str], None] = lambda line: None,
 ) -> Float[np.ndarray, "n 768"]:
-  """Embeddings of all 10 s of takes that have 6 notes or more.
+  """Embeddings of all 10 s of recordings that have 6 notes or more.
 
   Args:
     model: Of which style is meant.
-    takes: One after the other; the last 10 s of each may be shorter.
+    recordings: One after the other; the last 10 s of each may be shorter.
     on_remark: Told why there is none, if so.
   """
-  examples = protocol_windows(takes, 0)
+  examples = protocol_windows(recordings, 0)
   begins = examples["now_ms"] % round(1000 * STYLE_WINDOW_S) == 0
-  windows = style_windows(NoteCodec(), [takes], examples[begins])
-  found, reason = [], f"no 10 s of the takes have {MIN_NOTES} notes"
+  windows = style_windows(NoteCodec(), [recordings], examples[begins])
+  found, reason = [], f"no 10 s of the recordings have {MIN_NOTES} notes"
   for row in np.flatnonzero(windows.notes() >= MIN_NOTES).tolist():
     try:
       found.append(model.embed(windows.score(row)))

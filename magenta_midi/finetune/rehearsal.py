@@ -1,4 +1,4 @@
-"""What is rehearsed, and what of it says what was forgotten."""
+"""Rehearsed music: other music to train on, and to measure forgetting by."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -6,22 +6,22 @@ from typing import Literal, NamedTuple
 from magenta_midi.data.corpus import Corpus, read_corpus
 from magenta_midi.data.pieces import join_pieces
 from magenta_midi.data.prepared import is_prepared
+from magenta_midi.data.recordings import read_recordings, split_recordings
 from magenta_midi.data.splits import listed_splits, music_hash
-from magenta_midi.data.takes import read_takes, split_takes
 
 __all__ = ["ITSELF", "NONE", "Rehearsal", "choose_rehearsal", "without_pieces"]
 
-# What a model plays by itself before it learns; and nothing.
+# Values of --rehearsal: what the model plays by itself before training; none.
 ITSELF: Literal["itself"] = "itself"
 NONE = "none"
 
 
 class Rehearsal(NamedTuple):
-  """Music that is learned from beside the takes, and music that is not.
+  """Other music of a run.
 
   Attributes:
-    learned: None: none.
-    judged: By this it is told what was forgotten; None: not by this.
+    learned: Music to train on beside the recordings; None: none.
+    judged: Music to measure forgetting by; None: none.
   """
 
   learned: Corpus | Literal["itself"] | None
@@ -29,11 +29,11 @@ class Rehearsal(NamedTuple):
 
 
 def choose_rehearsal(given: str | None, *, going_on: bool) -> Rehearsal:
-  """What a run rehearses.
+  """Chooses what a run rehearses.
 
   Args:
     given: A folder, `ITSELF` or `NONE`; None: `ITSELF` for a run that goes on
-      from an adapter, whose takes may be gone, else `NONE`.
+      from an adapter, whose recordings may be gone, else `NONE`.
     going_on: Whether the run goes on from an adapter.
 
   Raises:
@@ -49,7 +49,7 @@ def choose_rehearsal(given: str | None, *, going_on: bool) -> Rehearsal:
 
 
 def without_pieces(corpus: Corpus, others: Corpus) -> Corpus:
-  """The pieces of a corpus whose music is not that of any other's."""
+  """The pieces of a corpus whose music is not in another corpus."""
   known = {music_hash(others.piece(index)) for index in range(len(others))}
   kept = [
     index
@@ -64,10 +64,10 @@ def without_pieces(corpus: Corpus, others: Corpus) -> Corpus:
 
 
 def _read(folder: Path) -> Rehearsal:
-  """Reads a folder of a player's older takes, or of a corpus.
+  """Reads a folder of a player's older recordings, or of a corpus.
 
-  Takes are split by title, as those that are learned from; of a corpus, which
-  `prepare` wrote or a list says the splits of, `train` is learned from.
+  Recordings are split by title, like those of the player. A corpus that
+  `prepare` wrote, or that has a list of splits, gives its split `train`.
 
   Args:
     folder: Of MIDI files, or written by `prepare`.
@@ -86,9 +86,9 @@ def _read(folder: Path) -> Rehearsal:
       raise ValueError(f"{folder}: no piece in the split train to rehearse.")
     judged = found["valid"]
     return Rehearsal(found["train"], judged if len(judged) else None)
-  takes, _ = read_takes([folder])
+  recordings, _ = read_recordings([folder])
   try:
-    split = split_takes(takes)
+    split = split_recordings(recordings)
   except ValueError as error:
     raise ValueError(f"{folder}, to be rehearsed: {error}") from None
   return Rehearsal(split.train, split.held_out)

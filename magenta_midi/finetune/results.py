@@ -1,4 +1,4 @@
-"""What a fine-tuning run is given, says on the way, and gives."""
+"""Base, progress and result of a fine-tuning run."""
 
 import dataclasses
 from pathlib import Path
@@ -25,14 +25,14 @@ Stage = Literal[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Base:
-  """What is fine-tuned; it is not changed."""
+  """The model that is fine-tuned; it does not change."""
 
   model: Depthformer
   codec: Codec
-  # How the user knows it, and the SHA-256 of its weights.
+  # Name for the user, and SHA-256 of its weights.
   name: str
   sha256: str
-  # Of its codec, as its config.json has it.
+  # Entry of its codec in config.json.
   codec_entry: dict[str, Any]
 
 
@@ -47,12 +47,12 @@ class FinetuneProgress:
   estimate_min: float | None  # of the whole run, once it is known
   nats: float | None  # training nats an event, lately
   before: float | None  # held-out nats a note of what it starts from
-  held_out: float | None  # the lowest so far, of the windows scored on the way
+  held_out: float | None  # lowest so far, of the windows evaluated on the way
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Finetuned:
-  """An adapter, and what it is worth."""
+  """An adapter and its figures."""
 
   adapter: Adapter
   # The run's own copy.
@@ -61,12 +61,12 @@ class Finetuned:
   after: Evaluation
   general_before: Evaluation | None
   general_after: Evaluation | None
-  # How far it has come from what it started from, on what that one plays by
-  # itself; None: other music says it.
+  # Divergence from the model before training, on what that one plays by itself;
+  # None: not measured.
   drift: Divergence | None
   trainable_parameters: int
   total_parameters: int
-  # How the base was held while factors were trained, and in how many bytes.
+  # Format of the base during training, and its bytes.
   quantize: Quantize
   base_bytes: int
   steps: int
@@ -74,5 +74,5 @@ class Finetuned:
 
   @property
   def difference(self) -> Comparison:
-    """After less before: below 0 is better."""
+    """After minus before: below 0 is better."""
     return Comparison(self.after, self.before)

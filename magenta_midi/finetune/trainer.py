@@ -50,7 +50,13 @@ from magenta_midi.train.sharding import path_name, settle
 from magenta_midi.train.sources import BatchSource, make_source
 from magenta_midi.train.trainer import predicted_notes
 
-__all__ = ["AdapterTrainer", "Learned", "check_run", "takes_source", "update"]
+__all__ = [
+  "AdapterTrainer",
+  "Learned",
+  "check_run",
+  "recordings_source",
+  "update",
+]
 
 
 class Learned(NamedTuple):
@@ -92,7 +98,7 @@ class AdapterTrainer:
     self.config = config
     self.codec = codec
     self.settings = train_config(config, model.config, codec)
-    self.stream = takes_source(self.settings, codec, music)
+    self.stream = recordings_source(self.settings, codec, music)
     # Modules of its own around the same arrays: the base may be in use.
     own = nnx.merge(*nnx.split(model))
     own.train()
@@ -218,7 +224,7 @@ class AdapterTrainer:
     return {path_name(path): leaf for path, leaf in leaves}
 
 
-def takes_source(
+def recordings_source(
   settings: TrainConfig, codec: Codec, music: Mixture
 ) -> BatchSource:
   """The batches of a fine-tuning run.

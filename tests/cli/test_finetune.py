@@ -348,7 +348,7 @@ def test_what_cannot_be_learned_from(capsys, home, tmp_path):
       *("finetune", path, "--name", "me", "--out", tmp_path / "run", *options),
     )
 
-  assert "no usable takes" in line() and "holds no MIDI file" in line()
+  assert "no usable recordings" in line() and "holds no MIDI file" in line()
   Score.from_file(phrase_path()).crop(0.0, 5.0).to_file(takes / "short.mid")
   assert "short.mid: 4." in line() and "at least 10 s" in line()
   (takes / "short.mid").unlink()

@@ -1,10 +1,10 @@
-"""Sessions as takes: the player's part, by its rating, under its ID."""
+"""Sessions as recordings: the player's part, by its rating, under its ID."""
 
 import numpy as np
 import pytest
 
+from magenta_midi.data.recordings import read_recordings, split_recordings
 from magenta_midi.data.saved_sessions import RATING_WEIGHTS, saved_session
-from magenta_midi.data.takes import read_takes, split_takes
 from magenta_midi.live.recording.files import change_facts, write_session
 from magenta_midi.live.recording.library import trim_session
 from magenta_midi.midi.score import Score
@@ -42,30 +42,34 @@ def test_ratings_weigh_and_sessions_are_titles(tmp_path):
     [("a", None), ("b", 1), ("c", 2), ("d", 5), ("e", 3)]
   ):
     session(tmp_path / name, seed, rating=rating)
-  takes, refused = read_takes([tmp_path])
-  assert {take.title: take.weight for take in takes} == {
+  recordings, refused = read_recordings([tmp_path])
+  assert {recording.title: recording.weight for recording in recordings} == {
     "a": 1.0,
     "c": 0.5,
     "d": 2.0,
     "e": 1.0,
   }
   assert refused == [("b/session.mid", "rated 1 of 5")]
-  split = split_takes(takes)
+  split = split_recordings(recordings)
   assert len(split.train) == len(split.weights) == 3
   by_name = dict(zip(split.train.names, split.weights, strict=True))
   assert all(
-    by_name[take.name] == take.weight for take in takes if take.name in by_name
+    by_name[recording.name] == recording.weight
+    for recording in recordings
+    if recording.name in by_name
   )
-  plain = split_takes([take._replace(weight=1.0) for take in takes])
+  plain = split_recordings(
+    [recording._replace(weight=1.0) for recording in recordings]
+  )
   assert plain.digest != split.digest
 
 
 def test_only_the_players_part_is_learned_from(tmp_path):
   score = session(tmp_path / "both", 1)
   session(tmp_path / "alone", 2, players=(1,))
-  (take,), refused = read_takes([tmp_path])
+  (recording,), refused = read_recordings([tmp_path])
   own = score.notes[score.notes["part"] == 0]
-  (piece,) = take.pieces
+  (piece,) = recording.pieces
   assert piece["key"].tolist() == own["key"].tolist()
   assert refused == [
     ("alone/session.mid", "holds nothing but what a model played")
@@ -78,9 +82,11 @@ def test_a_part_of_a_session_is_of_its_title(tmp_path):
   again = trim_session(part, 2.0, 25.0)
   for folder in (part, again):
     assert saved_session(folder / "session.mid").title == "whole"
-  takes, _ = read_takes([tmp_path])
-  assert len(takes) == 3 and {take.title for take in takes} == {"whole"}
-  assert split_takes(takes).by_time
+  recordings, _ = read_recordings([tmp_path])
+  assert len(recordings) == 3 and {
+    recording.title for recording in recordings
+  } == {"whole"}
+  assert split_recordings(recordings).by_time
 
 
 @pytest.mark.parametrize("rating", [1, 2, 3, 4, 5])

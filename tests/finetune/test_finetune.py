@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from magenta_midi.data.takes import split_takes, takes_of_scores
+from magenta_midi.data.recordings import recordings_of_scores, split_recordings
 from magenta_midi.evaluation.evaluate import evaluate
 from magenta_midi.finetune import adapter_task, estimate
 from magenta_midi.finetune.config import (
@@ -129,7 +129,7 @@ def test_the_base_is_held_once(base, split):
 
 def test_a_base_of_tokens_learns_too(tmp_path):
   codec = EventCodec()
-  takes, _ = takes_of_scores([("scale.mid", scale(40.0, 60))])
+  recordings, _ = recordings_of_scores([("scale.mid", scale(40.0, 60))])
   base = Base(
     model=tiny_generator(codec=codec).model,
     codec=codec,
@@ -138,7 +138,11 @@ def test_a_base_of_tokens_learns_too(tmp_path):
     codec_entry={"name": "event"},
   )
   found = finetune(
-    run_config(steps=2, evaluations=1), base, split_takes(takes), "me", tmp_path
+    run_config(steps=2, evaluations=1),
+    base,
+    split_recordings(recordings),
+    "me",
+    tmp_path,
   )
   assert found.after.nats_per_note < found.before.nats_per_note
   assert found.adapter.figures["held_out_by_time"]

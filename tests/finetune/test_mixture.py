@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.examples.examples import NO_AUGMENTATION, draw_examples
 from magenta_midi.data.pieces import EVENT_DTYPE, join_pieces
-from magenta_midi.data.takes import Split
+from magenta_midi.data.recordings import Split
 from magenta_midi.finetune.mixture import mix
 
 
@@ -54,11 +54,11 @@ def test_shares(share, weights, tempos, data):
   """Time by its weight; tempos alike; rehearsal as much as was asked."""
   length = st.floats(10, 200)
   seconds = [data.draw(length) for _ in weights]
-  takes = split(seconds, weights)
-  found = mix(takes, tempos, corpus(10.0), share)
+  recordings = split(seconds, weights)
+  found = mix(recordings, tempos, corpus(10.0), share)
   total = sum(found.shares)
   assert found.shares[-1] / total == pytest.approx(share)
-  time = takes.train.lengths_ms + 1
+  time = recordings.train.lengths_ms + 1
   expected = {
     weight: sum(
       t * w for t, w in zip(time.tolist(), weights, strict=True) if w == weight

@@ -1,4 +1,4 @@
-"""A player's style vector: the mean of their takes, and better if it can be."""
+"""A player's style vector: the mean of their recordings, or a better one."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import pytest
 
 from magenta_midi.cli.phrases import PHRASES, phrase_path
 from magenta_midi.data.pieces import join_pieces, pack_piece
-from magenta_midi.data.takes import split_takes, takes_of_scores
+from magenta_midi.data.recordings import recordings_of_scores, split_recordings
 from magenta_midi.finetune import player_style
 from magenta_midi.finetune.player_style import (
   StyleSource,
@@ -34,8 +34,8 @@ def source():
 @pytest.fixture(scope="module")
 def split():
   named = [(name, Score.from_file(phrase_path(name))) for name in PHRASES]
-  takes, _ = takes_of_scores(named)
-  return split_takes(takes)
+  recordings, _ = recordings_of_scores(named)
+  return split_recordings(recordings)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,9 +59,9 @@ def test_all_windows_are_heard_whole(split):
   """The embedding of 10 s is that of the same 10 s cut from the score."""
   model = DescriptorStyle()
   score = Score.from_file(phrase_path("elise"))
-  takes = join_pieces([("elise", pack_piece(score))])
-  found = window_embeddings(model, takes)
-  assert len(found) == -(-takes.lengths_ms[0] // 10_000)
+  recordings = join_pieces([("elise", pack_piece(score))])
+  found = window_embeddings(model, recordings)
+  assert len(found) == -(-recordings.lengths_ms[0] // 10_000)
   first = model.embed(score.merged().crop(0.0, 10.0))
   # Times are on the codec's grid.
   assert found[0] @ first > 0.99
@@ -77,7 +77,7 @@ def test_it_moves_to_where_the_takes_are_expected_better(source, split):
   found, moved = player_style._improved(nats, mean, own, True)
   assert moved > 0
   assert nats(found) < nats(mean)
-  # Of these takes alone it is; of others it may be the mean.
+  # Of these recordings alone it is; of others it may be the mean.
   same = dataclasses.replace(split, held_out=split.train)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(player_style, "_HELD_OUT_WINDOWS", player_style._WINDOWS)
@@ -160,13 +160,13 @@ def test_takes_without_a_style_leave_what_was_known(source, split):
     key=np.full(24, 60),
     velocity=np.full(24, 60),
   )
-  takes = join_pieces([("sparse", pack_piece(sparse))])
-  poor = dataclasses.replace(split, train=takes)
+  recordings = join_pieces([("sparse", pack_piece(sparse))])
+  poor = dataclasses.replace(split, train=recordings)
   known = PlayerStyle(np.ones(768, np.float32), "descriptors", "", {})
   for before in (None, known):
     lines = []
     found = learn_player_style(source, poor, before, on_remark=lines.append)
     assert found is before
     assert lines == [
-      "no style vector was learned: no 10 s of the takes have 6 notes"
+      "no style vector was learned: no 10 s of the recordings have 6 notes"
     ]

@@ -68,7 +68,7 @@ def test_too_little_is_refused(tmp_path):
     choose_rehearsal(str(tmp_path / "x"), going_on=True)
   music(12.0, 0).to_file(tmp_path / "a.mid")
   with pytest.raises(
-    ValueError, match="to be rehearsed: no usable takes: 12 s"
+    ValueError, match="to be rehearsed: no usable recordings: 12 s"
   ):
     choose_rehearsal(str(tmp_path), going_on=True)
 

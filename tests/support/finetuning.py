@@ -4,7 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from magenta_midi.data.takes import Split, split_takes, takes_of_scores
+from magenta_midi.data.recordings import (
+  Split,
+  recordings_of_scores,
+  split_recordings,
+)
 from magenta_midi.finetune.config import FinetuneConfig, finetune_config
 from magenta_midi.finetune.finetune import Base
 from magenta_midi.midi.score import Score
@@ -41,11 +45,11 @@ def scale(seconds: float = 60.0, start: int = 60) -> Score:
 
 def scales(**starts: int) -> Split:
   """Recordings of 24 s each, by name; one of them is held out."""
-  takes, refused = takes_of_scores(
+  recordings, refused = recordings_of_scores(
     (f"scale {name}.mid", scale(24.0, start)) for name, start in starts.items()
   )
   assert not refused
-  return split_takes(takes)
+  return split_recordings(recordings)
 
 
 def run_config(**changes: Any) -> FinetuneConfig:

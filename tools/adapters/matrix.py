@@ -23,7 +23,7 @@ from magenta_midi.api import MagentaMidi
 from magenta_midi.cli.terminal.errors import one_line_errors
 from magenta_midi.cli.terminal.output import progress_bar
 from magenta_midi.data.corpus import Corpus
-from magenta_midi.data.takes import read_takes, takes_corpus
+from magenta_midi.data.recordings import read_recordings, recordings_corpus
 from magenta_midi.evaluation.comparison import Comparison
 from magenta_midi.evaluation.evaluate import Evaluation, evaluate
 
@@ -36,10 +36,10 @@ def held_out(folder: Path) -> Corpus:
   Raises:
     ValueError: There is none.
   """
-  takes, _ = read_takes([folder / "held"])
-  if not takes:
-    raise ValueError(f"{folder / 'held'}: no take can be used.")
-  return takes_corpus(takes)
+  recordings, _ = read_recordings([folder / "held"])
+  if not recordings:
+    raise ValueError(f"{folder / 'held'}: no recording can be used.")
+  return recordings_corpus(recordings)
 
 
 def pairs(options: tuple[str, ...], flag: str) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from magenta_midi.api import MagentaMidi
 from magenta_midi.cli.terminal.errors import one_line_errors
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.pieces import unpack_piece
-from magenta_midi.data.takes import join_split, read_takes
+from magenta_midi.data.recordings import join_split, read_recordings
 from magenta_midi.finetune.player_style import window_embeddings
 from magenta_midi.midi.score import Score
 from magenta_midi.model.lora.adapter_file import PlayerStyle
@@ -45,12 +45,12 @@ class Player(NamedTuple):
 
 
 def read_player(mm: MagentaMidi, folder: Path, count: int) -> Player:
-  """Learns from two thirds of `count` takes; the rest is held out."""
+  """Learns from two thirds of `count` recordings; the rest is held out."""
   files = sorted(folder.glob("*.mid"))
   order = np.random.default_rng(0).permutation(len(files))[:count]
-  takes, _ = read_takes([files[index] for index in order])
-  cut = 2 * len(takes) // 3
-  split = join_split(takes[:cut], takes[cut:])
+  recordings, _ = read_recordings([files[index] for index in order])
+  cut = 2 * len(recordings) // 3
+  split = join_split(recordings[:cut], recordings[cut:])
   style = mm.learn_style(split)
   assert style is not None
   mean = window_embeddings(mm.style_model, split.train).mean(axis=0)

@@ -189,7 +189,7 @@ def row(found: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
 
 
 def best_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-  """The best rate of each kind, size and number of takes."""
+  """The best rate of each kind, size and number of recordings."""
   best: dict[tuple, dict[str, Any]] = {}
   for line in rows:
     key = (line["kind"], line["setting"], line["takes"])
@@ -207,7 +207,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
   """Markdown."""
   general = any("general" in line for line in rows)
   lines = [
-    "| kind | | takes | rate | trained | float32, kB | bfloat16, kB"
+    "| kind | | recordings | rate | trained | float32, kB | bfloat16, kB"
     " | before | after | | difference (95 %) |"
     + (" other music |" if general else "")
     + " s a step | peak, MB | min |",
@@ -262,7 +262,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 @click.option("--targets", help="Of low rank, as finetune's.")
 @click.option("--dropout", type=float, help="Of low rank's inputs.")
 @click.option("--slots", multiple=True, default=("16",), help="Positions.")
-@click.option("--pieces", multiple=True, help="Takes [default: all].")
+@click.option("--pieces", multiple=True, help="Recordings [default: all].")
 @click.option("--steps", default=300, show_default=True)
 @click.option(
   "--learning-rate", "rates", multiple=True, metavar="RATE or KIND:RATE"

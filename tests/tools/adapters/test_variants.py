@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from flax import nnx
 
-from magenta_midi.data.takes import read_takes, takes_corpus
+from magenta_midi.data.recordings import read_recordings, recordings_corpus
 from magenta_midi.evaluation.evaluate import evaluate
 from magenta_midi.finetune.mixture import mix
 from magenta_midi.finetune.trainer import AdapterTrainer
@@ -102,7 +102,7 @@ def test_slots_are_positions_that_the_music_does_not_have(base, split):
   for row in here.states[:, positions:]:
     np.testing.assert_array_equal(row, slots)
   assert here.mask[:, positions:].all()
-  # Each begins as something else that the encoder has made of a take.
+  # Each begins as something else that the encoder has made of a recording.
   assert len(np.unique(np.asarray(slots), axis=0)) == 3
   x = model.embed_frames(inputs)
   causal = jnp.tril(jnp.ones((1, 6, 6), bool))
@@ -162,7 +162,7 @@ def test_lora_is_what_finetune_trains(base, split):
 
 
 @pytest.mark.parametrize("kind", ["dora", "slots", "prefix"])
-def test_a_few_steps_learn_the_takes(kind, base, split):
+def test_a_few_steps_learn_the_recordings(kind, base, split):
   before = logits(base.model)
   course = course_of(kind, base, split, steps=12)
   nats = [course.train_step() for _ in range(12)]
@@ -239,9 +239,9 @@ def test_what_is_done_is_not_done_again(tmp_path):
   (kept,) = out.glob("dora-r2-n1-*/")
   stored = out / f"{kept.name}.json"
   figures = json.loads(stored.read_text(encoding="utf-8"))["held"]
-  held, _ = read_takes([player / "held"])
+  held, _ = read_recordings([player / "held"])
   model, _ = load_checkpoint(kept)
-  found = evaluate(model, CODEC, takes_corpus(held), windows=6)
+  found = evaluate(model, CODEC, recordings_corpus(held), windows=6)
   np.testing.assert_allclose(found.nats, figures["nats"], rtol=1e-5, atol=1e-4)
 
   wrong = run("--rank", "0")

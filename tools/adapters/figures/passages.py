@@ -9,7 +9,7 @@ import numpy as np
 from magenta_midi.cli.terminal.errors import UserError
 from magenta_midi.data.corpus import midi_files
 from magenta_midi.data.pieces import unpack_piece
-from magenta_midi.data.takes import read_takes, takes_corpus
+from magenta_midi.data.recordings import read_recordings, recordings_corpus
 from magenta_midi.generate.generator import CONTEXT_S
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens.codec import Codec
@@ -31,18 +31,18 @@ HOP_S = 1.0
 
 
 def read_pieces(paths: Sequence[Path], codec: Codec) -> list[Score]:
-  """Takes as the model hears and plays them: silences cut, on the grid.
+  """Recordings as the model hears and plays them: silences cut, on the grid.
 
   Raises:
     UserError: None can be used.
   """
-  takes, _ = read_takes(paths)
-  if not takes:
+  recordings, _ = read_recordings(paths)
+  if not recordings:
     raise UserError(
-      f"{', '.join(map(str, paths[:3]))}: no take can be used. Give a folder of"
-      " MIDI files of 10 s and 20 notes or more."
+      f"{', '.join(map(str, paths[:3]))}: no recording can be used. Give a"
+      " folder of MIDI files of 10 s and 20 notes or more."
     )
-  corpus = takes_corpus(takes)
+  corpus = recordings_corpus(recordings)
   return [
     codec.decode(codec.encode(unpack_piece(corpus.piece(index))))
     for index in range(len(corpus))

@@ -16,7 +16,7 @@ from magenta_midi.data.examples.examples import Batch
 from magenta_midi.evaluation.losses import training_loss
 from magenta_midi.finetune.config import FinetuneConfig, train_config
 from magenta_midi.finetune.mixture import Mixture
-from magenta_midi.finetune.trainer import takes_source
+from magenta_midi.finetune.trainer import recordings_source
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.dropout import seed_dropout
 from magenta_midi.tokens.codec import Codec
@@ -53,7 +53,7 @@ class Course:
     assert config.steps is not None
     self.steps = config.steps
     self.settings = train_config(config, variant.model.config, codec)
-    self._stream = takes_source(self.settings, codec, music)
+    self._stream = recordings_source(self.settings, codec, music)
     model = variant.model
     model.train()
     graph, params, rest = nnx.split(model, nnx.Param, ...)

@@ -12,7 +12,11 @@ import ml_dtypes
 import numpy as np
 
 from magenta_midi.api import MagentaMidi
-from magenta_midi.data.takes import join_split, read_takes, takes_corpus
+from magenta_midi.data.recordings import (
+  join_split,
+  read_recordings,
+  recordings_corpus,
+)
 from magenta_midi.evaluation.evaluate import evaluate
 from magenta_midi.finetune.config import finetune_config
 from magenta_midi.finetune.mixture import mix
@@ -41,7 +45,7 @@ class Job:
   targets: tuple[str, ...] | None = None
   dropout: float | None = None
   slots: int | None = None
-  # None: all takes.
+  # None: all recordings.
   pieces: int | None = None
   learning_rate: float | None = None
   steps: int = 0
@@ -88,14 +92,14 @@ def measure(job: Job, keep: Path | None = None) -> dict[str, Any]:
   mm = MagentaMidi.load(job.checkpoint)
   base = mm.finetune_base()
   train, held = (
-    read_takes([Path(job.player) / part])[0] for part in ("train", "held")
+    read_recordings([Path(job.player) / part])[0] for part in ("train", "held")
   )
   order = np.random.default_rng(job.seed).permutation(len(train))
   chosen = [train[index] for index in order[: job.pieces].tolist()]
   split = join_split(chosen, held)
   general = None
   if job.general is not None:
-    general = takes_corpus(read_takes([Path(job.general)])[0])
+    general = recordings_corpus(read_recordings([Path(job.general)])[0])
 
   def scored(model: Any, music: Any) -> dict[str, Any]:
     found = evaluate(model, base.codec, music, windows=job.windows)

@@ -128,7 +128,7 @@ def heard_states(
   if not len(late):
     raise ValueError(
       f"slots begin as what is heard before {_MIN_HEARD_MS / 1000:g} s, and"
-      " no take is so long. Give longer takes."
+      " no recording is so long. Give longer recordings."
     )
   chosen = rng.choice(late, count, replace=count > len(late))
   found = []

@@ -1,8 +1,7 @@
-"""A player's takes: read, cut at silences, and split by title.
+"""A player's recordings: read, cut at silences, and split by title.
 
-Of a duet with the model only the player's part is kept. What a player records
-in one go and lets run on is many pieces: a long silence parts them, so that no
-piece is the context of another.
+Of a duet with the model only the player's part is kept. A long silence divides
+a recording into pieces, so that no piece is the context of another.
 """
 
 import dataclasses
@@ -27,39 +26,41 @@ from magenta_midi.typing import Shaped
 __all__ = [
   "HELD_OUT_SHARE",
   "Split",
-  "Take",
+  "Recording",
   "corpus_digest",
   "cut_at_silences",
   "join_split",
-  "read_takes",
-  "split_takes",
-  "takes_corpus",
-  "takes_of_scores",
+  "read_recordings",
+  "split_recordings",
+  "recordings_corpus",
+  "recordings_of_scores",
 ]
 
 # A silence that ends a piece, s. Shorter ones are part of the music, and
 # `pack_piece` keeps 3 s of them.
 SILENCE_S = 8.0
-# Less of a take is not used: its context is most of it. Seconds and notes.
+# Shorter recordings are not used: most of one would be context. Seconds, notes.
 MIN_S, MIN_NOTES = 10.0, 20
-# Less than this in all teaches nothing of a player, s.
+# Least music that an adapter can learn from, s.
 MIN_TOTAL_S = 30.0
-# Of the titles, held out; and of the time where there are fewer than three.
+# Share of the titles that is held out; with fewer than three titles, of the
+# time.
 HELD_OUT_SHARE = 0.2
-# What the parts are called that a model has played, in recorded duets and in
-# what `generate` writes.
+# Names of parts that a model has played, in recorded duets and in files of
+# `generate`.
 MODEL_PARTS = ("ai", "magenta_midi")
 
 
-class Take(NamedTuple):
+class Recording(NamedTuple):
   """One recording.
 
   Attributes:
     name: For lists and errors.
-    title: What is played; takes of one title are on one side of the split.
+    title: Title of the music; recordings of one title stay on one side of the
+      split.
     pieces: `EVENT_DTYPE` each, cut at long silences.
-    weight: How often it is learned from, against one that is not rated.
-    damage: What of its file could not be read, in words; "": nothing.
+    weight: How often it is trained on; a recording without rating has 1.
+    damage: The part of its file that cannot be read, in words; "": none.
   """
 
   name: str
@@ -70,28 +71,27 @@ class Take(NamedTuple):
 
   @property
   def seconds(self) -> float:
-    """Of music, silences shortened."""
+    """Length of the music, with shortened silences."""
     return sum(float(piece["time_ms"][-1]) for piece in self.pieces) / 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """What to learn from, and what to judge by."""
+  """Music to train on, and music to evaluate on."""
 
   train: Corpus
   held_out: Corpus
-  # Of these; the same title is never in both, unless `by_time`.
+  # Their titles. A title is never in both, unless `by_time`.
   train_titles: tuple[str, ...]
   held_out_titles: tuple[str, ...]
-  # Whether the end of each take is held out, as there are too few.
+  # Whether the end of each recording is held out, as there are few titles.
   by_time: bool
-  # How often each piece of `train` is learned from, against the others; ():
-  # each as often.
+  # How often each piece of `train` is trained on; (): all the same.
   weights: tuple[float, ...] = ()
 
   @property
   def digest(self) -> str:
-    """A name of all that is in it, in hexadecimal digits."""
+    """SHA-256 of the music and its weights, in hexadecimal digits."""
     digest = hashlib.sha256()
     for corpus in (self.train, self.held_out):
       digest.update(corpus_digest(corpus).encode())
@@ -101,23 +101,23 @@ class Split:
 
 
 def corpus_digest(corpus: Corpus) -> str:
-  """A name of the music of a corpus, in hexadecimal digits."""
+  """SHA-256 of the music of a corpus, in hexadecimal digits."""
   digest = hashlib.sha256(music_hash(corpus.events).encode())
   digest.update(np.asarray(corpus.offsets, np.int64).tobytes())
   return digest.hexdigest()
 
 
-def read_takes(
+def read_recordings(
   paths: Sequence[Path],
-) -> tuple[list[Take], list[tuple[str, str]]]:
-  """Reads files and folders of takes.
+) -> tuple[list[Recording], list[tuple[str, str]]]:
+  """Reads files and folders of recordings.
 
   Args:
-    paths: MIDI files, or folders with such at any depth. Of a saved session,
-      its title and rating are read too.
+    paths: MIDI files, or folders with MIDI files at any depth. Title and rating
+      of a saved session are read too.
 
   Returns:
-    The takes, and what was left out, each with its reason.
+    The recordings, and the names of files left out, each with its reason.
 
   Raises:
     ValueError: A path is missing.
@@ -135,21 +135,21 @@ def read_takes(
         found.append((name, read_score(file), saved_session(file)))
       except MidiFileError as error:
         refused.append((name, str(error).removeprefix(f"{file}: ")))
-  takes, short = _takes(found)
-  return takes, refused + short
+  recordings, short = _recordings(found)
+  return recordings, refused + short
 
 
-def takes_of_scores(
+def recordings_of_scores(
   scores: Iterable[tuple[str, Score]],
-) -> tuple[list[Take], list[tuple[str, str]]]:
-  """Takes of named scores; what is too short, or there twice, is left out."""
-  return _takes((name, score, None) for name, score in scores)
+) -> tuple[list[Recording], list[tuple[str, str]]]:
+  """Recordings of named scores; short ones and copies are left out."""
+  return _recordings((name, score, None) for name, score in scores)
 
 
-def _takes(
+def _recordings(
   found: Iterable[tuple[str, Score, SavedSession | None]],
-) -> tuple[list[Take], list[tuple[str, str]]]:
-  takes, refused, seen = [], [], {}
+) -> tuple[list[Recording], list[tuple[str, str]]]:
+  recordings, refused, seen = [], [], {}
   for name, score, session in found:
     own = _players_part(score)
     pieces = tuple(
@@ -158,26 +158,26 @@ def _takes(
       if len(piece := pack_piece(part)) >= MIN_NOTES
     )
     damage = "; ".join(score.repairs.damage())
-    take = Take(name, title_of(name), pieces, damage=damage)
+    recording = Recording(name, title_of(name), pieces, damage=damage)
     if session is not None:
-      take = take._replace(title=session.title, weight=session.weight)
-    reason = _reason(score, own, take)
+      recording = recording._replace(title=session.title, weight=session.weight)
+    reason = _reason(score, own, recording)
     if session is not None and not session.weight:
       reason = f"rated {session.rating} of 5"
     if reason is None:
-      digest = _music(take)
+      digest = _music(recording)
       if digest in seen:
         reason = f"the same music as {seen[digest]}"
       seen.setdefault(digest, name)
     if reason is None:
-      takes.append(take)
+      recordings.append(recording)
     else:
       refused.append((name, reason))
-  return takes, refused
+  return recordings, refused
 
 
 def _players_part(score: Score) -> Score:
-  """Without what a model has played in a recorded duet."""
+  """The score without the parts that a model played."""
   own = [
     part
     for part, name in enumerate(score.part_names)
@@ -186,14 +186,14 @@ def _players_part(score: Score) -> Score:
   return score.select(own) if len(own) < score.parts else score
 
 
-def _reason(score: Score, own: Score, take: Take) -> str | None:
-  """Why a take cannot be used; None: it can."""
+def _reason(score: Score, own: Score, recording: Recording) -> str | None:
+  """Why a recording cannot be used; None: it can."""
   if len(score) and not len(own):
     return "holds nothing but what a model played"
   if not len(own):
     repairs = "; ".join(score.repairs.messages())
     return "holds no notes" + (f" ({repairs})" if repairs else "")
-  if not take.pieces or take.seconds < MIN_S:
+  if not recording.pieces or recording.seconds < MIN_S:
     return (
       f"{own.notes['onset_s'][-1] - own.notes['onset_s'][0]:.1f} s and"
       f" {len(own)} notes of music, at least {MIN_S:g} s and {MIN_NOTES}"
@@ -215,109 +215,128 @@ def cut_at_silences(score: Score) -> list[Score]:
   return [score.crop(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def split_takes(
-  takes: Sequence[Take], *, share: float = HELD_OUT_SHARE
+def split_recordings(
+  recordings: Sequence[Recording], *, share: float = HELD_OUT_SHARE
 ) -> Split:
-  """Splits takes into those to learn from and those to judge by.
+  """Splits recordings into those to train on and those to evaluate on.
 
-  With three titles or more, whole titles are held out, at least one, chosen
-  by their names alone; with fewer, the end of each take. Numbers of takes
-  count as titles where there would be too few.
+  With three titles or more, whole titles are held out: at least one, chosen by
+  the names alone. With fewer titles, the end of each recording is held out.
+  Numbers in names count as parts of titles if there are too few without them.
 
   Args:
-    takes: From `read_takes`.
+    recordings: From `read_recordings`.
     share: Of the titles, or of the time.
 
   Raises:
     ValueError: There is too little music.
   """
-  seconds = sum(take.seconds for take in takes)
-  if not takes or seconds < MIN_TOTAL_S:
-    raise ValueError(_too_little(takes))
+  seconds = sum(recording.seconds for recording in recordings)
+  if not recordings or seconds < MIN_TOTAL_S:
+    raise ValueError(_too_little(recordings))
   if not 0 < share < 1:
     raise ValueError(
       f"the held-out share must be between 0 and 1, got {share}."
     )
-  if len({take.title for take in takes}) < 3 <= len(takes):
+  if len({recording.title for recording in recordings}) < 3 <= len(recordings):
     # Numbers may be all that tells pieces apart.
-    takes = [take._replace(title=title_words(take.name)) for take in takes]
-  titles = sorted({take.title for take in takes}, key=_rank)
+    recordings = [
+      recording._replace(title=title_words(recording.name))
+      for recording in recordings
+    ]
+  titles = sorted({recording.title for recording in recordings}, key=_rank)
   if len(titles) < 3:
-    return _split_by_time(takes, titles, share)
+    return _split_by_time(recordings, titles, share)
   count = min(max(1, round(share * len(titles))), len(titles) - 1)
   held = set(titles[:count])
   return Split(
-    takes_corpus(take for take in takes if take.title not in held),
-    takes_corpus(take for take in takes if take.title in held),
+    recordings_corpus(
+      recording for recording in recordings if recording.title not in held
+    ),
+    recordings_corpus(
+      recording for recording in recordings if recording.title in held
+    ),
     tuple(sorted(set(titles) - held)),
     tuple(sorted(held)),
     False,
-    _weights(take for take in takes if take.title not in held),
+    _weights(
+      recording for recording in recordings if recording.title not in held
+    ),
   )
 
 
-def join_split(train: Sequence[Take], held_out: Sequence[Take]) -> Split:
-  """A split that somebody else has made.
+def join_split(
+  train: Sequence[Recording], held_out: Sequence[Recording]
+) -> Split:
+  """The split of recordings that are divided already.
 
   Raises:
     ValueError: There is too little music, or the same on both sides.
   """
   if not held_out:
-    raise ValueError("no usable takes to judge by. Give --held-out others.")
-  seconds = sum(take.seconds for take in train)
+    raise ValueError(
+      "no usable recordings to evaluate on. Give --held-out others."
+    )
+  seconds = sum(recording.seconds for recording in train)
   if not train or seconds < MIN_TOTAL_S:
     raise ValueError(_too_little(train))
-  heard = {_music(take): take.name for take in train}
-  for take in held_out:
-    if _music(take) in heard:
+  heard = {_music(recording): recording.name for recording in train}
+  for recording in held_out:
+    if _music(recording) in heard:
       raise ValueError(
-        f"{take.name} is held out, but {heard[_music(take)]} is the same"
-        " music and would be learned from. Leave one out."
+        f"{recording.name} is held out, but {heard[_music(recording)]} is the"
+        " same music to train on. Leave one out."
       )
   return Split(
-    takes_corpus(train),
-    takes_corpus(held_out),
-    tuple(sorted({take.title for take in train})),
-    tuple(sorted({take.title for take in held_out})),
+    recordings_corpus(train),
+    recordings_corpus(held_out),
+    tuple(sorted({recording.title for recording in train})),
+    tuple(sorted({recording.title for recording in held_out})),
     False,
     _weights(train),
   )
 
 
-def _weights(takes: Iterable[Take]) -> tuple[float, ...]:
-  """Of each piece of `takes_corpus`."""
-  return tuple(take.weight for take in takes for _ in take.pieces)
-
-
-def _too_little(takes: Sequence[Take]) -> str:
-  seconds = sum(take.seconds for take in takes)
-  return (
-    f"no usable takes: {seconds:.0f} s of music in {len(takes)}, at least"
-    f" {MIN_TOTAL_S:g} s are needed. Give more, or longer, MIDI files."
+def _weights(recordings: Iterable[Recording]) -> tuple[float, ...]:
+  """Of each piece of `recordings_corpus`."""
+  return tuple(
+    recording.weight for recording in recordings for _ in recording.pieces
   )
 
 
-def _music(take: Take) -> str:
-  return music_hash(np.concatenate(take.pieces))
+def _too_little(recordings: Sequence[Recording]) -> str:
+  seconds = sum(recording.seconds for recording in recordings)
+  return (
+    f"no usable recordings: {seconds:.0f} s of music in {len(recordings)}, at"
+    f" least {MIN_TOTAL_S:g} s are needed. Give more, or longer, MIDI files."
+  )
+
+
+def _music(recording: Recording) -> str:
+  return music_hash(np.concatenate(recording.pieces))
 
 
 def _rank(title: str) -> str:
-  """A place in an order that no new title changes."""
+  """Sort key of a title, which other titles do not change."""
   return hashlib.sha256(title.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _split_by_time(
-  takes: Sequence[Take], titles: Sequence[str], share: float
+  recordings: Sequence[Recording], titles: Sequence[str], share: float
 ) -> Split:
   begin, end, weights = [], [], []
-  for take in takes:
-    cut_ms = (1 - share) * 1000 * take.seconds
-    for place, piece in enumerate(take.pieces):
-      name = take.name if len(take.pieces) == 1 else f"{take.name} {place + 1}"
+  for recording in recordings:
+    cut_ms = (1 - share) * 1000 * recording.seconds
+    for place, piece in enumerate(recording.pieces):
+      name = (
+        recording.name
+        if len(recording.pieces) == 1
+        else f"{recording.name} {place + 1}"
+      )
       at = int(np.searchsorted(piece["time_ms"], cut_ms))
       if at:
         begin.append((name, piece[:at]))
-        weights.append(take.weight)
+        weights.append(recording.weight)
       if at < len(piece):
         end.append((f"{name}, the end", _from_zero(piece[at:])))
       cut_ms -= float(piece["time_ms"][-1])
@@ -337,13 +356,15 @@ def _from_zero(piece: Shaped[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:
   return moved
 
 
-def takes_corpus(takes: Iterable[Take]) -> Corpus:
-  """All pieces of takes, numbered where a take has several."""
+def recordings_corpus(recordings: Iterable[Recording]) -> Corpus:
+  """All pieces of the recordings; several pieces of one are numbered."""
   return join_pieces(
     (
-      take.name if len(take.pieces) == 1 else f"{take.name} {place}",
+      recording.name
+      if len(recording.pieces) == 1
+      else f"{recording.name} {place}",
       piece,
     )
-    for take in takes
-    for place, piece in enumerate(take.pieces, 1)
+    for recording in recordings
+    for place, piece in enumerate(recording.pieces, 1)
   )

@@ -1,15 +1,15 @@
-"""A player's takes: what is used, what is one piece, and what is held out."""
+"""Recordings of a player: what is used, cut into pieces, and held out."""
 
 import numpy as np
 import pytest
 
 from magenta_midi.data.corpus import pack_scores
-from magenta_midi.data.takes import (
+from magenta_midi.data.recordings import (
   cut_at_silences,
   join_split,
-  read_takes,
-  split_takes,
-  takes_of_scores,
+  read_recordings,
+  recordings_of_scores,
+  split_recordings,
 )
 from magenta_midi.data.titles import title_of
 from magenta_midi.finetune.mixture import at_tempo
@@ -28,12 +28,12 @@ def music(seconds=20.0, seed=0, start_s=0.0):
   )
 
 
-def takes_named(*names, seconds=20.0):
-  takes, refused = takes_of_scores(
+def recordings_named(*names, seconds=20.0):
+  recordings, refused = recordings_of_scores(
     (name, music(seconds, seed)) for seed, name in enumerate(names)
   )
   assert not refused
-  return takes
+  return recordings
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_long_silences_part_pieces():
     onset_s=[11.9], duration_s=[45.0], key=[30], velocity=[60]
   )
   assert len(cut_at_silences(whole.joined(held))) == 2
-  ((take,), refused) = takes_of_scores([("a.mid", whole)])
+  ((recording,), refused) = recordings_of_scores([("a.mid", whole)])
   assert not refused
   # The last has too few notes to be a piece.
-  assert [len(piece) for piece in take.pieces] == [48, 60]
+  assert [len(piece) for piece in recording.pieces] == [48, 60]
   assert cut_at_silences(Score.empty()) == []
 
 
@@ -90,7 +90,7 @@ def test_whole_titles_are_held_out_whatever_else_there_is():
   names = [
     f"piece {chr(97 + i)} {take}.mid" for i in range(10) for take in "12"
   ]
-  split = split_takes(takes_named(*names))
+  split = split_recordings(recordings_named(*names))
   assert len(split.held_out_titles) == 2 and len(split.train_titles) == 8
   assert not set(split.held_out_titles) & set(split.train_titles)
   assert not split.by_time
@@ -98,32 +98,39 @@ def test_whole_titles_are_held_out_whatever_else_there_is():
   assert {title_of(n) for n in split.held_out.names} == set(
     split.held_out_titles
   )
-  again = split_takes(takes_named(*names[::-1]))
+  again = split_recordings(recordings_named(*names[::-1]))
   assert again.held_out_titles == split.held_out_titles
-  assert len(split_takes(takes_named("a.mid", "b.mid", "c.mid")).held_out) == 1
+  assert (
+    len(split_recordings(recordings_named("a.mid", "b.mid", "c.mid")).held_out)
+    == 1
+  )
 
 
 def test_numbers_are_titles_where_there_would_be_too_few():
-  split = split_takes(takes_named("etude 1.mid", "etude 2.mid", "etude 3.mid"))
+  split = split_recordings(
+    recordings_named("etude 1.mid", "etude 2.mid", "etude 3.mid")
+  )
   assert not split.by_time
   assert len(split.train_titles) == 2 and len(split.held_out_titles) == 1
 
 
 @pytest.mark.parametrize("names", [("a.mid",), ("a.mid", "b.mid")])
 def test_few_takes_are_cut_in_time(names):
-  takes = takes_named(*names, seconds=40.0)
-  split = split_takes(takes)
+  recordings = recordings_named(*names, seconds=40.0)
+  split = split_recordings(recordings)
   assert split.by_time
   assert len(split.train) == len(split.held_out) == len(names)
-  notes = sum(len(take.pieces[0]) for take in takes)
+  notes = sum(len(recording.pieces[0]) for recording in recordings)
   assert split.train.notes + split.held_out.notes == notes
   assert split.held_out.notes == pytest.approx(0.2 * notes, abs=2)
-  for index, take in enumerate(takes):
+  for index, recording in enumerate(recordings):
     end = split.held_out.piece(index)
     begin = split.train.piece(index)
-    assert begin["time_ms"].max() < take.pieces[0]["time_ms"][len(begin)]
+    assert begin["time_ms"].max() < recording.pieces[0]["time_ms"][len(begin)]
     assert end["time_ms"][0] == 0
-    assert end["key"].tolist() == take.pieces[0]["key"][len(begin) :].tolist()
+    assert (
+      end["key"].tolist() == recording.pieces[0]["key"][len(begin) :].tolist()
+    )
 
 
 def test_what_cannot_be_used_is_told(tmp_path):
@@ -132,19 +139,21 @@ def test_what_cannot_be_used_is_told(tmp_path):
   music(20.0).to_file(tmp_path / "copy.mid")
   Score.empty().to_file(tmp_path / "empty.mid")
   (tmp_path / "bad.mid").write_bytes(b"not MIDI")
-  takes, refused = read_takes([tmp_path])
-  assert [take.name for take in takes] == ["copy.mid"]
+  recordings, refused = read_recordings([tmp_path])
+  assert [recording.name for recording in recordings] == ["copy.mid"]
   reasons = dict(refused)
   assert reasons.keys() == {"short.mid", "good.mid", "empty.mid", "bad.mid"}
   assert reasons["good.mid"] == "the same music as copy.mid"
   assert "4.8 s and 20 notes" in reasons["short.mid"]
   assert reasons["empty.mid"] == "holds no notes"
-  with pytest.raises(ValueError, match=r"no usable takes: 20 s of music in 1"):
-    split_takes(takes)
+  with pytest.raises(
+    ValueError, match=r"no usable recordings: 20 s of music in 1"
+  ):
+    split_recordings(recordings)
   with pytest.raises(ValueError, match="no such file or folder"):
-    read_takes([tmp_path / "none"])
-  takes, refused = read_takes([tmp_path / "good.mid"])
-  assert len(takes) == 1 and not refused
+    read_recordings([tmp_path / "none"])
+  recordings, refused = read_recordings([tmp_path / "good.mid"])
+  assert len(recordings) == 1 and not refused
 
 
 def test_what_is_lost_of_a_damaged_file_is_told(tmp_path):
@@ -152,9 +161,9 @@ def test_what_is_lost_of_a_damaged_file_is_told(tmp_path):
   whole = (tmp_path / "cut.mid").read_bytes()
   music(70.0).to_file(tmp_path / "whole.mid")
   (tmp_path / "cut.mid").write_bytes(whole[: len(whole) * 2 // 3])
-  (cut, take), refused = read_takes([tmp_path])
+  (cut, recording), refused = read_recordings([tmp_path])
   assert cut.damage == "tracks damaged or missing, read as far as possible: 1"
-  assert cut.seconds < 50 and not take.damage and not refused
+  assert cut.seconds < 50 and not recording.damage and not refused
 
 
 def test_what_the_model_played_is_not_learned_from():
@@ -166,30 +175,35 @@ def test_what_the_model_played_is_not_learned_from():
     },
     part_names=("player", "ai"),
   )
-  ((take,), _) = takes_of_scores([("session.mid", named)])
-  (alone,) = takes_named("alone.mid")
+  ((recording,), _) = recordings_of_scores([("session.mid", named)])
+  (alone,) = recordings_named("alone.mid")
   expected = pack_scores([("x", music(20.0, 1))])
-  np.testing.assert_array_equal(take.pieces[0]["key"], expected.events["key"])
-  assert len(take.pieces[0]) == len(alone.pieces[0])
+  np.testing.assert_array_equal(
+    recording.pieces[0]["key"], expected.events["key"]
+  )
+  assert len(recording.pieces[0]) == len(alone.pieces[0])
 
 
 def test_a_split_by_others_may_not_share_music():
-  train, held = takes_named("a.mid", "b.mid", "c.mid"), takes_named("d.mid")
+  train, held = (
+    recordings_named("a.mid", "b.mid", "c.mid"),
+    recordings_named("d.mid"),
+  )
   with pytest.raises(
     ValueError, match=r"d\.mid is held out, but a\.mid is the"
   ):
     join_split(train, held)
   split = join_split(train[1:], held)
   assert (len(split.train), len(split.held_out)) == (2, 1)
-  with pytest.raises(ValueError, match="no usable takes to judge by"):
+  with pytest.raises(ValueError, match="no usable recordings to evaluate on"):
     join_split(train, [])
 
 
 def test_digests_tell_takes_apart():
   names = ("a.mid", "b.mid", "c.mid")
-  one = split_takes(takes_named(*names)).digest
-  assert one == split_takes(takes_named(*names)).digest
-  assert one != split_takes(takes_named(*names, seconds=21.0)).digest
+  one = split_recordings(recordings_named(*names)).digest
+  assert one == split_recordings(recordings_named(*names)).digest
+  assert one != split_recordings(recordings_named(*names, seconds=21.0)).digest
 
 
 def test_tempo_scales_all_times():

@@ -248,7 +248,7 @@ class MagentaMidi:
     from magenta_midi.data.recordings import read_recordings, split_recordings
     from magenta_midi.finetune.config import finetune_config
     from magenta_midi.finetune.finetune import finetune, finetune_folder
-    from magenta_midi.finetune.rehearsal import choose_rehearsal
+    from magenta_midi.finetune.mixture import choose_rehearsal
 
     one = isinstance(paths, str | os.PathLike)
     sources = [paths] if one else list(paths)  # type: ignore[arg-type]

@@ -231,7 +231,7 @@ def command(
   which the same command continues.
   """
   from magenta_midi.finetune.finetune import finetune_folder
-  from magenta_midi.finetune.rehearsal import choose_rehearsal
+  from magenta_midi.finetune.mixture import choose_rehearsal
   from magenta_midi.model.lora.adapter_library import (
     check_free,
     find_adapter,

@@ -1,4 +1,4 @@
-"""Prepares a corpus by processes on one machine.
+"""Preparation of a corpus by processes on one machine.
 
 Files are read in parts of some tens, each into one file of events; then each
 shard is gathered from the parts. A part or shard that is there is finished,

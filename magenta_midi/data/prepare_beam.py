@@ -1,4 +1,4 @@
-"""Prepares a corpus as an Apache Beam pipeline, for what outgrows a machine.
+"""Preparation of a corpus as an Apache Beam pipeline, on many machines.
 
 The same steps as `prepare`, with the same folder in the end, byte for byte:
 files are read anywhere, and the hash of their music brings copies together in

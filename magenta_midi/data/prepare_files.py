@@ -1,4 +1,4 @@
-"""What `prepare` does with single files and single shards.
+"""Work of `prepare` on single files and single shards.
 
 A file becomes a record and its events. The hash of its music says which shard
 it goes to, so that all copies of a piece meet in one shard, wherever they

@@ -1,4 +1,4 @@
-"""A player's recordings: read, cut at silences, and split by title.
+"""Recordings of a player: read, cut at silences, and split by title.
 
 Of a duet with the model only the player's part is kept. A long silence divides
 a recording into pieces, so that no piece is the context of another.
@@ -16,9 +16,13 @@ import numpy as np
 
 from magenta_midi.data.corpus import Corpus, midi_files
 from magenta_midi.data.pieces import join_pieces, pack_piece
-from magenta_midi.data.saved_sessions import SavedSession, saved_session
 from magenta_midi.data.splits import music_hash
-from magenta_midi.data.titles import title_of, title_words
+from magenta_midi.data.titles import (
+  SavedSession,
+  saved_session,
+  title_of,
+  title_words,
+)
 from magenta_midi.midi.score import Score
 from magenta_midi.midi.score_files import MidiFileError, read_score
 from magenta_midi.typing import Shaped

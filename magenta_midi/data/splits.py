@@ -1,4 +1,4 @@
-"""Which pieces are held out: by a list beside a folder, or by their music."""
+"""Splits of a corpus: by a list beside its folder, or by the music."""
 
 import csv
 import hashlib

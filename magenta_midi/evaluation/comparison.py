@@ -1,4 +1,4 @@
-"""Two checkpoints on the same music: the difference, and how sure it is."""
+"""Comparison of two checkpoints on the same music, with an interval."""
 
 import dataclasses
 import functools

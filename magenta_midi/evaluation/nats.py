@@ -1,4 +1,4 @@
-"""What 2 s of our own music cost a model, in nats.
+"""Nats of a model on windows of 2 s of one player's music.
 
 Our music is a sequence of events in time. With a partner, each of their
 frames ends one forecast and begins the next: the one pays for nothing of ours

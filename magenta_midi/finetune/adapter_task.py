@@ -1,4 +1,4 @@
-"""The task of a fine-tuning run: held-out figures before, on the way and after.
+"""Adapter task: held-out figures before, during and after fine-tuning.
 
 The first evaluation is of what the run starts from. The factors kept are those
 of the best one: if nothing was gained, the adapter changes nothing, or no more
@@ -59,7 +59,7 @@ class LearnStyle(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judged:
-  """Music by which a run says what was forgotten."""
+  """Music on which forgetting is measured."""
 
   # Other music; None: none.
   general: Corpus | None
@@ -83,12 +83,12 @@ class AdapterTask:
 
   Args:
     trainer: Base, factors, optimizer and data.
-    base: What is adapted.
-    split: What is learned from, and what is held out.
+    base: The model that is adapted.
+    split: Music to train on, and music to evaluate on.
     name: The adapter's.
     out: The run's folder.
     on_progress: Called at least twice a second.
-    judged: By this it is said what was forgotten.
+    judged: Music on which forgetting is measured.
     learn_style: Learns the player's style after training; see `finetune`.
     start_style: The style of the adapter that is continued; None: none.
     style_windows: Work of `learn_style`, in windows of 2 s scored.

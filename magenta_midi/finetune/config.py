@@ -1,4 +1,4 @@
-"""Settings of a fine-tuning run, and what a continued one must share."""
+"""Settings of a fine-tuning run, and the check of a continued one."""
 
 import dataclasses
 import json

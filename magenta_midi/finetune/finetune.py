@@ -20,10 +20,9 @@ from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.recordings import Split, corpus_digest
 from magenta_midi.finetune.adapter_task import AdapterTask, Judged, LearnStyle
 from magenta_midi.finetune.config import FinetuneConfig, begin_run
-from magenta_midi.finetune.mixture import mix
+from magenta_midi.finetune.mixture import ITSELF, mix, without_pieces
 from magenta_midi.finetune.offload import on_host
 from magenta_midi.finetune.player_style import LEARNING_WINDOWS
-from magenta_midi.finetune.rehearsal import ITSELF, without_pieces
 from magenta_midi.finetune.results import (
   Base,
   Finetuned,
@@ -31,9 +30,9 @@ from magenta_midi.finetune.results import (
 )
 from magenta_midi.finetune.self_samples import (
   Numbers,
+  draw_self_samples,
   number_pieces,
-  read_own,
-  sample_own,
+  read_self_samples,
 )
 from magenta_midi.finetune.trainer import AdapterTrainer, check_run
 from magenta_midi.model.lora.adapter_file import (
@@ -130,13 +129,13 @@ def finetune(
     begin_run(out, config, facts)
     if not _sample(config, base, start, out, numbers, on_progress, should_stop):
       return None
-  judged = read_own(out / CONTINUATIONS, numbers.judged)
+  judged = read_self_samples(out / CONTINUATIONS, numbers.judged)
   rehearsed = None
   if isinstance(rehearsal, Corpus):
     # Older recordings may be among the new ones.
     rehearsed = without_pieces(rehearsal, split.held_out)
   elif rehearsal == ITSELF:
-    rehearsed = read_own(out / CONTINUATIONS, numbers.learned)
+    rehearsed = read_self_samples(out / CONTINUATIONS, numbers.learned)
   with on_host(base.model, wanted=config.quantize != "none"):
     trainer = AdapterTrainer(
       config,
@@ -247,7 +246,7 @@ def _sample(
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     merged = merge_factors(params, [(start.factors, start.scale)])
     model = nnx.merge(graph, merged, rest)
-  return sample_own(
+  return draw_self_samples(
     model,
     base.codec,
     out / CONTINUATIONS,

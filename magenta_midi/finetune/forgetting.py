@@ -1,9 +1,9 @@
-"""How far a model has come from another, on what that one plays by itself.
+"""Forgetting: the divergence of a model from the one before training.
 
-The Kullback-Leibler divergence KL(before || after): the nats that what is
-expected now costs more, on music drawn from what was expected before. At each
-event it is summed over all codes of each level, not over the code drawn alone,
-which gives the same on average and sooner.
+The Kullback-Leibler divergence KL(before || after), on music that the model
+before training played by itself. At each event it is the sum over all codes of
+each level, not only the code that was drawn: the mean is the same, with less
+noise.
 """
 
 import dataclasses

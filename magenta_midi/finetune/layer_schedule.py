@@ -1,8 +1,8 @@
-"""How fast each part of the model learns, and from when.
+"""Learning rates of the model's parts over a fine-tuning run.
 
-Discriminative rates and gradual unfreezing: what is nearest to the output
-learns first and fastest, and what hears the context, which serves every
-player, least.
+Discriminative rates and gradual unfreezing: the parts nearest to the output
+learn first and fastest. The encoder of the context serves every player, so it
+learns least.
 
 Source: Howard and Ruder 2018, https://arxiv.org/abs/1801.06146
 """

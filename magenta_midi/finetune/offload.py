@@ -1,4 +1,4 @@
-"""A model whose parameters make room on the device for a while."""
+"""Offload of a model's parameters from the device to the host's memory."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ __all__ = ["on_device", "on_host"]
 
 @contextlib.contextmanager
 def on_host(model: nnx.Module, *, wanted: bool = True) -> Iterator[None]:
-  """Holds a model's parameters in the host's memory meanwhile.
+  """Keeps a model's parameters in the host's memory inside the block.
 
   The model can be used as before, but each use moves them to the device.
 
@@ -33,7 +33,7 @@ def on_host(model: nnx.Module, *, wanted: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_device(model: nnx.Module, *, wanted: bool = True) -> Iterator[None]:
-  """Within `on_host`: has them on the device meanwhile."""
+  """Within `on_host`: keeps them on the device inside the block."""
   if not wanted:
     yield
     return
@@ -45,7 +45,7 @@ def on_device(model: nnx.Module, *, wanted: bool = True) -> Iterator[None]:
 
 
 def _move(model: nnx.Module, place: Callable[[Any], Any]) -> None:
-  """One array after the other."""
+  """Moves one array after the other."""
   for _, variable in nnx.iter_graph(model):
     if isinstance(variable, nnx.Param):
       variable.set_value(place(variable.get_value()))

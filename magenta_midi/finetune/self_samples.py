@@ -1,9 +1,9 @@
-"""What a model plays by itself, sampled once and kept in a run's folder.
+"""Self samples: music that a model plays by itself before training.
 
-Music of the model's own says what it knew before it learned: it is rehearsed,
-and what was forgotten is told by it, where nobody has the music that the model
-was trained on. It begins from nothing: after a player's own phrase, the base's
-way to go on is what fine-tuning is to change.
+They show what the model knew before it was fine-tuned: they are rehearsed, and
+forgetting is measured on them, as most users do not have the music that the
+model was trained on. They begin from nothing: what the base plays after a
+player's phrase is what fine-tuning should change.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,32 +20,38 @@ from magenta_midi.midi.score_files import MidiFileError, read_score, write_score
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.codec import Codec
 
-__all__ = ["PIECE_S", "Numbers", "number_pieces", "read_own", "sample_own"]
+__all__ = [
+  "PIECE_S",
+  "Numbers",
+  "number_pieces",
+  "read_self_samples",
+  "draw_self_samples",
+]
 
-# Of one continuation: contexts of 10 s and what follows them, several times.
+# Length of one sample, s: several contexts of 10 s with what follows them.
 PIECE_S = 24.0
-# One in so many is not learned from: by these it is told what was forgotten.
+# One sample in so many is not trained on: it measures forgetting.
 JUDGED = 4
-# So that the run's other draws are not these.
+# Keeps these draws apart from the run's other draws.
 _SEED = 7919
 
 
 class Numbers(NamedTuple):
-  """Which continuations a run judges by, and which it learns from."""
+  """Numbers of the samples to measure forgetting by, and to train on."""
 
   judged: range
   learned: range
 
 
 def number_pieces(seconds: float, *, judge: bool, rehearse: bool) -> Numbers:
-  """How many continuations a run needs.
+  """Numbers the samples that a run needs.
 
-  A continuation is the same whatever else is needed, so that figures of runs
-  with and without rehearsal compare.
+  A sample depends on its number alone, so that figures of runs with and without
+  rehearsal can be compared.
 
   Args:
-    seconds: Of all; 0: none.
-    judge: Whether it is told by them what was forgotten.
+    seconds: Length of all samples; 0: none.
+    judge: Whether forgetting is measured on them.
     rehearse: Whether they are rehearsed.
 
   Raises:
@@ -64,7 +70,7 @@ def number_pieces(seconds: float, *, judge: bool, rehearse: bool) -> Numbers:
   )
 
 
-def sample_own(
+def draw_self_samples(
   model: Depthformer,
   codec: Codec,
   folder: Path,
@@ -74,19 +80,19 @@ def sample_own(
   on_piece: Callable[[int, int], None] = lambda done, total: None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-  """Samples what is not in the folder yet; each file is whole or not there.
+  """Draws the samples that are not in the folder yet; no file is half written.
 
   Args:
     model: In evaluation mode.
     codec: The model's.
-    folder: Of MIDI files by number, to be listened to.
-    numbers: Which; each is a function of seed and number alone.
-    seed: Of all draws.
-    on_piece: Called with (pieces done, pieces in all).
-    should_stop: Asked before each.
+    folder: Receives a MIDI file for each number.
+    numbers: Which samples; each follows from seed and number alone.
+    seed: Seed of all draws.
+    on_piece: Called with (samples done, samples in all).
+    should_stop: Asked before each sample.
 
   Returns:
-    Whether all are there.
+    Whether all samples are there.
 
   Raises:
     OSError: They cannot be written.
@@ -114,8 +120,8 @@ def sample_own(
   return True
 
 
-def read_own(folder: Path, numbers: Iterable[int]) -> Corpus:
-  """The continuations that were sampled; those without notes are left out."""
+def read_self_samples(folder: Path, numbers: Iterable[int]) -> Corpus:
+  """The samples in a folder; those without notes are left out."""
   pieces: list[tuple[str, np.ndarray]] = []
   for number in numbers:
     score = _read(folder, number)
@@ -129,7 +135,7 @@ def _path(folder: Path, number: int) -> Path:
 
 
 def _read(folder: Path, number: int) -> Score | None:
-  """A continuation; None: it is not there, or damaged."""
+  """A sample; None: it is missing or damaged."""
   path = _path(folder, number)
   try:
     return read_score(path) if path.is_file() else None

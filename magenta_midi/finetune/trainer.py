@@ -1,4 +1,4 @@
-"""Base, factors, optimizer and data of a fine-tuning run.
+"""Trainer of an adapter: base, factors, optimizer and data.
 
 The base's parameters are one copy, an argument of the compiled step, which
 adds the factors' product to them as it goes; gradients and the optimizer's

@@ -1,4 +1,4 @@
-"""Keeps glibc from handing memory back between training steps.
+"""Memory settings of glibc for training: memory is kept between steps.
 
 By default every large array is mapped and unmapped anew, and the kernel fills
 it with zeros a page at a time: on 2 cores that was a third of a step

@@ -1,4 +1,4 @@
-"""Batches cut ahead of time with grain: by a thread, and by processes.
+"""Batches cut ahead of time with grain, by a thread and by processes.
 
 The batches are those of a `BatchStream`, in the same order, whatever the
 number of processes: they cut pools, which depend on seed and number alone;

@@ -1,4 +1,4 @@
-"""The loss curve, and what held-out music costs."""
+"""Plots of a run: the loss curve, and the loss on held-out music."""
 
 import io
 import json

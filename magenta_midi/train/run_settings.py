@@ -1,4 +1,4 @@
-"""A run's settings, and what is refused before anything is read or written.
+"""Settings of a run, and the checks before anything is read or written.
 
 Gin, the command line and Python fill the same `TrainConfig`; `run.json` holds
 it, so that a run is continued only with the settings it was begun with.

@@ -1,8 +1,8 @@
-"""A run's states on disk, by Orbax: written in the background, whole or not.
+"""States of a run on disk, and what a run knows beside its arrays.
 
 A state is a folder named by its step: the arrays, and `facts`, a JSON object.
-Orbax writes it under another name and renames it when all of it is there, so
-that an end at any moment leaves the state before.
+Orbax writes it in the background under another name and renames it when it is
+complete, so that a killed process leaves the state before.
 """
 
 import base64

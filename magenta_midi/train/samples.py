@@ -1,4 +1,4 @@
-"""A sample at every evaluation: the same opening, played on by the weights."""
+"""Music samples of a run: one opening, continued at each evaluation."""
 
 from pathlib import Path
 
@@ -16,12 +16,12 @@ __all__ = ["SampleMaker"]
 class SampleMaker:
   """Continues the opening of the first held-out piece, with the same draws.
 
-  What changes from sample to sample is the model alone.
+  Only the model changes from sample to sample.
 
   Args:
     codec: The model's.
     held_out: Has at least one piece.
-    seconds: How much is played.
+    seconds: Length of the continuation.
     folder: Receives `step_N.mid` and `step_N.png`.
   """
 
@@ -31,7 +31,7 @@ class SampleMaker:
     self.codec = codec
     self.seconds = seconds
     self.folder = folder
-    # On the codec's grid, as the model hears it.
+    # On the codec's grid, which is what the model reads.
     piece = codec.decode(codec.encode(unpack_piece(held_out.piece(0))))
     self.opening = piece.crop(0.0, CONTEXT_S)
     self._generator: Generator | None = None

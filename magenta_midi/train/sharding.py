@@ -1,4 +1,4 @@
-"""One run on many devices: a mesh, and what lies where.
+"""Sharding of a run over many devices: the mesh, and the place of each array.
 
 Batches are split over `data` and `fsdp`. Parameters, with the optimizer's
 arrays of the same shape, are split by the names of their axes

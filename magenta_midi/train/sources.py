@@ -1,4 +1,4 @@
-"""Where a run's batches come from."""
+"""Sources of a run's batches."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Model, optimizer and data of one run; knows nothing of the clock.
+"""Trainer of a base model: its network, optimizer and data.
 
-A step's random numbers follow from the seed and its number, so that the state
-of a run is its arrays, its step and its place in the data.
+The random numbers of a step follow from the seed and the number of the step, so
+that the state of a run is its arrays, its step and its place in the data.
 """
 
 from collections.abc import Callable
@@ -240,7 +240,7 @@ class Trainer:
     self._update_by = jax.jit(update_by, donate_argnums=0, out_shardings=where)
 
   def start_from(self, stored: StoredCheckpoint) -> WarmStart:
-    """Takes a checkpoint's weights where they fit, before the first step."""
+    """Copies a checkpoint's weights where they fit, before the first step."""
     taken = warm_start(self.model, stored, self.codec, self._entry)
     self._learned = self._place(nnx.state(self.model, nnx.Param))
     return taken

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from magenta_midi.data.corpus import pack_scores
-from magenta_midi.finetune.rehearsal import (
+from magenta_midi.finetune.mixture import (
   ITSELF,
   choose_rehearsal,
   without_pieces,

@@ -17,12 +17,11 @@ from magenta_midi.finetune.config import FinetuneConfig
 from magenta_midi.finetune.finetune import finetune
 from magenta_midi.finetune.forgetting import Divergence, divergence
 from magenta_midi.finetune.layer_schedule import GROUPS, group_of
-from magenta_midi.finetune.mixture import mix
-from magenta_midi.finetune.rehearsal import ITSELF
+from magenta_midi.finetune.mixture import ITSELF, mix
 from magenta_midi.finetune.self_samples import (
+  draw_self_samples,
   number_pieces,
-  read_own,
-  sample_own,
+  read_self_samples,
 )
 from magenta_midi.finetune.trainer import AdapterTrainer
 from magenta_midi.model.lora.adapter_file import AdapterError, read_adapter
@@ -188,7 +187,7 @@ def test_continuations_are_sampled_once(base, tmp_path):
       asked.append(1)
       return len(asked) > stop_after
 
-    return sample_own(
+    return draw_self_samples(
       base.model, CODEC, folder, numbers, seed=3, should_stop=stop
     )
 
@@ -202,7 +201,7 @@ def test_continuations_are_sampled_once(base, tmp_path):
   for file in whole.iterdir():
     assert (broken / file.name).read_bytes() == file.read_bytes()
   assert sample(whole, range(3)) and not asked
-  corpus = read_own(whole, range(3))
+  corpus = read_self_samples(whole, range(3))
   assert corpus.names and corpus.notes > 0
   assert len({corpus.piece(i).tobytes() for i in range(len(corpus))}) == len(
     corpus
@@ -287,7 +286,7 @@ def test_the_base_is_rehearsed(rehearsed):
   assert figures["rehearsal"]["share"] == 0.3
   assert (
     figures["rehearsal"]["notes"]
-    == read_own(out / "continuations", range(1, 4)).notes
+    == read_self_samples(out / "continuations", range(1, 4)).notes
   )
   assert found.drift.nats_per_note > 0
   assert figures["kl_on_own_music"] == found.drift.figures()

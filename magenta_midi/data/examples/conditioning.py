@@ -1,4 +1,4 @@
-"""What training examples say of their style and of the controls.
+"""Style and control tokens of training examples.
 
 Half of the time the style is that of the example's own music to come, half of
 the time that of a caption of it, and now and then it is masked; each control

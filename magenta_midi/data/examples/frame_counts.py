@@ -1,4 +1,4 @@
-"""How many frames examples have at most, told without cutting them.
+"""Upper bounds on the frames of examples, without cutting them.
 
 Batches are planned by these figures, so that hosts that share a run agree on
 all batches and each cuts its own rows only.

@@ -1,4 +1,4 @@
-"""Two players made of one piece: whose each event is, and what is known when.
+"""Two players made of one piece: who plays each event, and when it is known.
 
 A piece is split by track (its melody against the rest), by hand (a split that
 follows the music) or by turn (phrases of 2-10 s), or not at all. The partner's

@@ -1,4 +1,4 @@
-"""Examples whose music departs from its context, so that style is listened to.
+"""Examples whose style differs from their context's.
 
 Music mostly goes on as it was: a model that hears 10 s of it learns little
 from being told how loud it will be. So in a share of the examples the music

@@ -1,4 +1,4 @@
-"""Where the rows of a style table begin: what is alike begins alike.
+"""First values of a style table: similar rows begin similar.
 
 Of each style token only so many examples come by. Rows drawn one by one would
 have to be learned one by one; so a token's row is its code, and a control's

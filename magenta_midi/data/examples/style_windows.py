@@ -1,4 +1,4 @@
-"""The music an example's style is taken from: 10 s from its *now* on.
+"""Style windows: the 10 s of music from *now* on that give an example's style.
 
 Own events only, augmented as the example is. In turns it is the music of
 both: one plays on where the other stopped, and alone a turn may be too short

@@ -1,4 +1,4 @@
-"""What MidiCoCa learns from: windows of music, captions and measures."""
+"""Training data of MidiCoCa: windows of music, captions and measures."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What MidiCoCa is trained to do: match, say and measure.
+"""Losses of MidiCoCa: contrastive, caption, measures and opposites.
 
 A window of music and its captions are pulled together against the rest of the
-batch (contrastive, with a learned temperature) and against the opposite of
-what is true of it, a small decoder that reads
-the MIDI tower's states says the caption, and a linear read-out of the pooled
-vector gives what was measured. Decoder and read-out are used in training only.
+batch (contrastive, with a learned temperature) and against texts that say the
+opposite. A small decoder predicts the caption from the MIDI tower's states, and
+a linear read-out predicts the measures from the pooled vector. Decoder and
+read-out are used in training only.
 
 Source: CoCa, arXiv 2205.01917.
 """

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from magenta_midi.data.recordings import read_recordings, split_recordings
-from magenta_midi.data.saved_sessions import RATING_WEIGHTS, saved_session
+from magenta_midi.data.titles import RATING_WEIGHTS, saved_session
 from magenta_midi.live.recording.files import change_facts, write_session
 from magenta_midi.live.recording.library import trim_session
 from magenta_midi.midi.score import Score

@@ -164,3 +164,20 @@ def test_commands_of_the_command_line_have_their_options(page):
     given = {word.split("=")[0] for word in words if word.startswith("--")}
     given = {name for name in given if not name.startswith("--gin.")}
     assert given <= options | {"--help"}, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_in_the_docs_compiles_and_imports_names_that_exist(page):
+  text = page.read_text("utf-8")
+  for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+    tree = ast.parse(block, str(page))
+    for node in ast.walk(tree):
+      if not isinstance(node, ast.ImportFrom):
+        continue
+      package, _, module = (node.module or "").partition(".")
+      if package != "magenta_midi":
+        continue
+      file = path_of(module) if module else path_of("__init__")
+      source = file.read_text("utf-8")
+      for alias in node.names:
+        assert re.search(rf"\b{alias.name}\b", source), alias.name

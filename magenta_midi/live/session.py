@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from magenta_midi.live.engine.note_history import PlayerRecord
 from magenta_midi.live.io.control_map import ControlMap, chosen_adapter
 from magenta_midi.live.io.key_map import Learn
 from magenta_midi.live.io.looped_input import LoopedInput
+from magenta_midi.live.player import Player
 from magenta_midi.live.processes.host import Host, HostError, News
 from magenta_midi.live.processes.model_process import ModelConfig
 from magenta_midi.live.protocol.controls import (
@@ -118,7 +118,7 @@ class LiveSession:
     """
     self.settings = settings
     self.controls = settings.controls
-    self.player, self.model = PlayerRecord(), PlayerRecord()
+    self.player, self.model = Player(), Player()
     self.statistics = SessionStatistics(settings.recent)
     self.ready_ns: int | None = None
     self.folder: Path | None = None
@@ -250,7 +250,7 @@ class LiveSession:
       "seconds": round(time.monotonic() - self._started_s, 3),
       **figures,
       "adapter": playing_adapter(self.controls),
-      "stuck_notes": len(self.model.held_keys),
+      "stuck_notes": len(self.model.keyboard.held),
       "model_restarts": self._restarts,
       "session": str(self.folder) if self.folder else None,
       "problem": problem,
@@ -324,8 +324,8 @@ class LiveSession:
           self.send(event)
     self._flush()
     if self._host is not None:
-      for record in (self.player, self.model):
-        record.forget(self._host.now_ns())
+      for played in (self.player, self.model):
+        played.history.forget(self._host.now_ns())
 
   def send(self, event: InputEvent | None) -> None:
     """Handles a change or an action; a refused change becomes a notice."""
@@ -400,7 +400,7 @@ class LiveSession:
     for report in (*news.model, *news.ports):
       self._handle_report(report)
     for message in news.received:
-      self.player.hear(message)
+      self.player.receive(message)
       if self._recorder is not None:
         self._recorder.player(message)
       self._on_event(MessageReceived(message=message))
@@ -411,7 +411,7 @@ class LiveSession:
       if self.controls.adapters and self._map is not None:
         self.send(chosen_adapter(message))
     for message in news.sent:
-      self.model.hear(message)
+      self.model.receive(message)
       if self._recorder is not None:
         self._recorder.model(message)
       self._on_event(MessageSent(message=message))

@@ -13,6 +13,21 @@ DOWN_AT = 64  # the MIDI standard's threshold
 UP_BELOW = 40
 
 
+def pedal_after(
+  value: int, down: bool, *, down_at: int = DOWN_AT, up_below: int = UP_BELOW
+) -> bool:
+  """Whether the pedal is down after controller 64 took a value.
+
+  Args:
+    value: 0..127.
+    down: Whether it was down before.
+    down_at: From this value on it is down.
+    up_below: Below this value it is up; in between it stays as it was. The
+      same as `down_at`: no hysteresis.
+  """
+  return value >= down_at or (down and value >= up_below)
+
+
 def pedal_events(
   value: Int[np.ndarray, " n"],
   *,

@@ -4,8 +4,8 @@ import numpy as np
 
 from magenta_midi.generate.duet.stream import PlanSettings
 from magenta_midi.generate.sampling import Sampling, level_sampling
-from magenta_midi.live.engine.note_history import PlayerRecord
 from magenta_midi.live.engine.settings import EngineSettings
+from magenta_midi.live.player import NoteHistory, Player
 from magenta_midi.live.protocol.commands import Job
 from magenta_midi.live.protocol.events import SECOND, Message, PlannedPedal
 
@@ -15,8 +15,8 @@ MS = SECOND // 1000
 class ScriptedPlayer:
   """Plays notes that a strategy receives."""
 
-  def __init__(self, strategy):
-    self.strategy = strategy
+  def __init__(self, player, strategy):
+    self.player, self.strategy = player, strategy
 
   def on(self, time_ns, key=60, velocity=70):
     self._play(time_ns, 0x90, key, velocity)
@@ -32,7 +32,8 @@ class ScriptedPlayer:
       self.off(time_ns + held_ns, 60 + number % 12)
 
   def _play(self, time_ns, *data):
-    self.strategy.on_player_event(Message(time_ns, bytes(data)))
+    event = self.player.receive(Message(time_ns, bytes(data)))
+    self.strategy.on_player_event(event)
 
 
 class FakePlanner:
@@ -50,7 +51,7 @@ class FakePlanner:
       level_sampling(Sampling(), 4), np.ones(128, bool), pace=1.0
     )
     self.loudness = 0
-    self.model = PlayerRecord()
+    self.player, self.model = Player(), NoteHistory()
     self.stream = None
     self.planned, self.pending = [], []
     self.draft, self.draft_is_current = None, False

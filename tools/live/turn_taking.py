@@ -32,8 +32,8 @@ from magenta_midi.cli.terminal.output import (
   print_json,
   progress_bar,
 )
-from magenta_midi.live.engine.keyboard_state import Keyboard
 from magenta_midi.live.engine.turns import TurnSettings, TurnTaking
+from magenta_midi.live.player import Keyboard
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
 from magenta_midi.live.recording.score_messages import messages_of
 from magenta_midi.midi.score_files import SUFFIXES, MidiFileError, read_score
@@ -85,7 +85,8 @@ def ours(settings: TurnSettings) -> Rule:
   """Our rule with some settings."""
 
   def decide(messages: list[Message]) -> list[Decision]:
-    turns, keyboard = TurnTaking(settings), Keyboard()
+    keyboard = Keyboard()
+    turns = TurnTaking(keyboard, settings)
     decisions: list[Decision] = []
     last_onset_ns = 0
 
@@ -103,8 +104,7 @@ def ours(settings: TurnSettings) -> Rule:
 
     for message in messages:
       tick_before(message.time_ns)
-      turns.hear(message)
-      keyboard.hear(message)
+      turns.handle(keyboard.receive(message))
       if is_note_on(message.data):
         last_onset_ns = message.time_ns
     tick_before(None)
@@ -136,7 +136,7 @@ def fixed(wait_s: float, *, from_onset: bool) -> Rule:
 
     for message in messages:
       check(message.time_ns)
-      keyboard.hear(message)
+      keyboard.receive(message)
       if is_note_on(message.data):
         last_onset_ns = message.time_ns
     check(math.inf)

@@ -24,6 +24,7 @@ from magenta_midi.audio.voice import BLOCK, POLYPHONY, Voice
 from magenta_midi.cli.jam.display import FRAMES_PER_S, LiveDisplay, Snapshot
 from magenta_midi.live.engine.context_mix import inject
 from magenta_midi.live.engine.harmony import HeardHarmony
+from magenta_midi.live.player import Keyboard
 from magenta_midi.live.protocol.controls import INJECTIONS, Controls
 from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.midi import Score
@@ -73,11 +74,17 @@ def parts(folder: Path) -> Iterator[Part]:
       "a step",
     )
 
-  harmony = HeardHarmony()
+  keyboard = Keyboard()
+  harmony = HeardHarmony(keyboard)
   for key in (48, 60, 64, 67):
-    harmony.hear(struck(key))
+    harmony.handle(keyboard.receive(struck(key)))
   message = struck(50, SECOND)
-  yield Part("hear a note", lambda: harmony.hear(message), STEP_S, "a step")
+  yield Part(
+    "hear a note",
+    lambda: harmony.handle(keyboard.receive(message)),
+    STEP_S,
+    "a step",
+  )
   yield Part(
     "name what sounds", lambda: harmony.chord(2 * SECOND), STEP_S, "a step"
   )

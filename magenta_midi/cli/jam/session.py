@@ -19,11 +19,11 @@ from magenta_midi.live.engine.adapter_choices import (
   check_choices,
 )
 from magenta_midi.live.engine.engine import EngineSettings
-from magenta_midi.live.engine.note_history import PlayerRecord
 from magenta_midi.live.engine.turns import TurnSettings
 from magenta_midi.live.io.control_map import ControlMap
 from magenta_midi.live.io.key_map import KeyMap
 from magenta_midi.live.io.osc import OscInput
+from magenta_midi.live.player import NoteHistory
 from magenta_midi.live.processes.host import HostError
 from magenta_midi.live.protocol.controls import Controls, playing_adapter
 from magenta_midi.live.protocol.events import SECOND
@@ -161,14 +161,14 @@ class JamSession:
     line = self._key_map.line
     return Snapshot(
       now_s=now_ns / SECOND,
-      notes_player=_bars(session.player, now_ns),
-      notes_model=_bars(session.model, now_ns),
+      notes_player=_bars(session.player.history, now_ns),
+      notes_model=_bars(session.model.history, now_ns),
       plan=[
         (key, start / SECOND, (start + length) / SECOND)
         for key, start, length in (state.plan if state else ())
       ],
-      pedal_player=session.player.pedal_down,
-      pedal_model=session.model.pedal_down,
+      pedal_player=session.player.keyboard.pedal_down,
+      pedal_model=session.model.keyboard.pedal_down,
       controls=session.controls,
       turn="model" if state and state.replying else "you",
       chord=state.chord if state else "",
@@ -178,7 +178,7 @@ class JamSession:
       compute_ms_p99=compute["p99"],
       reaction_ms=_plus(compute["p50"], EngineSettings().horizon_ns / 1e6),
       staleness_s=_seconds(state.plan_age_ms if state else None),
-      sounding=len(session.model.held_keys),
+      sounding=len(session.model.keyboard.held),
       clips=sum(statistics.clips.values()),
       port_in=", ".join(self._ports.inputs),
       port_out=self._ports.output,
@@ -227,10 +227,10 @@ def _port_errors() -> Iterator[None]:
     ) from None
 
 
-def _bars(record: PlayerRecord, now_ns: int) -> list[tuple[int, float, float]]:
+def _bars(history: NoteHistory, now_ns: int) -> list[tuple[int, float, float]]:
   return [
     (n.key, n.onset_ns / SECOND, (n.end_ns or now_ns) / SECOND)
-    for n in record.notes
+    for n in history.notes
   ]
 
 

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from magenta_midi.live.engine.keyboard_state import (
+from magenta_midi.live.player import (
   MAX_RING_NS,
   Keyboard,
-  Struck,
+  PlayerEvent,
+  RecordedNote,
 )
-from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
+from magenta_midi.live.protocol.events import SECOND
 
 __all__ = ["YieldPolicy", "YieldSettings", "Yielding"]
 
@@ -81,27 +82,30 @@ _LEVELS = {
 
 
 class YieldPolicy:
-  """Hears the player and makes room."""
+  """Makes room for the player.
 
-  def __init__(self, settings: YieldSettings | None = None):
-    """Nothing heard: the model rests."""
+  Args:
+    keyboard: Of the player; the caller gives it each message first.
+    settings: When to make how much room.
+  """
+
+  def __init__(self, keyboard: Keyboard, settings: YieldSettings | None = None):
     self.settings = settings or YieldSettings()
-    self._keyboard = Keyboard()
+    self._keyboard = keyboard
     self._onsets: deque[int] = deque()
     self._struck: deque[tuple[int, int]] = deque(maxlen=64)
     self._octave: int | None = None
     self._dense = {"thin": False, "rest": False}
     self._full = False
 
-  def hear(self, message: Message) -> None:
+  def handle(self, event: PlayerEvent) -> None:
     """The player did something."""
-    self._keyboard.hear(message)
     fills, leaves = self.settings.full_at
     count = len(self._keyboard.keys)
     self._full = count >= (leaves if self._full else fills)
-    if not is_note_on(message.data):
+    if event.note is None:
       return
-    time_ns, key = message.time_ns, message.data[1]
+    time_ns, key = event.time_ns, event.note.key
     # Between onsets the density only falls: no crossing can be missed.
     self._settle(time_ns)
     self._onsets.append(time_ns)
@@ -142,12 +146,12 @@ class YieldPolicy:
     # By pitch class: what stands, and whatever sounds at all.
     stands, sounds = [False] * _OCTAVE, [False] * _OCTAVE
     keyboard = self._keyboard
-    for key, struck in keyboard.held.items():
+    for key, note in keyboard.held.items():
       sounds[key % _OCTAVE] = True
-      stands[key % _OCTAVE] |= now_ns - struck.time_ns >= _SETTLED_NS
-    for key, struck in keyboard.ringing.items():
+      stands[key % _OCTAVE] |= now_ns - note.onset_ns >= _SETTLED_NS
+    for key, note in keyboard.ringing.items():
       sounds[key % _OCTAVE] = True
-      stands[key % _OCTAVE] |= self._rings(struck, now_ns)
+      stands[key % _OCTAVE] |= self._rings(note, now_ns)
     return sorted(
       key
       for key in set(own_open_keys)
@@ -155,8 +159,8 @@ class YieldPolicy:
       and (stands[(key + 1) % _OCTAVE] or stands[(key - 1) % _OCTAVE])
     )
 
-  def _rings(self, struck: Struck, now_ns: int) -> bool:
-    return _SETTLED_NS <= now_ns - struck.time_ns <= _FADED_NS
+  def _rings(self, note: RecordedNote, now_ns: int) -> bool:
+    return _SETTLED_NS <= now_ns - note.onset_ns <= _FADED_NS
 
   def _level(self, now_ns: int, solo: bool) -> str:
     settings = self.settings

@@ -9,6 +9,7 @@ from magenta_midi.live.engine.context_encoder import STEP_NS
 from magenta_midi.live.engine.phrase import Reply
 from magenta_midi.live.engine.planner import Intent, Planner
 from magenta_midi.live.engine.turns import Turn, TurnTaking
+from magenta_midi.live.player import PlayerEvent
 from magenta_midi.live.protocol.commands import (
   Command,
   End,
@@ -17,7 +18,7 @@ from magenta_midi.live.protocol.commands import (
   Replan,
 )
 from magenta_midi.live.protocol.controls import Controls
-from magenta_midi.live.protocol.events import SECOND, Message
+from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.live.timing.bars import Bars
 
 __all__ = ["CallResponse"]
@@ -44,7 +45,7 @@ class CallResponse:
   def __init__(self, planner: Planner):
     self._planner = planner
     self._settings = planner.settings.turns
-    self._turns = TurnTaking(self._settings)
+    self._turns = TurnTaking(planner.player.keyboard, self._settings)
     self._turn: Turn | None = None
     self._bars: Bars | None = None
     self._replying = False
@@ -65,9 +66,9 @@ class CallResponse:
     if bars is not None and length:
       self._turns.trade(length, lambda at_ns: bars.position(at_ns).bar)
 
-  def on_player_event(self, message: Message) -> None:
+  def on_player_event(self, event: PlayerEvent) -> None:
     """The player did something, in any mode."""
-    self._turns.hear(message)
+    self._turns.handle(event)
 
   def on_time(self, now_ns: int) -> None:
     """Decides whether the turn changes."""

@@ -14,7 +14,7 @@ import numpy as np
 from magenta_midi.generate.duet.context import duet_context, padded_context
 from magenta_midi.generate.duet.stream import DuetStream, PlanSettings
 from magenta_midi.generate.generator import Generator
-from magenta_midi.live.engine.note_history import PlayerRecord
+from magenta_midi.live.player import NoteHistory, Player
 from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Depthformer
@@ -130,8 +130,8 @@ class ContextEncoder:
     self,
     origin_step: int,
     *,
-    player: PlayerRecord,
-    model: PlayerRecord,
+    player: Player,
+    model: NoteHistory,
     inject: Injection | None = None,
   ) -> Iterator[DuetStream | None]:
     """Encodes everything before a step; the last item is the stream.
@@ -150,7 +150,7 @@ class ContextEncoder:
     # Onsets belong to their nearest step, as in files.
     before_ns = origin_ns - STEP_NS // 2
     model_score = model.score(before_ns, history_ns)
-    player_score = player.score(before_ns, history_ns)
+    player_score = player.history.score(before_ns, history_ns)
     now_s = (origin_ns - history_ns) / SECOND
     rules = self.codec.rules_at(model_score, now_s)
     if inject is not None:
@@ -159,7 +159,7 @@ class ContextEncoder:
       self.codec,
       model_score,
       player_score,
-      player.held_keys,
+      player.keyboard.held_keys,
       now_s,
       player_part=self.player_part,
       context_s=self._context_s,

@@ -100,7 +100,7 @@ class Engine:
       "simultaneous": Simultaneous(self.planner, controls),
       "call-response": self._turn_taking,
     }
-    self.harmony = HeardHarmony()
+    self.harmony = HeardHarmony(self.planner.player.keyboard)
     self.bars: Bars | None = None
     self._clock = ClockFollower()
     self._commands: list[Command] = []
@@ -196,28 +196,22 @@ class Engine:
 
   def receive(self, message: Message) -> None:
     """The player did something."""
-    time_ns, data = message
-    if data[0] >= 0xF0:
+    if message.data[0] >= 0xF0:
       if self._clock.hear(message):
-        self.set_bars(self._clock.bars(time_ns))
+        self.set_bars(self._clock.bars(message.time_ns))
       return
-    player = self.planner.player
-    changed = player.hear(message)
+    event = self.planner.player.receive(message)
     for strategy in self._strategies.values():
-      strategy.on_player_event(message)
-    self.harmony.hear(message)
-    if not changed:
-      return
-    if data[0] >> 4 == 9:
-      self.planner.note_on(time_ns, data[1], data[2])
-    else:
-      self.planner.pedal(time_ns, player.pedal_down)
+      strategy.on_player_event(event)
+    self.harmony.handle(event)
+    self.planner.handle(event)
 
   def keyboard_lost(self, now_ns: int) -> None:
     """The player's keyboard vanished: all its keys and its pedal come up."""
-    for key in self.planner.player.held_keys:
+    keyboard = self.planner.player.keyboard
+    for key in keyboard.held_keys:
       self.receive(Message(now_ns, bytes((0x80, key, 64))))
-    if self.planner.player.pedal_down:
+    if keyboard.pedal_down:
       self.receive(Message(now_ns, bytes((0xB0, 64, 0))))
 
   def feedback(self, sounded: Sounded) -> None:

@@ -4,13 +4,8 @@ from collections import deque
 
 import numpy as np
 
-from magenta_midi.live.engine.keyboard_state import Keyboard
-from magenta_midi.live.protocol.events import (
-  SECOND,
-  Message,
-  Sounded,
-  is_note_on,
-)
+from magenta_midi.live.player import Keyboard, PlayerEvent
+from magenta_midi.live.protocol.events import SECOND, Sounded
 from magenta_midi.midi.analysis.analysis import Key, key_correlations
 from magenta_midi.midi.analysis.chords import Chord, find_chord
 
@@ -40,31 +35,31 @@ class HeardHarmony:
 
   A sounding key adds its time, a struck one a little more at once; both fade.
   Each call costs some microseconds, whatever happened between.
+
+  Args:
+    keyboard: Of the player; the caller gives it each message first.
   """
 
-  def __init__(self):
-    """Nothing heard yet."""
-    self._keyboard = Keyboard()
+  def __init__(self, keyboard: Keyboard):
+    self._keyboard = keyboard
     self._at_ns = 0
     self._weights = np.zeros((2, 12))
     self._rate = np.zeros(12)
     self._struck: deque[tuple[int, int]] = deque(maxlen=64)
 
-  def hear(self, message: Message) -> None:
+  def handle(self, event: PlayerEvent) -> None:
     """The player did something."""
-    self._weights = self._faded(message.time_ns)
-    self._at_ns = max(self._at_ns, message.time_ns)
-    sounded = self._keyboard.keys
-    self._keyboard.hear(message)
-    for key in sounded - self._keyboard.keys:
+    self._weights = self._faded(event.time_ns)
+    self._at_ns = max(self._at_ns, event.time_ns)
+    for key in event.damped:
       # Damped, it counts as a short note does, or an old chord would outlast
       # the new one.
       weight = self._weights[0, key % 12]
       self._weights[0, key % 12] = min(weight, _ACCENT_S)
-    if is_note_on(message.data):
-      key = message.data[1]
+    if event.note is not None:
+      key = event.note.key
       self._weights[:, key % 12] += _ACCENT_S
-      self._struck.append((message.time_ns, key))
+      self._struck.append((event.time_ns, key))
     # Held keys alone: under a pedal, what is left behind fades away.
     self._rate[:] = 0.0
     for key in self._keyboard.held:

@@ -16,8 +16,8 @@ from magenta_midi.live.engine.context_encoder import (
   ContextEncoder,
   Injection,
 )
-from magenta_midi.live.engine.note_history import PlayerRecord
 from magenta_midi.live.engine.settings import EngineSettings
+from magenta_midi.live.player import NoteHistory, Player, PlayerEvent
 from magenta_midi.live.protocol.commands import Command, Job, Replan
 from magenta_midi.live.protocol.events import SECOND, PlannedNote, PlannedPedal
 from magenta_midi.tokens.frames import MODEL
@@ -82,7 +82,7 @@ class Planner:
     settings: Of the engine.
 
   Attributes:
-    player: What the player did lately.
+    player: The player's keys, pedal and latest notes.
     model: What the model played lately, and what is committed.
     stream: The one that is played from; None: none is open.
     planned: Planned events beside the stream's planned frames, in its order.
@@ -106,8 +106,8 @@ class Planner:
     self.settings = settings or EngineSettings()
     self.loudness = 0
     self.injection: Injection | None = None
-    self.player = PlayerRecord()
-    self.model = PlayerRecord()
+    self.player = Player()
+    self.model = NoteHistory()
     self.stream: DuetStream | None = None
     self.planned: list[PlannedNote | PlannedPedal] = []
     self.pending: list[PlayedFrame] = []
@@ -125,16 +125,16 @@ class Planner:
 
   # What happened.
 
-  def note_on(self, time_ns: int, key: int, velocity: int) -> None:
-    """The player struck a key."""
+  def handle(self, event: PlayerEvent) -> None:
+    """The player did something: a new note, or the pedal, is answered."""
     config = self.encoder.codec.config
-    level = int(config.velocity_to_code(np.array([velocity]))[0])
-    self._answer(time_ns, (0, key, level, config.held))
-
-  def pedal(self, time_ns: int, down: bool) -> None:
-    """The player moved the pedal."""
-    key = PEDAL_DOWN if down else PEDAL_UP
-    self._answer(time_ns, (0, key, UNUSED, UNUSED))
+    if event.note is not None:
+      velocity = np.array([event.note.velocity])
+      level = int(config.velocity_to_code(velocity)[0])
+      self._answer(event.time_ns, (0, event.note.key, level, config.held))
+    elif event.kind == "pedal":
+      key = PEDAL_DOWN if self.player.keyboard.pedal_down else PEDAL_UP
+      self._answer(event.time_ns, (0, key, UNUSED, UNUSED))
 
   def _answer(self, time_ns: int, codes: tuple[int, ...]) -> None:
     step = (time_ns + STEP_NS // 2) // STEP_NS
@@ -146,7 +146,7 @@ class Planner:
   def forget(self, now_ns: int) -> None:
     """Drops what can no longer matter."""
     self.model.forget(now_ns)
-    self.player.forget(now_ns)
+    self.player.history.forget(now_ns)
     oldest = now_ns - _RECENT_NS
     if self._recent and self._recent[0].known_ns < oldest:
       self._recent = [f for f in self._recent if f.known_ns >= oldest]
@@ -435,7 +435,7 @@ class Planner:
         )
       )
       if isinstance(event, PlannedNote):
-        self.model.strike(
+        self.model.add(
           event.time_ns,
           event.key,
           event.velocity,

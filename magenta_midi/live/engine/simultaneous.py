@@ -5,11 +5,11 @@ player begins, and keeps its pedal short.
 """
 
 from magenta_midi.live.engine.accompaniment import YieldPolicy
-from magenta_midi.live.engine.note_history import PlayerRecord
 from magenta_midi.live.engine.planner import Intent, Planner
+from magenta_midi.live.player import NoteHistory, PlayerEvent
 from magenta_midi.live.protocol.commands import Command, Job, Release, Replan
 from magenta_midi.live.protocol.controls import Controls
-from magenta_midi.live.protocol.events import SECOND, Message
+from magenta_midi.live.protocol.events import SECOND
 
 __all__ = ["Simultaneous"]
 
@@ -34,15 +34,15 @@ class Simultaneous:
   def __init__(self, planner: Planner, controls: Controls):
     self._planner = planner
     self._controls = controls
-    self._policy = YieldPolicy()
+    self._policy = YieldPolicy(planner.player.keyboard)
 
   def set_controls(self, controls: Controls) -> None:
     """Takes new controls."""
     self._controls = controls
 
-  def on_player_event(self, message: Message) -> None:
+  def on_player_event(self, event: PlayerEvent) -> None:
     """The player did something, in any mode."""
-    self._policy.hear(message)
+    self._policy.handle(event)
 
   def on_time(self, now_ns: int) -> None:
     """Nothing follows from time alone."""
@@ -111,7 +111,7 @@ class Simultaneous:
     return [Replan(from_ns, (up, *planner.planned))]
 
 
-def _entrance(model: PlayerRecord, now_ns: int) -> float:
+def _entrance(model: NoteHistory, now_ns: int) -> float:
   """Factor on the model's rate, 1 to 4, with which it joins in.
 
   With no own notes in the context the model assumes that it is the player's
@@ -126,7 +126,7 @@ def _entrance(model: PlayerRecord, now_ns: int) -> float:
   return _MAX_ENTRANCE ** max(0.0, 1 - lately / _ENTRANCE_NOTES)
 
 
-def _pedal_blurs(model: PlayerRecord, now_ns: int) -> bool:
+def _pedal_blurs(model: NoteHistory, now_ns: int) -> bool:
   """Whether the model's pedal has been down for too long, or over nothing."""
   if not model.pedal_down:
     return False

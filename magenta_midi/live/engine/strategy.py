@@ -8,9 +8,9 @@ is asked for work.
 from typing import Protocol
 
 from magenta_midi.live.engine.planner import Intent
+from magenta_midi.live.player import PlayerEvent
 from magenta_midi.live.protocol.commands import Job
 from magenta_midi.live.protocol.controls import Controls
-from magenta_midi.live.protocol.events import Message
 
 __all__ = ["PlayStrategy"]
 
@@ -22,7 +22,7 @@ class PlayStrategy(Protocol):
     """Takes new controls."""
     ...
 
-  def on_player_event(self, message: Message) -> None:
+  def on_player_event(self, event: PlayerEvent) -> None:
     """The player did something, in any mode."""
     ...
 

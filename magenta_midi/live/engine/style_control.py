@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from magenta_midi.live.engine.note_history import PlayerRecord
+from magenta_midi.live.player import NoteHistory
 from magenta_midi.live.protocol.controls import (
   HIGHEST_KEY,
   LOWEST_KEY,
@@ -141,12 +141,12 @@ class Steering:
     return None
 
   def changed_rows(
-    self, player: PlayerRecord, now_ns: int
+    self, player: NoteHistory, now_ns: int
   ) -> tuple[bool, list[int] | None]:
     """The rows now, and whether they are others than at the last call.
 
     Args:
-      player: What the player did.
+      player: What the player did lately.
       now_ns: The session's time.
 
     Returns:
@@ -184,7 +184,7 @@ def asked_of(
   )
 
 
-def _manner_of(player: PlayerRecord) -> tuple[float, float] | None:
+def _manner_of(player: NoteHistory) -> tuple[float, float] | None:
   """The rate, notes/s, and mean velocity of what was played last."""
   if len(player.notes) < _MIN_NOTES:
     return None

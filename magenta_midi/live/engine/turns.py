@@ -8,17 +8,11 @@ import statistics
 from collections import deque
 from typing import NamedTuple
 
-from magenta_midi.live.engine.keyboard_state import MAX_RING_NS, Keyboard
 from magenta_midi.live.engine.phrase import AdaptiveWait, Call, Phrase, Reply
-from magenta_midi.live.protocol.events import (
-  SECOND,
-  Message,
-  is_note_off,
-  is_note_on,
-)
+from magenta_midi.live.player import MAX_RING_NS, Keyboard, PlayerEvent
+from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.live.timing.bar_trading import BarAt, Trade
 from magenta_midi.midi.analysis.analysis import CHORD_S
-from magenta_midi.midi.pedal import DOWN_AT
 
 __all__ = ["Turn", "TurnSettings", "TurnTaking"]
 
@@ -35,6 +29,8 @@ _LOUD = 100
 _FRESH_NS = 2 * SECOND
 # Two strokes of the pedal within this time, no key struck in between.
 _DOUBLE_STROKE_NS = 600_000_000
+# A controller as a button is pressed from this value on, of 0 to 127.
+_PRESSED = 64
 
 
 class Turn(NamedTuple):
@@ -117,11 +113,15 @@ class TurnTaking:
   """
 
   def __init__(
-    self, settings: TurnSettings | None = None, bar_at: BarAt | None = None
+    self,
+    keyboard: Keyboard,
+    settings: TurnSettings | None = None,
+    bar_at: BarAt | None = None,
   ):
     """Starts a session.
 
     Args:
+      keyboard: Of the player; the caller gives it each message first.
       settings: How turns are taken.
       bar_at: Where the settings say to trade bars; without it they are traded
         once `trade` is called.
@@ -129,10 +129,12 @@ class TurnTaking:
     self.settings = settings or TurnSettings()
     self.call: Call | None = None
     self.replying = False
-    self._keyboard = Keyboard()
+    self._keyboard = keyboard
+    # Since when nothing sounded before the present message.
+    self._silent_ns: int | None = None
     self._phrase = Phrase()
     self._wait = self.settings.make_wait()
-    self._last_heard_ns = 0
+    self._last_event_ns = 0
     self._usual: deque[int] = deque(maxlen=64)
     self._ended_ns: int | None = None
     self._ended_phrase = Phrase()
@@ -141,7 +143,6 @@ class TurnTaking:
     self._handed_over_ns: int | None = None
     self._interruption: Turn | None = None
     self._strokes: deque[int] = deque(maxlen=2)
-    self._foot_down = False
     self._opens = self.settings.first == "ai"
     self._trade: Trade | None = None
     self._turns_taken = -1
@@ -175,24 +176,23 @@ class TurnTaking:
 
   # What happens.
 
-  def hear(self, message: Message) -> None:
+  def handle(self, event: PlayerEvent) -> None:
     """The player did something."""
-    time_ns, data = message
-    settings = self.settings
+    time_ns, data = event.message
+    silent_ns = self._silent_ns
+    self._silent_ns = self._keyboard.silent_without(self.settings.hand_over_key)
     if len(data) == 3 and data[0] >> 4 == 11:
-      self._hear_controller(time_ns, data[1], data[2])
-    strikes = is_note_on(data)
-    if strikes or is_note_off(data):
-      if data[1] == settings.hand_over_key:
-        if strikes:
-          self.hand_over(time_ns)
-        return
-      self._last_heard_ns = time_ns
-    silent_since_ns = self._silent_since_ns(time_ns)
-    self._keyboard.hear(message)
-    if strikes:
+      self._handle_controller(event, data[1], data[2])
+    if event.kind not in ("note_on", "note_off"):
+      return
+    if data[1] == self.settings.hand_over_key:
+      if event.kind == "note_on":
+        self.hand_over(time_ns)
+      return
+    self._last_event_ns = time_ns
+    if event.kind == "note_on":
       self._strokes.clear()
-      self._strike(time_ns, data[2], silent_since_ns)
+      self._strike(time_ns, data[2], silent_ns)
 
   def hand_over(self, now_ns: int) -> None:
     """Ends the turn of whoever plays, at the next tick."""
@@ -212,7 +212,7 @@ class TurnTaking:
     self._ended_ns = None
     under, self._under = self._under, []
     for time_ns, velocity in under:
-      if self._keyboard.sounds or now_ns - time_ns <= _FRESH_NS:
+      if self._sounds or now_ns - time_ns <= _FRESH_NS:
         self._add(time_ns, velocity)
 
   # What follows.
@@ -240,14 +240,14 @@ class TurnTaking:
     if self.replying:
       return None
     if self._trade is not None:
-      return self._trade.next_own_ns(self._last_heard_ns, self._turns_taken)
+      return self._trade.next_own_ns(self._last_event_ns, self._turns_taken)
     if self._opens:
       return 0
     if not self._phrase.onsets:
       return None
-    if self._keyboard.sounds:
-      return self._last_heard_ns + MAX_RING_NS
-    return (self._keyboard.silent_since_ns or 0) + self._wait.ns
+    if self._sounds:
+      return self._last_event_ns + MAX_RING_NS
+    return (self._silent_ns or 0) + self._wait.ns
 
   def tick(self, now_ns: int) -> Turn | None:
     """Decides, at a time not before what was heard last."""
@@ -296,12 +296,16 @@ class TurnTaking:
 
   # Inside.
 
+  @property
+  def _sounds(self) -> bool:
+    """Whether any key sounds, but the one that hands over."""
+    return self._keyboard.sounds_without(self.settings.hand_over_key)
+
   def _silent_since_ns(self, now_ns: int) -> int | None:
-    keyboard = self._keyboard
-    if not keyboard.sounds:
-      return keyboard.silent_since_ns
-    if now_ns - self._last_heard_ns >= MAX_RING_NS:
-      return self._last_heard_ns
+    if not self._sounds:
+      return self._silent_ns
+    if now_ns - self._last_event_ns >= MAX_RING_NS:
+      return self._last_event_ns
     return None
 
   def _strike(
@@ -368,19 +372,20 @@ class TurnTaking:
     self._ended_ns = now_ns if reason == "silence" else None
     return Turn("phrase_end", now_ns, reason)
 
-  def _hear_controller(self, time_ns: int, number: int, value: int) -> None:
-    settings = self.settings
-    if number == settings.hand_over_controller and value >= DOWN_AT:
+  def _handle_controller(
+    self, event: PlayerEvent, number: int, value: int
+  ) -> None:
+    settings, time_ns = self.settings, event.time_ns
+    if number == settings.hand_over_controller and value >= _PRESSED:
       self.hand_over(time_ns)
-    if number != 64 or not settings.pedal_gesture:
+    stroke = event.kind == "pedal" and self._keyboard.pedal_down
+    held = self._keyboard.held.keys() - {settings.hand_over_key}
+    if not settings.pedal_gesture or not stroke or held:
       return
-    down = value >= DOWN_AT
-    if down and not self._foot_down and not self._keyboard.held:
-      self._strokes.append(time_ns)
-      if (
-        len(self._strokes) == 2
-        and time_ns - self._strokes[0] <= _DOUBLE_STROKE_NS
-      ):
-        self._strokes.clear()
-        self.hand_over(time_ns)
-    self._foot_down = down
+    self._strokes.append(time_ns)
+    if (
+      len(self._strokes) == 2
+      and time_ns - self._strokes[0] <= _DOUBLE_STROKE_NS
+    ):
+      self._strokes.clear()
+      self.hand_over(time_ns)

@@ -12,6 +12,7 @@ from pathlib import Path
 from magenta_midi.live.io.control_map import config_folder
 from magenta_midi.live.protocol.events import SECOND, is_note_on, is_sustain
 from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.pedal import pedal_after
 
 __all__ = ["Calibration", "calibrate", "config_folder", "round_trip"]
 
@@ -98,10 +99,15 @@ class Calibration:
     return round(points[low] + share * (points[high] - points[low]))
 
   def pedal_is_down(self, value: int) -> bool:
-    """Whether controller 64 at a value, 0 to 127, holds the sound."""
+    """Whether controller 64 at a value, 0 to 127, holds the sound.
+
+    Without hysteresis: the point was measured on this pedal, so half-pedal is
+    the player's choice, not a foot at rest. What follows gets 0 or 127.
+    """
+    down_at = self.pedal_down_at
     if self.pedal_inverted:
-      return value <= self.pedal_down_at
-    return value >= self.pedal_down_at
+      value, down_at = 127 - value, 127 - down_at
+    return pedal_after(value, False, down_at=down_at)
 
   @staticmethod
   def path(name: str) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from magenta_midi.live.performer.limits import Gate, Limits
 from magenta_midi.live.performer.sustain import PEDAL, Sustain
+from magenta_midi.live.player import Keyboard
 from magenta_midi.live.protocol.events import (
   SECOND,
   Message,
@@ -93,7 +94,7 @@ class Performer:
     # anew counts its ids from 0 again.
     self._done: set[tuple[int, int]] = set()
     self._done_lately: collections.deque[tuple[int, int]] = collections.deque()
-    self._player_keys: set[int] = set()
+    self._keyboard = Keyboard()
     self._sustain = Sustain(channel, shared=shared)
     self._present = True
     # When the instrument came back; None: it knows all.
@@ -105,7 +106,7 @@ class Performer:
   @property
   def player_keys(self) -> list[int]:
     """Keys that the player holds, ascending."""
-    return sorted(self._player_keys)
+    return self._keyboard.held_keys
 
   @property
   def sounding(self) -> list[int]:
@@ -115,8 +116,8 @@ class Performer:
   def hear(self, message: Message) -> None:
     """A message of the player: keys that are theirs, and their pedal."""
     time_ns, data = message
+    event = self._keyboard.receive(message)
     if is_note_on(data):
-      self._player_keys.add(data[1])
       if self.shared:
         self._gate.struck(data[1], time_ns, time_ns)
         if data[1] in self._open:
@@ -124,13 +125,12 @@ class Performer:
           self._owed[data[1]] = time_ns
           self._tell(note.id, time_ns, "off", data[1], 0, "taken over")
     elif is_note_off(data):
-      self._let_go(data[1], time_ns)
+      self._let_go((data[1],), time_ns)
     elif is_sustain(data):
       self._sustain.hear(data[2], time_ns)
     elif len(data) == 3 and data[0] >> 4 == 11:
       if data[1] in (ALL_SOUND_OFF, ALL_NOTES_OFF):
-        for key in self.player_keys:
-          self._let_go(key, time_ns)
+        self._let_go([note.key for note in event.ended], time_ns)
       elif data[1] == RESET:
         self._sustain.hear(0, time_ns)
 
@@ -154,10 +154,8 @@ class Performer:
       return None
     return data
 
-  def _let_go(self, key: int, time_ns: int) -> None:
-    self._player_keys.discard(key)
-    if key in self._owed:
-      self._owed[key] = time_ns
+  def _let_go(self, keys: Sequence[int], time_ns: int) -> None:
+    self._owed.update((key, time_ns) for key in keys if key in self._owed)
 
   # Plans.
 
@@ -248,7 +246,7 @@ class Performer:
 
   def _payable(self) -> list[int]:
     """Keys that await a note-off and that nobody holds any more."""
-    held = self._player_keys if self.shared else ()
+    held = self._keyboard.held if self.shared else {}
     return [key for key in self._owed if key not in held]
 
   def _pay_offs(self) -> list[Message]:
@@ -278,7 +276,7 @@ class Performer:
     limits, key, time_ns = self.limits, note.key, note.time_ns
     if now_ns - time_ns > limits.late_ms * MS:
       return self._clip(note, now_ns, "late")
-    if self.shared and key in self._player_keys:
+    if self.shared and key in self._keyboard.held:
       return self._clip(note, now_ns, "held by the player")
     others = len(self._open) - (key in self._open)
     if reason := self._gate.refusal(note, others):
@@ -451,7 +449,7 @@ class Performer:
       return []
     sent = self.panic(now_ns)
     self._closed = True
-    if self.shared and self._player_keys:
+    if self.shared and self._keyboard.held:
       ends_all = {
         control_change(self.channel, controller, 0)
         for controller in (ALL_NOTES_OFF, ALL_SOUND_OFF)
@@ -481,7 +479,7 @@ class Performer:
   def _welcome_back(self, time_ns: int) -> list[Message]:
     """It may not have got what was sent just before it was missed."""
     sent = self._sustain.tell_again(time_ns)
-    if not (self.shared and self._player_keys):
+    if not (self.shared and self._keyboard.held):
       sent.insert(0, self._control(ALL_NOTES_OFF, 0, time_ns))
     return sent
 

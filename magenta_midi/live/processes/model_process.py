@@ -228,7 +228,7 @@ class _Model:
 
   def _set_style(self, now_ns: int) -> None:
     """Moves prompts and sliders on towards their new values."""
-    player = self.plain.planner.player
+    player = self.plain.planner.player.history
     changed, rows = self.steering.changed_rows(player, now_ns)
     if changed:
       self.engine.set_style(rows)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from magenta_midi.live.engine.note_history import PlayerRecord
+from magenta_midi.live.player import Player
 from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.midi.score import Score
 from magenta_midi.midi.tempo import TempoMap
@@ -11,9 +11,6 @@ from magenta_midi.midi.tempo import TempoMap
 __all__ = ["PART_NAMES", "duet_score", "messages_of", "part_messages"]
 
 PART_NAMES = ("player", "ai")
-
-_ALL_OFF = (120, 123)  # controllers: all sound off, all notes off
-_RESET = 121  # controller: all controllers as at the start
 
 
 def duet_score(
@@ -36,29 +33,16 @@ def duet_score(
   end_ns = max(end_ns, last_ns + 1)
   parts = []
   for messages in (heard, sent):
-    record = PlayerRecord()
-    for message in messages:
-      _hear(record, message)
-    record.lift_all(end_ns)
-    parts.append(record.score(end_ns + 1, 0))
+    player = Player()
+    for time_ns, data in messages:
+      player.receive(Message(max(0, time_ns), data))
+    player.release_all(end_ns)
+    parts.append(player.history.score(end_ns + 1, 0))
   return dataclasses.replace(
     parts[0].joined(parts[1]),
     part_names=PART_NAMES,
     tempo=tempo or TempoMap.constant(),
   )
-
-
-def _hear(record: PlayerRecord, message: Message) -> None:
-  time_ns, data = message
-  if time_ns < 0:
-    message = Message(0, data)
-  if len(data) == 3 and data[0] >> 4 == 11 and data[1] in _ALL_OFF:
-    for key in record.held_keys:
-      record.lift(time_ns, key)
-  elif len(data) == 3 and data[0] >> 4 == 11 and data[1] == _RESET:
-    record.pedal(time_ns, False)
-  else:
-    record.hear(message)
 
 
 def part_messages(score: Score, part: int, *, channel: int) -> list[Message]:

@@ -149,7 +149,7 @@ class Replay:
     if self._steering is None or now_ns - self._steered_ns < STEP_NS:
       return
     self._steered_ns = now_ns
-    player = self._plain.planner.player
+    player = self._plain.planner.player.history
     changed, rows = self._steering.changed_rows(player, now_ns)
     if changed:
       self._engine.set_style(rows)

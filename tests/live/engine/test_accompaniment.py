@@ -4,9 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magenta_midi.live.engine.accompaniment import YieldPolicy, YieldSettings
+from magenta_midi.live.player import Player
 from magenta_midi.live.protocol.events import SECOND, Message
 
 MS = 1_000_000
+
+
+class Policy(YieldPolicy):
+  """With a player of its own."""
+
+  def __init__(self, *args):
+    self.player = Player()
+    super().__init__(self.player.keyboard, *args)
+
+  def receive(self, message):
+    self.handle(self.player.receive(message))
 
 
 def on(time_ns, key=60, velocity=70):
@@ -22,9 +34,9 @@ def pedal(time_ns, down):
 
 
 def heard(*messages, settings=None):
-  policy = YieldPolicy(settings)
+  policy = Policy(settings)
   for message in messages:
-    policy.hear(message)
+    policy.receive(message)
   return policy
 
 
@@ -39,8 +51,8 @@ def line(seconds, rate, keys=(60, 62, 64, 65)):
 
 
 def test_it_waits_for_the_player_to_begin():
-  assert YieldPolicy().decide(0).level == "rest"
-  assert YieldPolicy().decide(0, solo=True).level == "lead"
+  assert Policy().decide(0).level == "rest"
+  assert Policy().decide(0, solo=True).level == "lead"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +76,7 @@ def test_density_has_hysteresis():
   for before, level in ((5, "support"), (10, "thin")):
     policy = heard(*line(4, before))
     for message in line(4, 8):
-      policy.hear(message._replace(time_ns=message.time_ns + 4 * SECOND))
+      policy.receive(message._replace(time_ns=message.time_ns + 4 * SECOND))
     assert policy.decide(8 * SECOND).level == level
 
 
@@ -73,7 +85,7 @@ def test_a_full_pedal_thins_out():
   lets_go = [off(5 * SECOND, 40 + 3 * i) for i in range(12)]
   policy = heard(pedal(0, True), *messages, *lets_go)
   assert policy.decide(5 * SECOND).level == "thin"
-  policy.hear(pedal(5 * SECOND, False))
+  policy.receive(pedal(5 * SECOND, False))
   assert policy.decide(5 * SECOND).level == "support"
 
 
@@ -111,7 +123,7 @@ def test_a_held_chord_is_playing_and_a_stuck_key_is_not():
 )
 def test_a_decision_depends_on_what_was_heard_alone(rows, asked):
   """However often it was asked; and the keys are as promised."""
-  seldom, often = YieldPolicy(), YieldPolicy()
+  seldom, often = Policy(), Policy()
   time_ns, sounding, struck, asked = 0, set(), [], sorted(asked)
   held = set()
   down = False
@@ -134,8 +146,8 @@ def test_a_decision_depends_on_what_was_heard_alone(rows, asked):
       message = pedal(time_ns, down)
       if not down:
         sounding &= held
-    seldom.hear(message)
-    often.hear(message)
+    seldom.receive(message)
+    often.receive(message)
   now_ns = time_ns + 100 * MS
   first, second = seldom.decide(now_ns), often.decide(now_ns)
   assert first[0] == second[0] and first[2:] == second[2:]
@@ -164,7 +176,7 @@ def test_it_keeps_off_the_octave_the_player_is_in():
 def test_it_moves_when_the_player_does():
   policy = heard(*line(4, 4, keys=(72, 74, 76, 77)))
   for message in line(5, 4, keys=(50, 52, 53, 55)):
-    policy.hear(message._replace(time_ns=message.time_ns + 4 * SECOND))
+    policy.receive(message._replace(time_ns=message.time_ns + 4 * SECOND))
   allowed = policy.decide(9 * SECOND).keys_allowed
   assert not allowed[50:56].any()
   assert allowed[72:78].all()
@@ -175,7 +187,7 @@ def test_it_never_goes_below_the_players_bass():
   allowed = policy.decide(2 * SECOND).keys_allowed
   assert not allowed[:40].any()
   assert allowed[40:64].all()
-  policy.hear(off(2 * SECOND, 40))
+  policy.receive(off(2 * SECOND, 40))
   assert not policy.decide(3 * SECOND).keys_allowed[:40].any()
   assert policy.decide(9 * SECOND).keys_allowed[:40].all()
 
@@ -193,7 +205,7 @@ def test_a_passing_note_clashes_with_nothing():
   policy = heard(on(0, 60))
   assert policy.clash([61], 149 * MS) == []
   assert policy.clash([61], 150 * MS) == [61]
-  policy.hear(off(200 * MS, 60))
+  policy.receive(off(200 * MS, 60))
   assert policy.clash([61], 201 * MS) == []
 
 

@@ -21,7 +21,7 @@ class Stage:
     self.planner = FakePlanner(EngineSettings(turns=TurnSettings(**turns)))
     self.turns = CallResponse(self.planner)
     self.strategy: PlayStrategy = self.turns
-    self.player = ScriptedPlayer(self.strategy)
+    self.player = ScriptedPlayer(self.planner.player, self.strategy)
 
   def job(self, now_ns):
     self.strategy.on_time(now_ns)
@@ -122,7 +122,7 @@ def test_a_reply_with_nothing_more_to_play_ends():
 def test_a_reply_goes_on_for_a_note_that_is_about_to_come():
   stage, now = in_reply()
   late = now + 20 * SECOND
-  stage.planner.model.strike(late - 300 * MS, 60, 60, end_ns=late, id=0)
+  stage.planner.model.add(late - 300 * MS, 60, 60, end_ns=late, id=0)
   stage.planner.planned = [PlannedNote(1, late + 50 * MS, SECOND, 62, 60)]
   assert stage.job(late) is None
   stage.planner.planned = []

@@ -7,10 +7,22 @@ from hypothesis import strategies as st
 
 from magenta_midi.cli.phrases import phrase_path
 from magenta_midi.live.engine.harmony import HeardHarmony
+from magenta_midi.live.player import Player
 from magenta_midi.live.protocol.events import SECOND, Message, Sounded
 from magenta_midi.midi import read_score
 
 MS = 1_000_000
+
+
+class Harmony(HeardHarmony):
+  """With a player of its own."""
+
+  def __init__(self, *args):
+    self.player = Player()
+    super().__init__(self.player.keyboard, *args)
+
+  def receive(self, message):
+    self.handle(self.player.receive(message))
 
 
 def on(time_ns, key, velocity=70):
@@ -22,9 +34,9 @@ def off(time_ns, key):
 
 
 def heard(*messages):
-  harmony = HeardHarmony()
+  harmony = Harmony()
   for message in messages:
-    harmony.hear(message)
+    harmony.receive(message)
   return harmony
 
 
@@ -33,7 +45,7 @@ def chord_at(time_ns, keys):
 
 
 def test_nothing_is_heard_in_silence():
-  harmony = HeardHarmony()
+  harmony = Harmony()
   assert harmony.chord(0) is None
   assert harmony.key(0) is None
   assert harmony.bass(0) is None
@@ -77,12 +89,12 @@ def test_a_prelude_bar_by_bar():
     events += [on(onset, int(note["key"])), off(end, int(note["key"]))]
   events.sort()
   bars = [round(s * SECOND) for s in notes["onset_s"][16::16]]
-  harmony, named = HeardHarmony(), []
+  harmony, named = Harmony(), []
   for event in events:
     while bars and event.time_ns >= bars[0]:
       chord = harmony.chord(bars.pop(0))
       named.append(chord and chord.name)
-    harmony.hear(event)
+    harmony.receive(event)
   assert named == ["C", "Dm7", "G7", "C", "Am"]
   key = harmony.key(events[-1].time_ns)
   # Its sixth bar goes to G.
@@ -91,11 +103,11 @@ def test_a_prelude_bar_by_bar():
 
 @pytest.mark.parametrize("tonic", range(12))
 def test_the_key_of_a_scale(tonic):
-  harmony = HeardHarmony()
+  harmony = Harmony()
   for i, step in enumerate([0, 2, 4, 5, 7, 9, 11, 12, 7, 4, 0]):
     key = 60 + tonic + step
-    harmony.hear(on(i * SECOND // 2, key))
-    harmony.hear(off((i + 1) * SECOND // 2, key))
+    harmony.receive(on(i * SECOND // 2, key))
+    harmony.receive(off((i + 1) * SECOND // 2, key))
   key = harmony.key(6 * SECOND)
   assert key is not None and key[:2] == (tonic, False)
 
@@ -127,7 +139,7 @@ def test_weights_are_those_of_a_direct_sum(events, asked):
   onsets = []
   for since_ns, key, down in events:
     time_ns += since_ns
-    harmony.hear(on(time_ns, key) if down else off(time_ns, key))
+    harmony.receive(on(time_ns, key) if down else off(time_ns, key))
     if key in held and not down:
       spans.append((key, held.pop(key), time_ns))
     if down:

@@ -21,7 +21,7 @@ class Stage:
     self.strategy: PlayStrategy = Simultaneous(
       self.planner, Controls(mode="simultaneous", **controls)
     )
-    self.player = ScriptedPlayer(self.strategy)
+    self.player = ScriptedPlayer(self.planner.player, self.strategy)
 
   def job(self, now_ns):
     self.strategy.on_time(now_ns)
@@ -91,7 +91,7 @@ def test_its_rate_is_raised_until_it_has_joined_in():
   now = 2 * SECOND
   before = stage.strategy.on_plan_needed(now)
   for number in range(5):
-    stage.planner.model.strike(
+    stage.planner.model.add(
       now + number * MS, 84, 60, end_ns=now + SECOND, id=number
     )
   after = stage.strategy.on_plan_needed(now + 10 * MS)
@@ -105,7 +105,7 @@ def test_a_note_that_clashes_is_let_go(releases):
   stage.player.on(2 * SECOND, 60)
   now = 2 * SECOND + 200 * MS
   for key in (73, 76):
-    stage.planner.model.strike(2 * SECOND, key, 60, end_ns=9 * SECOND, id=key)
+    stage.planner.model.add(2 * SECOND, key, 60, end_ns=9 * SECOND, id=key)
   job = stage.job(now)
   if not releases:
     assert job is None
@@ -121,9 +121,7 @@ def test_its_pedal_is_short():
   stage.planner.model.pedal(SECOND, True)
   for second in range(1, 6):
     end_ns = (second + 1) * SECOND
-    stage.planner.model.strike(
-      second * SECOND, 84, 60, end_ns=end_ns, id=second
-    )
+    stage.planner.model.add(second * SECOND, 84, 60, end_ns=end_ns, id=second)
   assert stage.job(6 * SECOND - 1) is None
   commands = stage.job(6 * SECOND).run(6 * SECOND)
   assert isinstance(commands[0], Replan)

@@ -8,8 +8,8 @@ import pytest
 from magenta_midi.api import MagentaMidi
 from magenta_midi.live.engine.call_response import CallResponse
 from magenta_midi.live.engine.compile_counter import CompilationCounter
-from magenta_midi.live.engine.note_history import PlayerRecord
 from magenta_midi.live.engine.style_control import Steering, asked_of
+from magenta_midi.live.player import NoteHistory
 from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
 from magenta_midi.live.recording.costs import CostTable
@@ -55,7 +55,7 @@ def rows_of(mm, text=None, targets=None):
 
 
 def test_a_prompt_glides_into_the_next(styled):
-  steering, player = Steering(styled), PlayerRecord()
+  steering, player = Steering(styled), NoteHistory()
   assert steering.changed_rows(player, 0) == (False, None)
   steering.set_controls(Controls(prompts=SLOW), 0)
   assert steering.changed_rows(player, 0) == (True, rows_of(styled, "slow"))
@@ -76,7 +76,7 @@ def test_a_prompt_glides_into_the_next(styled):
 def test_weights_move_the_style_and_texts_are_embedded_once(
   styled, monkeypatch
 ):
-  steering, player = Steering(styled), PlayerRecord()
+  steering, player = Steering(styled), NoteHistory()
   embedded = []
   embed = styled.style_model.embed
 
@@ -113,7 +113,7 @@ def test_a_player_is_a_prompt_and_it_is_said_once(
   )
   install_adapter(adapter, folder=tmp_path)
   monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path))
-  steering, player = Steering(styled), PlayerRecord()
+  steering, player = Steering(styled), NoteHistory()
   controls = Controls(prompts=(("@me", 1.0),), style_s=0.0)
   said = steering.set_controls(controls, 0)
   assert said == "me: the style of the adapter me"
@@ -134,10 +134,10 @@ def test_sliders_at_rest_ask_nothing():
 
 def test_sliders_ask_relative_to_the_player(styled):
   controls = Controls(density=2.0, loudness=-20, register=(48, 72))
-  player = PlayerRecord()
+  player = NoteHistory()
   for index in range(17):
     time_ns = SECOND + index * SECOND // 4
-    player.strike(time_ns, 60, 90, end_ns=time_ns + SECOND // 5)
+    player.add(time_ns, 60, 90, end_ns=time_ns + SECOND // 5)
   steering = Steering(styled)
   steering.set_controls(controls, 0)
   _, rows = steering.changed_rows(player, 6 * SECOND)
@@ -162,7 +162,7 @@ def test_a_checkpoint_without_style_says_so_and_is_asked_nothing(plain):
   assert steering.warm_up() is None
   said = steering.set_controls(Controls(prompts=SLOW, density=2.0), 0)
   assert said is not None and "trained without style" in said
-  assert steering.changed_rows(PlayerRecord(), SECOND) == (False, None)
+  assert steering.changed_rows(NoteHistory(), SECOND) == (False, None)
 
 
 def test_a_prompt_that_means_nothing_is_said(styled, monkeypatch):
@@ -178,7 +178,7 @@ def test_a_prompt_that_means_nothing_is_said(styled, monkeypatch):
 
 
 def test_a_prompt_that_is_refused_leaves_the_others_in_force(styled):
-  steering, player = Steering(styled), PlayerRecord()
+  steering, player = Steering(styled), NoteHistory()
   prompts = (*SLOW, ("qwxz", 1.0))
   said = steering.set_controls(Controls(prompts=prompts), 0)
   assert said is not None and "known word" in said
@@ -282,7 +282,9 @@ def test_nothing_compiles_while_styles_change(styled):
         engine.set_controls(controls, now)
       engine.receive(Message(now, bytes((0x90, 60 + index % 7, 60))))
       engine.receive(Message(now + 1, bytes((0x80, 60 + index % 7, 0))))
-      changed, rows = steering.changed_rows(engine.planner.player, now + 2)
+      changed, rows = steering.changed_rows(
+        engine.planner.player.history, now + 2
+      )
       if changed:
         engine.set_style(rows)
       for _ in range(6):

@@ -6,9 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magenta_midi.live.engine.turns import TurnSettings, TurnTaking
+from magenta_midi.live.player import Player
 from magenta_midi.live.protocol.events import SECOND, Message
 
 MS = 1_000_000
+
+
+class Turns(TurnTaking):
+  """Turn-taking with a player of its own."""
+
+  def __init__(self, *args):
+    self.player = Player()
+    super().__init__(self.player.keyboard, *args)
+
+  def receive(self, message):
+    self.handle(self.player.receive(message))
 
 
 def on(time_ns, key=60, velocity=70):
@@ -37,14 +49,14 @@ def hear(turns, *messages):
     deadline = turns.next_deadline_ns()
     if deadline is not None and deadline < message.time_ns:
       decided.append(turns.tick(deadline))
-    turns.hear(message)
+    turns.receive(message)
     decided.append(turns.tick(message.time_ns))
   return [turn for turn in decided if turn is not None]
 
 
 def after_call(settings=None, count=8):
   """A player who has just finished a phrase, and the model replying."""
-  turns = TurnTaking(settings)
+  turns = Turns(settings)
   hear(turns, *line(0, count))
   deadline = turns.next_deadline_ns()
   assert deadline is not None
@@ -55,13 +67,13 @@ def after_call(settings=None, count=8):
 
 
 def test_nothing_is_decided_before_anything_is_heard():
-  turns = TurnTaking()
+  turns = Turns()
   assert turns.next_deadline_ns() is None
   assert turns.tick(60 * SECOND) is None
 
 
 def test_a_phrase_ends_after_the_default_wait():
-  turns = TurnTaking()
+  turns = Turns()
   assert not hear(turns, on(0), off(SECOND))
   assert turns.next_deadline_ns() == SECOND + 1200 * MS
   assert turns.tick(SECOND + 1200 * MS - 1) is None
@@ -71,29 +83,29 @@ def test_a_phrase_ends_after_the_default_wait():
 
 
 def test_a_held_chord_is_no_silence():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, on(0, 60), on(0, 64), off(SECOND, 64))
   assert turns.tick(20 * SECOND) is None
-  turns.hear(off(20 * SECOND, 60))
+  turns.receive(off(20 * SECOND, 60))
   assert turns.next_deadline_ns() == 20 * SECOND + 1200 * MS
 
 
 def test_a_pedalled_chord_is_no_silence():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, pedal(0, 127), on(1, 60), off(SECOND, 60))
   assert turns.tick(20 * SECOND) is None
-  turns.hear(pedal(20 * SECOND, 0))
+  turns.receive(pedal(20 * SECOND, 0))
   assert turns.next_deadline_ns() == 20 * SECOND + 1200 * MS
 
 
 def test_a_foot_put_on_the_pedal_in_silence_does_not_delay():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, on(0), off(SECOND), pedal(SECOND + 300 * MS, 127))
   assert turns.next_deadline_ns() == SECOND + 1200 * MS
 
 
 def test_a_stuck_key_does_not_take_the_turn_for_ever():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, on(0))
   assert turns.tick(29 * SECOND) is None
   assert turns.next_deadline_ns() == 30 * SECOND
@@ -101,7 +113,7 @@ def test_a_stuck_key_does_not_take_the_turn_for_ever():
 
 
 def test_the_wait_follows_the_player():
-  quick, slow = TurnTaking(), TurnTaking()
+  quick, slow = Turns(), Turns()
   hear(quick, *line(0, 200, every_ns=120 * MS, held_ns=120 * MS - 1))
   hear(slow, *line(0, 200, every_ns=900 * MS, held_ns=300 * MS))
   assert 0.5 <= quick.wait_s < 0.75
@@ -113,7 +125,7 @@ def test_the_wait_follows_the_player():
   st.floats(0.0, 1.0),
 )
 def test_the_wait_keeps_its_bounds(rows, quantile):
-  turns = TurnTaking(TurnSettings(quantile=quantile))
+  turns = Turns(TurnSettings(quantile=quantile))
   time_ns = 0
   for silent_ms, held_ms in rows:
     time_ns += silent_ms * MS
@@ -146,7 +158,7 @@ def test_asking_more_often_changes_nothing(rows, steps):
     else:
       messages.append(pedal(time_ns, 127 * (what == "down")))
   settings = TurnSettings(pedal_gesture=False)
-  seldom, often = TurnTaking(settings), TurnTaking(settings)
+  seldom, often = Turns(settings), Turns(settings)
   decided = ([], [])
   now_ns = 0
   for i, message in enumerate([*messages, Message(time_ns + 31 * SECOND, b"")]):
@@ -161,15 +173,15 @@ def test_asking_more_often_changes_nothing(rows, steps):
       now_ns = min(now_ns + step_ns, message.time_ns)
       decided[1].append(often.tick(now_ns))
     if message.data:
-      seldom.hear(message)
-      often.hear(message)
+      seldom.receive(message)
+      often.receive(message)
   assert decided[0] == [turn for turn in decided[1] if turn is not None]
   assert None not in decided[0]
   assert seldom.call == often.call
 
 
 def test_what_the_reply_is_told_about_the_call():
-  turns = TurnTaking()
+  turns = Turns()
   hear(
     turns,
     on(SECOND, 60, 40),
@@ -195,7 +207,7 @@ def test_what_the_reply_is_told_about_the_call():
 
 
 def test_going_on_at_once_continues_the_phrase_and_teaches():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, *line(0, 8))
   wait_s, deadline = turns.wait_s, turns.next_deadline_ns()
   assert deadline is not None and turns.tick(deadline) is not None
@@ -208,7 +220,7 @@ def test_going_on_at_once_continues_the_phrase_and_teaches():
 
 
 def test_a_later_phrase_is_a_new_one():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, *line(0, 8))
   wait_s = turns.wait_s
   start_ns = 10 * SECOND
@@ -246,7 +258,7 @@ def test_one_loud_note_interrupts_and_one_as_usual_does_not():
 
 
 def test_loud_is_by_the_players_own_measure():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, *line(0, 8, velocity=30))
   deadline = turns.next_deadline_ns()
   assert deadline is not None and turns.tick(deadline)
@@ -288,7 +300,7 @@ def test_a_note_long_before_the_replys_end_is_no_call():
 
 
 def test_handing_over_ends_the_turn_of_whoever_plays():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, *line(0, 4))
   turns.hand_over(SECOND)
   assert turns.next_deadline_ns() == SECOND
@@ -300,7 +312,7 @@ def test_handing_over_ends_the_turn_of_whoever_plays():
 
 
 def test_handing_over_while_a_chord_is_held_ends_the_call_there():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, on(0))
   turns.hand_over(SECOND)
   assert turns.tick(SECOND) is not None
@@ -308,7 +320,7 @@ def test_handing_over_while_a_chord_is_held_ends_the_call_there():
 
 
 def test_two_quick_strokes_of_the_pedal_hand_over():
-  turns = TurnTaking()
+  turns = Turns()
   hear(turns, on(0), off(SECOND))
   strokes = [(1100, 127), (1200, 0), (1400, 127), (1500, 0)]
   decided = hear(turns, *(pedal(ms * MS, value) for ms, value in strokes))
@@ -338,12 +350,12 @@ def test_two_quick_strokes_of_the_pedal_hand_over():
   ],
 )
 def test_usual_pedalling_does_not_hand_over(messages):
-  turns = TurnTaking()
+  turns = Turns()
   assert not hear(turns, on(0), off(500 * MS), *messages)
 
 
 def test_a_key_and_a_controller_hand_over():
-  turns = TurnTaking(TurnSettings(hand_over_key=108, hand_over_controller=67))
+  turns = Turns(TurnSettings(hand_over_key=108, hand_over_controller=67))
   hear(turns, *line(0, 4))
   assert hear(turns, on(SECOND, 108)) == [("phrase_end", SECOND, "handed over")]
   assert turns.call is not None and turns.call.notes == 4
@@ -358,7 +370,7 @@ def test_a_key_and_a_controller_hand_over():
 
 
 def call_of(seconds, *, every_ns=250 * MS):
-  turns = TurnTaking()
+  turns = Turns()
   count = seconds * SECOND // every_ns
   hear(turns, *line(0, count, every_ns=every_ns, held_ns=every_ns - 1))
   deadline = turns.next_deadline_ns()
@@ -394,7 +406,7 @@ def test_who_plays_slowly_is_answered_slowly():
 
 
 def test_the_model_opens():
-  turns = TurnTaking(TurnSettings(first="ai"))
+  turns = Turns(TurnSettings(first="ai"))
   assert turns.next_deadline_ns() == 0
   assert turns.tick(0) == ("phrase_end", 0, "first")
   turns.reply_started(0)
@@ -403,8 +415,8 @@ def test_the_model_opens():
 
 
 def test_unless_the_player_is_quicker():
-  turns = TurnTaking(TurnSettings(first="ai"))
-  turns.hear(on(5))
+  turns = Turns(TurnSettings(first="ai"))
+  turns.receive(on(5))
   assert turns.tick(5) is None
 
 
@@ -413,7 +425,7 @@ def test_unless_the_player_is_quicker():
 def test_trading_bars(first, own, length):
   bar_ns = 2 * SECOND
   settings = TurnSettings(first=first, trade_bars=length)
-  turns = TurnTaking(settings, lambda time_ns: time_ns // bar_ns)
+  turns = Turns(settings, lambda time_ns: time_ns // bar_ns)
   began, ended = [], []
   start_ns = None
   for now_ns in range(0, 4 * length * bar_ns, 10 * MS):
@@ -431,14 +443,14 @@ def test_trading_bars(first, own, length):
       start_ns = None
     # The player overruns, and pauses: neither matters.
     if now_ns // bar_ns % length == 0 and now_ns % (100 * MS) == 0:
-      turns.hear(on(now_ns, 60, 120))
-      turns.hear(off(now_ns, 60))
+      turns.receive(on(now_ns, 60, 120))
+      turns.receive(off(now_ns, 60))
   assert began == [turn * length * bar_ns for turn in own]
   assert ended == [(turn + 1) * length * bar_ns for turn in own if turn < 3]
 
 
 def test_bars_are_announced():
-  turns = TurnTaking()
+  turns = Turns()
   turns.trade(4, lambda time_ns: time_ns // SECOND)
   hear(turns, on(0), off(100))
   assert turns.next_deadline_ns() == 4 * SECOND
@@ -452,7 +464,7 @@ def test_bars_are_announced():
 
 
 def test_a_new_tempo_does_not_repeat_a_turn_and_a_new_start_does():
-  turns = TurnTaking()
+  turns = Turns()
   turns.trade(4, lambda time_ns: time_ns // SECOND)
   assert turns.tick(4 * SECOND) is not None
   turns.trade(4, lambda time_ns: 4 + (time_ns - 4 * SECOND) // (2 * SECOND))
@@ -482,7 +494,7 @@ def test_what_cannot_be_is_said(settings, said):
 
 def test_trading_takes_a_tempo():
   with pytest.raises(ValueError, match="Give --tempo"):
-    TurnTaking(TurnSettings(trade_bars=4)).trade(4)
+    Turns(TurnSettings(trade_bars=4)).trade(4)
 
 
 def test_settings_survive_json():

@@ -23,7 +23,7 @@ from magenta_midi.audio.piano import SAMPLE_RATE, synthesize
 from magenta_midi.audio.voice import BLOCK, POLYPHONY, Voice
 from magenta_midi.cli.jam.display import FRAMES_PER_S, LiveDisplay, Snapshot
 from magenta_midi.live.engine.context_mix import inject
-from magenta_midi.live.engine.harmony import HeardHarmony
+from magenta_midi.live.engine.harmony import Harmony
 from magenta_midi.live.player import Keyboard
 from magenta_midi.live.protocol.controls import INJECTIONS, Controls
 from magenta_midi.live.protocol.events import SECOND, Message
@@ -75,7 +75,7 @@ def parts(folder: Path) -> Iterator[Part]:
     )
 
   keyboard = Keyboard()
-  harmony = HeardHarmony(keyboard)
+  harmony = Harmony(keyboard)
   for key in (48, 60, 64, 67):
     harmony.handle(keyboard.receive(struck(key)))
   message = struck(50, SECOND)

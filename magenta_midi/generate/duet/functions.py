@@ -47,7 +47,7 @@ class PlanRequest(NamedTuple):
 
   length: Any  # int32 () frames of the stream, the start included
   rules: Any  # the codec's state of what may come next
-  struck: Any  # int32 () own events already at `rules.step`
+  struck: Any  # int32 () events of the model already at `rules.step`
   origin_step: Any  # int32 () the stream's origin in the session's steps
   earliest_step: Any  # int32 () nothing starts before it (from the origin)
   latest_step: Any  # int32 () the first event starts before it
@@ -70,7 +70,7 @@ class Planned(NamedTuple):
   step: jax.Array  # int32 [n] from the origin
   log_p: jax.Array  # float32 [n, l] model's log probability
   count: jax.Array  # int32 ()
-  ended: jax.Array  # bool () the model says that no more follows
+  ended: jax.Array  # bool () by the model no more follows
 
 
 class _Carry(NamedTuple):
@@ -112,7 +112,7 @@ class DuetFunctions:
     codec: The model's codec.
     context_sizes: Frames that a context is padded to, ascending.
     slots: Most frames of a stream, both players' together.
-    most_events: Most events of one plan.
+    max_events: Most events of one plan.
     slices: In how many steps of similar cost a context is encoded.
     guided: Whether a second row without style is decoded along.
   """
@@ -178,7 +178,7 @@ class DuetFunctions:
   def with_weights(self, model: Depthformer) -> "DuetFunctions":
     """The same compiled functions with another model's weights.
 
-    Streams that are open keep theirs: what they remember was computed by them.
+    Streams that are open keep theirs, with which their caches were computed.
 
     Raises:
       ValueError: The model is of another shape, so all would be compiled anew.
@@ -203,7 +203,7 @@ class DuetFunctions:
   ) -> Iterator[StreamState | None]:
     """Encodes a context slice by slice; the last item is the new stream.
 
-    Every other item is None: time to see to something else. The stream holds
+    Every other item is None: the caller may do other work. The stream holds
     the start frame, so its length is 1.
 
     Args:
@@ -292,7 +292,7 @@ class DuetFunctions:
   def plan(
     self, state: StreamState, request: PlanRequest
   ) -> tuple[Planned, StreamState]:
-    """Draws the next own events; the state passed in is used up.
+    """Draws the model's next events; the state passed in is used up.
 
     Their frames lie in the state from `request.length` on: counting them in
     makes them part of the stream, anything else overwrites them.
@@ -417,7 +417,7 @@ class DuetFunctions:
   def next_log_p(
     self, state: StreamState, length: int, codes: np.ndarray
   ) -> np.ndarray:
-    """Log probability of each code of one frame, were it the next own one.
+    """Log probability of each code of one frame, were it the model's next one.
 
     Args:
       state: A stream; not used up.

@@ -2,9 +2,9 @@
 
 A stream begins at its origin, *now*: the encoder holds what lies before, the
 decoder starts empty and reads both players' frames in the order in which they
-became known. After every frame, whoever's it is, the model says which own
-event comes next. So a partner's note is answered by appending one frame and
-drawing again.
+became known. After every frame of either player the model predicts its next
+event. So a note of the player is answered by appending one frame and drawing
+again.
 
 Any order of these calls gives the logits of one pass over the frames that are
 left: `tests/generate/duet/test_stream.py`.
@@ -33,7 +33,7 @@ FOREVER = 2**30
 
 
 class PlanSettings(NamedTuple):
-  """How own events are drawn.
+  """How events of the model are drawn.
 
   Attributes:
     sampling: Temperatures and limits of each level.
@@ -51,11 +51,11 @@ class PlanSettings(NamedTuple):
 
 
 class Plan(NamedTuple):
-  """Own events that are drawn but not yet part of the stream.
+  """Events of the model that are drawn but not yet part of the stream.
 
   Attributes:
     frames: In order; `step` counts from the stream's origin.
-    ended: The model says that it plays no more within its horizon.
+    ended: By the model nothing follows within its horizon.
   """
 
   frames: Frames
@@ -66,8 +66,8 @@ class _Place(NamedTuple):
   """What must be known at a length of the stream."""
 
   rules: Any
-  struck: int  # own events at `rules.step`
-  partner_step: int  # of the partner's last frame
+  struck: int  # events of the model at `rules.step`
+  player_step: int  # of the player's last frame
 
 
 class DuetStream:
@@ -115,7 +115,7 @@ class DuetStream:
 
   @property
   def rules(self) -> Any:
-    """The codec's rules after the last own frame."""
+    """The codec's rules after the model's last frame."""
     return self._places[-1].rules
 
   @property
@@ -137,7 +137,7 @@ class DuetStream:
     Args:
       codes: Level-local; the onset level is not read.
       step: From the origin, 0 or more, ascending for each player.
-      part: MODEL, or how the partner is marked.
+      part: MODEL, or how the player is marked.
 
     Returns:
       The frames as appended.
@@ -157,16 +157,16 @@ class DuetStream:
     places = []
     for row in range(count):
       at = int(step[row])
-      own = int(part[row]) == MODEL
-      last = int(place.rules.step) if own else place.partner_step
+      by_model = int(part[row]) == MODEL
+      last = int(place.rules.step) if by_model else place.player_step
       onset = min(max(at - last, 0), config.horizon_steps - 1)
       codes[row, ONSET] = onset
-      if own:
+      if by_model:
         rules = self.codec.advance(place.rules, codes[row])
         struck = place.struck + 1 if onset == 0 else 1
-        place = _Place(rules, struck, place.partner_step)
+        place = _Place(rules, struck, place.player_step)
       else:
-        place = place._replace(partner_step=max(at, last))
+        place = place._replace(player_step=max(at, last))
       places.append(place)
     frames = Frames(codes, np.asarray(step, np.int32), np.asarray(part))
     frames = frames._replace(part=frames.part.astype(np.int32))
@@ -200,18 +200,18 @@ class DuetStream:
     end_step: int | None = None,
     may_end: bool = True,
   ) -> Plan:
-    """Draws own events after those already planned.
+    """Draws events of the model after those already planned.
 
     Args:
       settings: How.
       events: Most new events.
       earliest_step: Nothing starts before it: what is past or committed.
       latest_step: The first new event starts before it, if anything may.
-      most_gap: Each starts at most so many steps after the one before, if
+      max_gap: Each starts at most so many steps after the one before, if
         anything may.
       note_first: Whether the first new event must be a note.
       end_step: Events from here on are left for later; None: the horizon.
-      may_end: Whether the model may say that nothing more comes.
+      may_end: Whether END may be drawn: nothing more follows.
 
     Returns:
       All that is planned now.
@@ -304,7 +304,7 @@ class DuetStream:
     self._ended = False
 
   def next_log_p(self, codes: Int[np.ndarray, " l"]) -> np.ndarray:
-    """Log probability of each code of a frame, were it the next own one."""
+    """Log probability of each code of a frame, were it the model's next one."""
     return self.functions.next_log_p(
       self._state, self.length, np.asarray(codes, np.int32)
     )

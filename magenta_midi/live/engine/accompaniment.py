@@ -1,7 +1,7 @@
-"""How the model makes room while both play: a fixed policy, nothing learned.
+"""Accompaniment policy: how the model makes room while both play.
 
-What is decided at a time follows from what was heard before it, however often
-it was asked for.
+The rules are fixed, nothing is learned. A decision follows from what the
+player did before; asking again changes nothing.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ __all__ = ["YieldPolicy", "YieldSettings", "Yielding"]
 _WINDOW_NS = 2 * SECOND
 # Struck so lately, or sounding, a key may be the player's bass.
 _BASS_NS = 4 * SECOND
-# The octave the player is in is that of the last so many notes.
+# The player's octave is that of the last so many notes.
 _RECENT_NOTES = 16
 _OCTAVE = 12
 # It moves when another octave holds so many times the notes of the present.
@@ -46,11 +46,11 @@ class YieldSettings:
   rest_at: tuple[float, float] = (18.0, 13.0)
   # So many keys, held or ringing, leave little room: likewise.
   full_at: tuple[int, int] = (10, 7)
-  # The player strikes nothing for so long: the model may lead.
+  # No note-on of the player for so long: the model may lead.
   lead_after_s: float = 1.5
-  # And has stopped for so long: it stops too.
+  # The player has been silent for so long: the model stops too.
   stops_after_s: float = 8.0
-  # Whether it keeps off the octave the player is in.
+  # Whether the model leaves out the octave in which the player plays.
   keeps_apart: bool = True
   # The lowest note of the player is a bass only below this key; a melody
   # without one may be accompanied from below.
@@ -114,7 +114,7 @@ class YieldPolicy:
     self._move_octave()
 
   def decide(self, now_ns: int, *, solo: bool = False) -> Yielding:
-    """What the model may do at a time, not before what was heard last.
+    """What the model may do at a time, not before the last event.
 
     Args:
       now_ns: The time.
@@ -129,15 +129,15 @@ class YieldPolicy:
     self._forget(now_ns)
     return len(self._onsets) * SECOND / _WINDOW_NS
 
-  def clash(self, own_open_keys: Iterable[int], now_ns: int) -> list[int]:
-    """Own keys that sound and should be let go.
+  def clash(self, model_keys: Iterable[int], now_ns: int) -> list[int]:
+    """Keys of the model that sound and should end.
 
     Those a semitone, in any octave, from a note that the player holds or
-    lets ring, unless the player sounds that tone too: then it belongs to the
-    chord.
+    lets ring. A tone that the player sounds too belongs to the chord and
+    stays.
 
     Args:
-      own_open_keys: That sound now.
+      model_keys: That sound now.
       now_ns: The time.
 
     Returns:
@@ -154,7 +154,7 @@ class YieldPolicy:
       stands[key % _OCTAVE] |= self._rings(note, now_ns)
     return sorted(
       key
-      for key in set(own_open_keys)
+      for key in set(model_keys)
       if not sounds[key % _OCTAVE]
       and (stands[(key + 1) % _OCTAVE] or stands[(key - 1) % _OCTAVE])
     )

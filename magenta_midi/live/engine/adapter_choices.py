@@ -1,4 +1,4 @@
-"""Adapters at hand: what a player can switch between while playing.
+"""Choice of adapters that a player can switch between while playing.
 
 Each choice is a text, as sessions store it: `NAME[:SCALE]`, a blend of such
 joined by ` + `, or empty for the checkpoint alone.

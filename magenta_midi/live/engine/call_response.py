@@ -79,7 +79,7 @@ class CallResponse:
     return self._turns.next_deadline_ns()
 
   def hand_over(self, now_ns: int) -> None:
-    """Ends the turn of the one who plays."""
+    """Ends the present turn."""
     self._turns.hand_over(now_ns)
 
   def end(self, now_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""Counts what JAX traces and compiles: while somebody plays, nothing."""
+"""Counter of what JAX traces and compiles; while playing it stays at 0."""
 
 from types import TracebackType
 

@@ -1,4 +1,4 @@
-"""What the model's context holds of the two players' music."""
+"""Mix of both players' music in the model's context."""
 
 from dataclasses import replace
 
@@ -17,12 +17,12 @@ __all__ = ["inject", "ringing_ends_s"]
 
 # The chord at a time is that of what sounds so long before and after it.
 _CHORD_BEFORE_S, _CHORD_AFTER_S = 1.0, 0.5
-# How much softer own notes are.
+# Factor on the velocity of the model's notes.
 _SOFTER = 0.75
 # Minor second, tritone, major seventh and their compounds.
 _HARSH = np.isin(np.arange(12), (1, 6, 11))
-# The player's loudness is that of about so many notes, and own notes stay
-# below this share of it.
+# The player's loudness is that of about so many notes, and the model's notes
+# stay below this share of it.
 _LOUDNESS_NOTES = 8
 _BENEATH = 0.85
 
@@ -31,61 +31,62 @@ _MINOR_SCALE = (0, 2, 3, 5, 7, 8, 10, 11)  # with its leading note
 
 
 def inject(
-  player: Score, own: Score, mode: str, *, mix_ratio: float = 0.3
+  player: Score, model: Score, mode: str, *, mix_ratio: float = 0.3
 ) -> tuple[Score, Score]:
-  """Chooses what the model is told.
+  """Chooses what the context holds of both players.
 
   `both`: all, the parts apart. `interleave`: one stream, as if the model had
-  played both, in which own notes have a share of at most `mix_ratio`; which
-  ones hardly changes from one call to the next. `harmonic`: own notes that
-  are of the player's chord at that time, or of the player's key and not a
-  semitone above a tone of the chord; softer. `harmonic-strict`: of these,
-  those that are never a minor second, a tritone or a major seventh from what
-  the player sounds meanwhile. `velocity`: all own notes, each softer than the
-  player is around it.
+  played both; the model's notes have a share of at most `mix_ratio`, and which
+  ones hardly changes from one call to the next. `harmonic`: notes of the model
+  that belong to the player's chord at that time, or to the player's key and
+  not a semitone above a tone of the chord; softer. `harmonic-strict`: of
+  these, those that are never a minor second, a tritone or a major seventh from
+  what the player sounds meanwhile. `velocity`: all notes of the model, each
+  softer than the player is around it.
 
   Args:
     player: The player's music, one part.
-    own: The model's, one part, on the same clock.
+    model: The model's, one part, on the same clock.
     mode: One of these names.
-    mix_ratio: Share of own notes, 0 to 1, for `interleave`.
+    mix_ratio: Share of the model's notes, 0 to 1, for `interleave`.
 
   Returns:
-    What to give as the model's own music, and as its partner's.
+    The model's and the player's music as the context holds them.
 
   Raises:
     ValueError: There is no such mode.
   """
   if mode == "both":
-    return own, player
+    return model, player
   if mode == "interleave":
-    return _interleaved(player, own, mix_ratio), Score.empty(player.part_names)
+    mixed = _interleaved(player, model, mix_ratio)
+    return mixed, Score.empty(player.part_names)
   if mode not in ("harmonic", "harmonic-strict", "velocity"):
     raise ValueError(
       "injection must be both, interleave, harmonic, harmonic-strict or"
       f" velocity, got {mode!r}."
     )
-  if not len(player) or not len(own):
-    return own, player
+  if not len(player) or not len(model):
+    return model, player
   if mode == "velocity":
-    return _beneath(player, own), player
-  own = replace(own, notes=own.notes[_agrees(player, own)])
+    return _beneath(player, model), player
+  model = replace(model, notes=model.notes[_agrees(player, model)])
   if mode == "harmonic-strict":
-    own = replace(own, notes=own.notes[~_harsh(player, own)])
-  notes = own.notes.copy()
+    model = replace(model, notes=model.notes[~_harsh(player, model)])
+  notes = model.notes.copy()
   notes["velocity"] = np.maximum(1, notes["velocity"] * _SOFTER)
-  return replace(own, notes=notes), player
+  return replace(model, notes=notes), player
 
 
-def _interleaved(player: Score, own: Score, mix_ratio: float) -> Score:
-  kept = len(own)
+def _interleaved(player: Score, model: Score, mix_ratio: float) -> Score:
+  kept = len(model)
   if len(player) and mix_ratio < 1:
     wanted = len(player) * mix_ratio / (1 - mix_ratio)
     kept = min(kept, int(wanted + 1e-9))
   # The lowest hashes: as the window moves on, few notes come or go.
-  chosen = np.sort(np.argsort(_hashes(own.notes), kind="stable")[:kept])
-  mixed = replace(own, notes=own.notes[chosen]).joined(player)
-  return replace(mixed.merged(), part_names=own.part_names)
+  chosen = np.sort(np.argsort(_hashes(model.notes), kind="stable")[:kept])
+  mixed = replace(model, notes=model.notes[chosen]).joined(player)
+  return replace(mixed.merged(), part_names=model.part_names)
 
 
 def _hashes(notes: np.ndarray) -> np.ndarray:
@@ -107,15 +108,15 @@ def _hashes(notes: np.ndarray) -> np.ndarray:
   return mixed
 
 
-def _beneath(player: Score, own: Score) -> Score:
-  loudness = _loudness_at(player, own.notes["onset_s"])
+def _beneath(player: Score, model: Score) -> Score:
+  loudness = _loudness_at(player, model.notes["onset_s"])
   ceiling = np.maximum(1.0, _BENEATH * loudness)
-  notes = own.notes.copy()
+  notes = model.notes.copy()
   # Squeezed, not cut off: accents stay accents.
   share = 0.5 + 0.5 * notes["velocity"] / 127
   beneath = np.minimum(notes["velocity"], ceiling * share)
   notes["velocity"] = np.maximum(1, beneath)
-  return replace(own, notes=notes)
+  return replace(model, notes=notes)
 
 
 def _loudness_at(
@@ -131,10 +132,10 @@ def _loudness_at(
   return (total[high] - total[low]) / (high - low)
 
 
-def _agrees(player: Score, own: Score) -> np.ndarray:
-  """Which own notes fit the player's chord and key at their onset."""
-  tone = own.notes["key"] % 12
-  chord = chord_tones(_chords_at(player, own.notes["onset_s"]))
+def _agrees(player: Score, model: Score) -> np.ndarray:
+  """Which notes of the model fit the player's chord and key at their onset."""
+  tone = model.notes["key"] % 12
+  chord = chord_tones(_chords_at(player, model.notes["onset_s"]))
   rows = np.arange(len(tone))
   in_chord = chord[rows, tone]
   above_chord = chord[rows, (tone - 1) % 12]
@@ -196,16 +197,16 @@ def ringing_ends_s(score: Score) -> Float[np.ndarray, " n"]:
   return np.where(pedalled, lifted_s, end_s)
 
 
-def _harsh(player: Score, own: Score) -> np.ndarray:
-  """Which own notes sound together with a harsh interval of the player."""
-  ours, theirs = own.notes, player.notes.copy()
+def _harsh(player: Score, model: Score) -> np.ndarray:
+  """Which notes of the model form a harsh interval with the player's."""
+  ours, theirs = model.notes, player.notes.copy()
   theirs["duration_s"] = ringing_ends_s(player) - theirs["onset_s"]
   theirs, starts, tones = _by_tone(theirs)
-  together = theirs["onset_s"] < ringing_ends_s(own)[:, None]
+  together = theirs["onset_s"] < ringing_ends_s(model)[:, None]
   together &= (
     ours["onset_s"][:, None] < theirs["onset_s"] + theirs["duration_s"]
   )
-  # [own note, pitch class]: what the player sounds meanwhile.
+  # [model note, pitch class]: what the player sounds meanwhile.
   met = np.logical_or.reduceat(together, starts, axis=1)
   harsh = _HARSH[(ours["key"][:, None] - tones) % 12]
   return np.any(met & harsh, axis=1)

@@ -19,7 +19,7 @@ from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.live.engine.call_response import CallResponse
 from magenta_midi.live.engine.context_encoder import ContextEncoder
 from magenta_midi.live.engine.context_mix import inject
-from magenta_midi.live.engine.harmony import HeardHarmony
+from magenta_midi.live.engine.harmony import Harmony
 from magenta_midi.live.engine.planner import Planner
 from magenta_midi.live.engine.settings import EngineSettings
 from magenta_midi.live.engine.simultaneous import Simultaneous
@@ -40,7 +40,7 @@ from magenta_midi.model.depthformer import Depthformer
 
 __all__ = ["Engine", "EngineSettings"]
 
-# `next_job` is asked so often, if nothing happens.
+# `next_job` is called so often, if nothing happens.
 _WAKE_NS = SECOND // 50
 # Where density and loudness are asked of the model by control tokens, only
 # this share of them is added by the engine: the model does the rest.
@@ -100,7 +100,7 @@ class Engine:
       "simultaneous": Simultaneous(self.planner, controls),
       "call-response": self._turn_taking,
     }
-    self.harmony = HeardHarmony(self.planner.player.keyboard)
+    self.harmony = Harmony(self.planner.player.keyboard)
     self.bars: Bars | None = None
     self._clock = ClockFollower()
     self._commands: list[Command] = []
@@ -137,7 +137,7 @@ class Engine:
     planner.plan_settings = self._plan_settings(self.settings.seed)
     planner.loudness = round(controls.loudness * self._share)
     planner.injection = self._inject if controls.injection != "both" else None
-    # Where nothing is asked, guidance would change nothing and cost a row.
+    # Without style, guidance would change nothing and cost a row.
     self._encoder.guided = controls.guidance != 0.0 and self._encoder.has_style
     for strategy in self._strategies.values():
       strategy.set_controls(controls)
@@ -197,7 +197,7 @@ class Engine:
   def receive(self, message: Message) -> None:
     """The player did something."""
     if message.data[0] >= 0xF0:
-      if self._clock.hear(message):
+      if self._clock.receive(message):
         self.set_bars(self._clock.bars(message.time_ns))
       return
     event = self.planner.player.receive(message)

@@ -1,4 +1,4 @@
-"""The harmony as it is heard: a chord and a key that fade with time."""
+"""Harmony of a duet: a chord and a key that fade with time."""
 
 from collections import deque
 
@@ -9,31 +9,31 @@ from magenta_midi.live.protocol.events import SECOND, Sounded
 from magenta_midi.midi.analysis.analysis import Key, key_correlations
 from magenta_midi.midi.analysis.chords import Chord, find_chord
 
-__all__ = ["HeardHarmony"]
+__all__ = ["Harmony"]
 
 # How long a note matters: for the chord about as long as chords last, for the
 # key as long as a phrase.
 _FADES_S = np.array([[1.0], [15.0]])
 
-# A key struck counts as much as one held for so long: staccato is harmony too.
+# A note-on counts as much as a key held for so long: staccato counts too.
 _ACCENT_S = 0.25
-# Own notes count, but do not persuade the model of its own idea.
-_OWN_SHARE = 0.3
+# The model's notes count less: it must not follow itself.
+_MODEL_SHARE = 0.3
 
-# Struck so lately, a key can be the bass though it does not sound any more.
+# A note-on this recent can be the bass though it does not sound any more.
 _BASS_S = 1.0
 
-# What is left when it is too long ago to call it heard: 6 s after a note.
+# A weight below this no longer counts: 6 s after a note.
 _FAINT_S = 6e-4
 
 # Below it there is no chord to name: one note, or a cluster.
 _MIN_SCORE = 0.7
 
 
-class HeardHarmony:
-  """Weights of the pitch classes heard lately, by exact decay.
+class Harmony:
+  """Weights of the latest pitch classes, by exact decay.
 
-  A sounding key adds its time, a struck one a little more at once; both fade.
+  A sounding key adds its time, a note-on a little more at once; both fade.
   Each call costs some microseconds, whatever happened between.
 
   Args:
@@ -60,21 +60,21 @@ class HeardHarmony:
       key = event.note.key
       self._weights[:, key % 12] += _ACCENT_S
       self._struck.append((event.time_ns, key))
-    # Held keys alone: under a pedal, what is left behind fades away.
+    # Only held keys: a note that only the pedal holds fades.
     self._rate[:] = 0.0
     for key in self._keyboard.held:
       self._rate[key % 12] += 1.0
 
   def sounded(self, sounded: Sounded) -> None:
-    """The model's own note sounded; all but note-ons are passed over."""
+    """A note of the model sounded; only note-ons count."""
     if sounded.kind != "on":
       return
     self._weights = self._faded(sounded.time_ns)
     self._at_ns = max(self._at_ns, sounded.time_ns)
-    self._weights[:, sounded.key % 12] += _OWN_SHARE * _ACCENT_S
+    self._weights[:, sounded.key % 12] += _MODEL_SHARE * _ACCENT_S
 
   def weights(self, now_ns: int) -> np.ndarray:
-    """Pitch classes of the chord, seconds as heard now, float `[12]`."""
+    """Pitch classes of the chord, seconds that count now, float `[12]`."""
     return self._faded(now_ns)[0]
 
   def bass(self, now_ns: int) -> int | None:
@@ -88,7 +88,7 @@ class HeardHarmony:
     return lowest
 
   def chord(self, now_ns: int) -> Chord | None:
-    """The chord heard, or None: silence, a single note, or no chord."""
+    """The chord now, or None: silence, a single note, or no chord."""
     weights = self._faded(now_ns)[0]
     if weights.max() < _FAINT_S:
       return None
@@ -96,7 +96,7 @@ class HeardHarmony:
     return chord if chord.score >= _MIN_SCORE else None
 
   def key(self, now_ns: int) -> Key | None:
-    """The key heard over the last phrases, or None before any."""
+    """The key of the last phrases, or None before any."""
     weights = self._faded(now_ns)[1]
     # A key is made of at least three pitch classes.
     if np.count_nonzero(weights > _FAINT_S) < 3:

@@ -1,23 +1,23 @@
-"""How far ahead nothing is planned any more, as this machine needs it."""
+"""Adaptive commit horizon: how far ahead this machine has to plan."""
 
 import collections
 
 __all__ = ["Horizon"]
 
 MS = 1_000_000
-# Port, scheduler and what both vary by, beside the time of an answer.
+# Added to the time of an answer: port and scheduler, and how both vary.
 MARGIN_NS = 4 * MS
-# As instruments with moving parts need; later would be felt.
+# As for instruments with moving parts; a longer delay would be felt.
 MAX_NS = 60 * MS
 # Smaller changes are noise.
 STEP_NS = 3 * MS
 
 
 class Horizon:
-  """Follows how long answers take.
+  """A horizon that follows how long answers take.
 
   Args:
-    least_ns: Never closer than this, as the player asked.
+    min_ns: The horizon is never shorter, as the player asked.
 
   Attributes:
     ns: The horizon.
@@ -29,11 +29,11 @@ class Horizon:
     self._took: collections.deque[int] = collections.deque(maxlen=64)
 
   def took(self, ns: int) -> None:
-    """An answer took so long, from the input being read to the plan sent."""
+    """Adds the time of an answer, from the input read to the plan sent."""
     self._took.append(ns)
 
   def changed(self) -> bool:
-    """Looks again; whether the horizon is another now."""
+    """Adapts the horizon; returns whether it changed."""
     if len(self._took) < 8:
       return False
     slow_ns = sorted(self._took)[int(0.9 * (len(self._took) - 1))]

@@ -114,8 +114,8 @@ class AdaptiveWait:
     low = int(place)
     high = min(low + 1, known - 1)
     upper = ordered[low] + (place - low) * (ordered[high] - ordered[low])
-    own_s = self._base_s + self._factor * upper
-    wait_s = (known * own_s + self._prior * self._default_s) / (
+    adapted_s = self._base_s + self._factor * upper
+    wait_s = (known * adapted_s + self._prior * self._default_s) / (
       known + self._prior
     )
     shortest_s, longest_s = self._bounds_s
@@ -127,7 +127,7 @@ class Reply(NamedTuple):
 
   Attributes:
     begins_ns: When it began, of the session's clock.
-    call: What it answers; None: nobody called.
+    call: What it answers; None: there was no call.
     by_bars: Whether turns are traded by bars, which alone end it.
   """
 
@@ -137,7 +137,7 @@ class Reply(NamedTuple):
 
   @property
   def measure_ns(self) -> int:
-    """The length of its call, at least 1 s; 4 s where there was none."""
+    """The length of its call, at least 1 s; 4 s without a call."""
     if self.call is None:
       return _UNCALLED_NS
     return max(self.call.length_ns, SECOND)
@@ -163,9 +163,9 @@ class Reply(NamedTuple):
   def should_end(
     self, now_ns: int, last_onset_ns: int, longest_gap_s: float
   ) -> bool:
-    """Whether it has said enough, where no bars count.
+    """Whether it is long enough, where no bars count.
 
-    Past 80 % of its call's length a gap like the player's own ends it, past
+    Past 80 % of its call's length a gap like those of the player ends it, past
     150 % nothing else is needed.
 
     Args:

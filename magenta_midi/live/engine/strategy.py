@@ -1,8 +1,8 @@
 """Interface of the two ways to play: `Simultaneous` and `CallResponse`.
 
-The engine tells every strategy what the player does and that time passes, so
-that each can take over at any moment. Only the strategy of the present mode
-is asked for work.
+The engine reports the player's events and the time to every strategy, so that
+each can take over at any moment. Only the strategy of the present mode is asked
+for work.
 """
 
 from typing import Protocol
@@ -46,7 +46,7 @@ class PlayStrategy(Protocol):
     ...
 
   def hand_over(self, now_ns: int) -> None:
-    """The player ends the turn of the one who plays."""
+    """The player ends the present turn."""
     ...
 
   def end(self, now_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""Prompts and sliders as rows of the style table, moment by moment.
+"""Style control: prompts and sliders as rows of the style table.
 
 Prompts glide: a change takes `Controls.style_s`. What the sliders ask is
 relative to the player, so it follows how the player plays. The rows count
@@ -43,7 +43,7 @@ class Steering:
   """What a duet's controls ask of the model.
 
   Args:
-    mm: The model. One that hears no style is never asked anything.
+    mm: The model. One without style is never asked anything.
   """
 
   def __init__(self, mm: MagentaMidi):
@@ -97,15 +97,15 @@ class Steering:
     self._motion = self._motion.redirected(
       embedding, now_ns / SECOND, controls.style_s
     )
-    said = "; ".join(remarks) or None
-    return problem or said or self._remark(known, before)
+    remark = "; ".join(remarks) or None
+    return problem or remark or self._remark(known, before)
 
   def _known(
     self, weighted: list[tuple[str, float]], remarks: list[str]
   ) -> tuple[list[tuple[str, float]], str | None]:
     """The prompts that can be embedded, and why the last of the others not.
 
-    To `remarks` comes what is to be said of those that are new.
+    Adds remarks about new prompts to `remarks`.
     """
     known, problem = [], None
     for text, weight in weighted:

@@ -1,6 +1,6 @@
-"""Whose turn it is: when a phrase has ended, and when a reply must.
+"""Turn-taking: when the player's phrase has ended, and when a reply must.
 
-Everything follows from what was heard and the times passed in.
+Everything follows from the player's events and the times passed in.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from magenta_midi.midi.analysis.analysis import CHORD_S
 
 __all__ = ["Turn", "TurnSettings", "TurnTaking"]
 
-# Whoever goes on so soon had not finished.
+# A player who goes on so soon had not finished.
 _FALSE_START_NS = SECOND // 2
 # An interruption by notes: so many, so close together.
 _INTERRUPTING_NOTES, _INTERRUPTING_NS = 2, 400_000_000
@@ -52,13 +52,13 @@ class Turn(NamedTuple):
 class TurnSettings:
   """How turns are taken; `tools/live/turn_taking.py` measures the wait."""
 
-  # Who opens: `me`, the player, or `ai`.
+  # Who begins: `me`, the player, or `ai`, the model.
   first: str = "me"
   # Turns of so many bars in place of silences; 0: off.
   trade_bars: int = 0
   # The wait while little is known about the player.
   wait_s: float = 1.2
-  # For how many silences the default counts beside those heard.
+  # For how many silences the default counts, beside those observed.
   prior: int = 24
   # The wait is `base_s` and `factor` times this quantile of the last silences
   # inside the player's phrases; 1 is the longest.
@@ -102,7 +102,7 @@ class TurnSettings:
 
 
 class TurnTaking:
-  """Hears the player and says when turns change.
+  """Follows the player and decides when turns change.
 
   Ask `tick` at `next_deadline_ns` at the latest, and after each message while
   a reply is played; asking more often changes nothing.
@@ -130,7 +130,7 @@ class TurnTaking:
     self.call: Call | None = None
     self.replying = False
     self._keyboard = keyboard
-    # Since when nothing sounded before the present message.
+    # Since when nothing sounds, after the last event; None: something does.
     self._silent_ns: int | None = None
     self._phrase = Phrase()
     self._wait = self.settings.make_wait()
@@ -138,7 +138,7 @@ class TurnTaking:
     self._usual: deque[int] = deque(maxlen=64)
     self._ended_ns: int | None = None
     self._ended_phrase = Phrase()
-    # Struck while the reply is played: time and velocity.
+    # Note-ons during the reply: time and velocity.
     self._under: list[tuple[int, int]] = []
     self._handed_over_ns: int | None = None
     self._interruption: Turn | None = None
@@ -154,8 +154,8 @@ class TurnTaking:
 
     Called again with another grid, as when the tempo changes, it goes on.
 
-    Turns are counted from bar 0, whoever is `first` has the first. While bars
-    are traded, notes do not interrupt: who overruns is let finish.
+    Turns are counted from bar 0; the first is that of `first`. While bars are
+    traded, notes do not interrupt: a player who overruns may finish.
 
     Args:
       trade_bars: 4, 8 or 0.
@@ -195,7 +195,7 @@ class TurnTaking:
       self._strike(time_ns, data[2], silent_ns)
 
   def hand_over(self, now_ns: int) -> None:
-    """Ends the turn of whoever plays, at the next tick."""
+    """Ends the present turn, at the next tick."""
     self._handed_over_ns = now_ns
 
   def reply_started(self, now_ns: int) -> None:
@@ -228,10 +228,10 @@ class TurnTaking:
     return statistics.fmean(self._usual) if self._usual else None
 
   def next_deadline_ns(self) -> int | None:
-    """When `tick` must be called at the latest, if nothing is heard.
+    """When `tick` must be called at the latest, if the player does nothing.
 
-    A time that has passed means at once; None: only what is heard next can
-    change anything.
+    A time that has passed means at once; None: only the player's
+    next event can change anything.
     """
     if self._handed_over_ns is not None:
       return self._handed_over_ns
@@ -240,7 +240,7 @@ class TurnTaking:
     if self.replying:
       return None
     if self._trade is not None:
-      return self._trade.next_own_ns(self._last_event_ns, self._turns_taken)
+      return self._trade.next_model_ns(self._last_event_ns, self._turns_taken)
     if self._opens:
       return 0
     if not self._phrase.onsets:
@@ -250,7 +250,7 @@ class TurnTaking:
     return (self._silent_ns or 0) + self._wait.ns
 
   def tick(self, now_ns: int) -> Turn | None:
-    """Decides, at a time not before what was heard last."""
+    """Decides, at a time not before the last event."""
     handed_over_ns, self._handed_over_ns = self._handed_over_ns, None
     if self.replying:
       turn, self._interruption = self._interruption, None
@@ -266,7 +266,7 @@ class TurnTaking:
       number = self._trade.turn_at(now_ns)
       if number < self._turns_taken:  # the bars are counted anew
         self._turns_taken = -1
-      if number <= self._turns_taken or not self._trade.is_own(number):
+      if number <= self._turns_taken or not self._trade.is_models(number):
         return None
       self._turns_taken = number
       return self._end_phrase(now_ns, "bars")
@@ -280,9 +280,9 @@ class TurnTaking:
     return self._end_phrase(now_ns, "silence")
 
   def reply_should_end(
-    self, now_ns: int, reply_start_ns: int, last_own_onset_ns: int
+    self, now_ns: int, reply_start_ns: int, last_onset_ns: int
   ) -> bool:
-    """Whether a reply has said enough: no new onsets, what sounds rings out.
+    """Whether a reply is long enough: no new onsets, what sounds rings out.
 
     See `Reply.should_end`; in trades only the bars count.
     """
@@ -292,7 +292,7 @@ class TurnTaking:
       return self._trade.turn_at(now_ns) > started
     # No gap has to be longer than what ends a phrase.
     reply = Reply(reply_start_ns, self.call)
-    return reply.should_end(now_ns, last_own_onset_ns, self.wait_s)
+    return reply.should_end(now_ns, last_onset_ns, self.wait_s)
 
   # Inside.
 
@@ -368,7 +368,7 @@ class TurnTaking:
       end_ns = self._silent_since_ns(now_ns)
       self.call = self._phrase.closed(now_ns if end_ns is None else end_ns)
     self._ended_phrase, self._phrase = self._phrase, Phrase()
-    # Who hands over has finished; only a silence can be misjudged.
+    # A player who hands over has finished; only a silence can be misjudged.
     self._ended_ns = now_ns if reason == "silence" else None
     return Turn("phrase_end", now_ns, reason)
 

@@ -1,4 +1,4 @@
-"""What the model may do to an instrument, whatever it plans."""
+"""Limits of what the model may send to an instrument."""
 
 import collections
 import dataclasses
@@ -100,7 +100,7 @@ class Gate:
     return max(note.time_ns, last[1] + rest_ns)
 
   def struck(self, key: int, time_ns: int, sent_ns: int) -> None:
-    """A key went down, by whoever.
+    """A key went down, by player or model.
 
     Args:
       key: 0 to 127.
@@ -110,7 +110,7 @@ class Gate:
     self._strikes[key] = (time_ns, sent_ns)
 
   def counted(self, time_ns: int) -> None:
-    """An onset of ours, as planned."""
+    """An onset of the model, as planned."""
     # A late plan may go back by a little: the newest time counts.
     last_ns = self._onsets[-1] if self._onsets else time_ns
     self._onsets.append(max(time_ns, last_ns))

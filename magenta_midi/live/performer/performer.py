@@ -1,7 +1,7 @@
-"""The last word on what is sent: due notes, who owns a key, what is too much.
+"""Performer: sends what is due, within limits, and ends what it began.
 
-Nothing reaches the instrument but through here, so every note-on has its
-note-off, whatever the model, the ports or the player do.
+All of the model's messages to the instrument pass through it. So every note-on
+has its note-off, whatever the model, the ports or the player do.
 """
 
 import bisect
@@ -31,7 +31,7 @@ MS = 1_000_000
 ALL_SOUND_OFF, RESET, ALL_NOTES_OFF = 120, 121, 123
 # At the end of a piece everything has ended after so much.
 RING_NS = 4 * SECOND
-# A model that says nothing for longer is taken for dead.
+# A model that sends nothing for longer is taken for dead.
 SILENT_NS = 3 * SECOND // 2
 # What is sent late still sounds so long, unless it is shorter anyway.
 MIN_NS = 20 * MS
@@ -46,7 +46,7 @@ _by_time = operator.attrgetter("time_ns")
 
 @dataclasses.dataclass(slots=True)
 class _Open:
-  """A note of ours whose key is down."""
+  """A note of the model whose key is down."""
 
   id: int
   end_ns: int
@@ -60,13 +60,13 @@ def _order(event: Planned) -> tuple[int, int, int]:
 class Performer:
   """Plays plans on one instrument; works on the time it is given.
 
-  On a shared instrument the player's keys are never touched: a key of ours
-  that the player presses is theirs from then on, and the note-off that we owe
-  follows when they let it go. The pedal is both players', see `Sustain`.
+  On a shared instrument the player's keys are never touched: a key of the model
+  that the player presses is the player's from then on. The note-off that the
+  model owes follows the player's. The pedal is both players', see `Sustain`.
 
   Args:
     limits: What is too much.
-    channel: Ours, 1 to 16.
+    channel: The model's, 1 to 16.
     shared: Whether the player's keys sound on the same instrument.
 
   Attributes:
@@ -110,11 +110,11 @@ class Performer:
 
   @property
   def sounding(self) -> list[int]:
-    """Our keys that are down, ascending."""
+    """Keys of the model that are down, ascending."""
     return sorted(self._open)
 
-  def hear(self, message: Message) -> None:
-    """A message of the player: keys that are theirs, and their pedal."""
+  def receive(self, message: Message) -> None:
+    """A message of the player: keys and pedal."""
     time_ns, data = message
     event = self._keyboard.receive(message)
     if is_note_on(data):
@@ -123,25 +123,26 @@ class Performer:
         if data[1] in self._open:
           note = self._open.pop(data[1])
           self._owed[data[1]] = time_ns
-          self._tell(note.id, time_ns, "off", data[1], 0, "taken over")
+          self._report(note.id, time_ns, "off", data[1], 0, "taken over")
     elif is_note_off(data):
       self._let_go((data[1],), time_ns)
     elif is_sustain(data):
-      self._sustain.hear(data[2], time_ns)
+      self._sustain.receive(data[2], time_ns)
     elif len(data) == 3 and data[0] >> 4 == 11:
       if data[1] in (ALL_SOUND_OFF, ALL_NOTES_OFF):
         self._let_go([note.key for note in event.ended], time_ns)
       elif data[1] == RESET:
-        self._sustain.hear(0, time_ns)
+        self._sustain.receive(0, time_ns)
 
   def through(self, data: bytes) -> bytes | None:
-    """What of the player's the instrument may get as well, on their channel.
+    """The player's message as the instrument may get it, on its channel.
 
-    Nothing that would end what is ours on a shared instrument: neither a pedal
-    that comes up while ours is down, nor the end of a key that only we hold.
+    On a shared instrument nothing that would end the model's notes: neither a
+    pedal-up while the model's pedal is down, nor a note-off of a key that only
+    the model holds.
 
     Args:
-      data: A message, after `hear` was given it.
+      data: A message, after `receive` was called with it.
 
     Returns:
       The message; None: it is kept back.
@@ -263,7 +264,7 @@ class Performer:
     self, key: int, time_ns: int, now_ns: int, reason: str = ""
   ) -> Message:
     note = self._open.pop(key)
-    self._tell(note.id, now_ns, "off", key, 0, reason)
+    self._report(note.id, now_ns, "off", key, 0, reason)
     return Message(time_ns, note_off(self.channel, key))
 
   def _begin(
@@ -300,8 +301,8 @@ class Performer:
     self._gate.counted(time_ns)
     ons.append(Message(time_ns, note_on(self.channel, key, velocity)))
     self._remember(note)
-    # When it was really sent: that is what is heard.
-    self._tell(note.id, now_ns, "on", key, velocity, ", ".join(reasons))
+    # When it was really sent: that is what sounds.
+    self._report(note.id, now_ns, "on", key, velocity, ", ".join(reasons))
     return None
 
   # The pedal.
@@ -321,16 +322,16 @@ class Performer:
         self._clip(event, now_ns, "late")
         continue
       moves += self._sustain.move(event.down, event.time_ns)
-      self._tell_lifted()
+      self._report_lifted()
       self._remember(event)
-      self._tell(event.id, now_ns, "pedal", -1, 127 * event.down)
+      self._report(event.id, now_ns, "pedal", -1, 127 * event.down)
     moves += self._sustain.due(now_ns)
-    self._tell_lifted()
+    self._report_lifted()
     return moves
 
-  def _tell_lifted(self) -> None:
+  def _report_lifted(self) -> None:
     for time_ns in self._sustain.drain_lifted():
-      self._tell(NO_ID, time_ns, "pedal", -1, 0, "released")
+      self._report(NO_ID, time_ns, "pedal", -1, 0, "released")
 
   def _control(self, controller: int, value: int, time_ns: int) -> Message:
     return Message(time_ns, control_change(self.channel, controller, value))
@@ -355,9 +356,9 @@ class Performer:
       key, velocity = event.key, event.velocity
     else:
       velocity = 127 * event.down
-    self._tell(event.id, now_ns, "dropped", key, velocity, reason)
+    self._report(event.id, now_ns, "dropped", key, velocity, reason)
 
-  def _tell(
+  def _report(
     self,
     id: int,
     time_ns: int,
@@ -429,11 +430,11 @@ class Performer:
     sent = [self._lift(key, now_ns, now_ns, "panic") for key in self.sounding]
     for key in self._payable():
       sent.append(Message(now_ns, note_off(self.channel, key)))
-      # An instrument that is not there has to be told again.
+      # An instrument that is away has to get it again.
       if self._present:
         del self._owed[key]
     if self._sustain.down:
-      self._tell(NO_ID, now_ns, "pedal", -1, 0, "panic")
+      self._report(NO_ID, now_ns, "pedal", -1, 0, "panic")
     self._sustain.drop()
     for controller in (PEDAL, ALL_NOTES_OFF, ALL_SOUND_OFF):
       sent.append(self._control(controller, 0, now_ns))
@@ -469,7 +470,7 @@ class Performer:
     self._sustain.drop()
 
   def back(self, now_ns: int) -> None:
-    """It is here again; `due` tells it first what has ended meanwhile."""
+    """It is here again; `due` first sends what has ended meanwhile."""
     if self._present:
       return
     self.due(now_ns)
@@ -478,12 +479,12 @@ class Performer:
 
   def _welcome_back(self, time_ns: int) -> list[Message]:
     """It may not have got what was sent just before it was missed."""
-    sent = self._sustain.tell_again(time_ns)
+    sent = self._sustain.send_again(time_ns)
     if not (self.shared and self._keyboard.held):
       sent.insert(0, self._control(ALL_NOTES_OFF, 0, time_ns))
     return sent
 
-  def watchdog(self, now_ns: int, heard_from_model_ns: int) -> bool:
+  def watchdog(self, now_ns: int, last_sign_ns: int) -> bool:
     """Looks after what a silent model left behind; call it now and then.
 
     Its plan plays out and its notes end in time by themselves; only the pedal
@@ -491,12 +492,12 @@ class Performer:
 
     Args:
       now_ns: The time.
-      heard_from_model_ns: When the model last gave a sign of life.
+      last_sign_ns: When the model last gave a sign of life.
 
     Returns:
       Whether the model is taken for dead.
     """
-    silent = now_ns - heard_from_model_ns > SILENT_NS
+    silent = now_ns - last_sign_ns > SILENT_NS
     if silent and not self._plan and not self._sustain.comes_up:
       ends = [note.end_ns for note in self._open.values()]
       last_ns = max(ends, default=now_ns)

@@ -1,4 +1,4 @@
-"""The sustain pedal of the model's channel: ours, or both players' in one."""
+"""Sustain pedal of the model's channel, alone or with the player's."""
 
 from magenta_midi.live.protocol.events import Message
 from magenta_midi.midi.io.messages import control_change
@@ -9,19 +9,20 @@ PEDAL, DOWN = 64, 127
 
 
 class Sustain:
-  """What the instrument is told of the pedal.
+  """The pedal as it is sent to the instrument.
 
-  On a shared instrument that is the higher of both players' positions. It is
-  repeated after each message of the player's pedal while ours is down, for an
-  instrument whose own pedal that is. What is passed on to the instrument from
-  elsewhere must not lift ours for even a moment, see `withholds`.
+  On a shared instrument it is the higher of both players' positions, so no
+  threshold decides here what is down. While the model's pedal is down it is
+  sent again after each message of the player's pedal: the player's pedal may be
+  the instrument's. What is passed on to the instrument must not lift the
+  model's pedal for even a moment, see `withholds`.
 
   Args:
-    channel: Ours, 1 to 16.
+    channel: The model's, 1 to 16.
     shared: Whether the player's pedal counts.
 
   Attributes:
-    down: Whether ours is.
+    down: Whether the model's pedal is down.
   """
 
   def __init__(self, channel: int, *, shared: bool):
@@ -29,29 +30,29 @@ class Sustain:
     self._channel = channel
     self._shared = shared
     self._player = 0
-    # When the player moved theirs; None: dealt with.
+    # When the player moved the pedal; None: that has been sent.
     self._player_ns: int | None = None
     self._sent = 0
-    # When ours comes up by itself, and when it did so lately.
+    # When the model's comes up by itself, and when it did so lately.
     self._up_ns: int | None = None
     self._lifted: list[int] = []
-    # The player's last message, where it would have lifted ours.
+    # The player's last message, where it would have lifted the model's.
     self._withheld: bytes | None = None
 
-  def hear(self, position: int, time_ns: int) -> None:
-    """The player moved their pedal to 0 to 127."""
+  def receive(self, position: int, time_ns: int) -> None:
+    """The player moved the pedal to 0 to 127."""
     self._player = position
     if self._shared:
       self._player_ns = time_ns
 
   def withholds(self, data: bytes) -> bool:
-    """Whether a message of the player's pedal would lift ours.
+    """Whether a message of the player's pedal would lift the model's.
 
-    If so, it is sent when ours comes up: an instrument that keeps the channels
-    apart needs it then.
+    If so, it is sent when the model's comes up: an instrument that keeps the
+    channels apart needs it then.
 
     Args:
-      data: As it would be passed on to the instrument; it was heard already.
+      data: As it would be passed on; `receive` was called with it before.
     """
     lower = self._shared and self.down and self._player < DOWN
     self._withheld = data if lower else None
@@ -64,18 +65,18 @@ class Sustain:
 
   @property
   def comes_up(self) -> bool:
-    """Whether ours is to come up by itself."""
+    """Whether the model's is to come up by itself."""
     return self._up_ns is not None
 
   def come_up(self, time_ns: int) -> None:
-    """Ours, if it is down, comes up at a time, or earlier if it was to."""
+    """The model's comes up at a time, or earlier if that was set before."""
     if self.down:
       self._up_ns = (
         time_ns if self._up_ns is None else min(self._up_ns, time_ns)
       )
 
   def move(self, down: bool, time_ns: int) -> list[Message]:
-    """Ours moves; if it was to come up by itself, it does so before."""
+    """The model's moves; if it was to come up by itself, it does so before."""
     sent = self._lift(time_ns)
     self.down = down
     return sent + self._send(time_ns)
@@ -90,22 +91,22 @@ class Sustain:
       sent += self._send(time_ns, again=self.down)
     return sent
 
-  def tell_again(self, time_ns: int) -> list[Message]:
+  def send_again(self, time_ns: int) -> list[Message]:
     """The instrument may have missed something."""
     return self._send(time_ns, again=True)
 
   def drain_withheld(self, time_ns: int) -> list[Message]:
-    """What the player's pedal did while ours was down."""
+    """The player's last message while the model's pedal was down."""
     data, self._withheld = self._withheld, None
     return [] if data is None else [Message(time_ns, data)]
 
   def drop(self) -> None:
-    """Ours is up, and nobody needs to be told."""
+    """The model's is up, and nothing is sent."""
     self.down, self._up_ns, self._player_ns = False, None, None
     self._sent = 0
 
   def drain_lifted(self) -> list[int]:
-    """When ours came up by itself since the last call."""
+    """When the model's came up by itself since the last call."""
     lifted, self._lifted = self._lifted, []
     return lifted
 

@@ -232,7 +232,7 @@ class _Ports:
     elif is_note_on(raw):
       data = bytes((raw[0], raw[1], self._velocities[raw[2]]))
       message = message._replace(data=data)
-    self.performer.hear(message)
+    self.performer.receive(message)
     if self.thru is not None and (passed := self.performer.through(raw)):
       self.thru.send(passed)
     packed = pack_message(message)

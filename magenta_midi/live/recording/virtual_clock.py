@@ -172,7 +172,7 @@ class Replay:
         return
       if heard <= first:
         message = waiting.pop()
-        self._performer.hear(message)
+        self._performer.receive(message)
         self._inbox.append(message)
       else:
         # A plan that arrives late is played late, not in the past.

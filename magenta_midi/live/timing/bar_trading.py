@@ -1,4 +1,4 @@
-"""Trading bars: turns of four or eight, on a grid."""
+"""Trading of bars: turns of four or eight bars, on a grid."""
 
 from collections.abc import Callable
 
@@ -25,17 +25,17 @@ class Trade:
     if length not in (4, 8):
       raise ValueError(f"trades are of 4 or 8 bars, got {length}.")
     self._length, self._bar_at = length, bar_at
-    self._own_parity = 0 if ai_first else 1
+    self._model_parity = 0 if ai_first else 1
 
   def turn_at(self, time_ns: int) -> int:
     """The number of the turn at a time; negative before the first bar."""
     return self._bar_at(time_ns) // self._length
 
-  def is_own(self, turn: int) -> bool:
+  def is_models(self, turn: int) -> bool:
     """Whether it is the model's."""
-    return turn >= 0 and turn % 2 == self._own_parity
+    return turn >= 0 and turn % 2 == self._model_parity
 
-  def next_own_ns(self, from_ns: int, after_turn: int) -> int | None:
+  def next_model_ns(self, from_ns: int, after_turn: int) -> int | None:
     """When the model's next turn begins.
 
     Args:
@@ -46,7 +46,7 @@ class Trade:
       To the nanosecond; None if not within the hour: the clock stands.
     """
     turn = max(self.turn_at(from_ns), after_turn + 1)
-    while not self.is_own(turn):
+    while not self.is_models(turn):
       turn += 1
     bar = turn * self._length
     if self._bar_at(from_ns) >= bar:

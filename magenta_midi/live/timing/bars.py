@@ -165,7 +165,7 @@ class TempoChange(NamedTuple):
   beats_per_bar: int
 
 
-def tempo_changes(heard: Sequence[tuple[int, Bars]]) -> list[TempoChange]:
+def tempo_changes(counted: Sequence[tuple[int, Bars]]) -> list[TempoChange]:
   """Tempos such that the bars of a file are the bars that were played.
 
   A file counts its bars from its beginning and knows no gaps. So each tempo
@@ -173,13 +173,13 @@ def tempo_changes(heard: Sequence[tuple[int, Bars]]) -> list[TempoChange]:
   most, to reach it in whole bars.
 
   Args:
-    heard: Since when which bars counted, in order of time, from 0 on.
+    counted: Since when which bars counted, in order of time, from 0 on.
 
   Returns:
     In order of time, the first at 0; empty for none.
   """
   lines: list[tuple[int, Bars]] = []
-  for time_ns, bars in heard:
+  for time_ns, bars in counted:
     # Too close to the line before there is no whole bar.
     after_ns = lines[-1][0] if lines else 0
     room_ns = round(bars.bar_ns / 2)

@@ -28,7 +28,7 @@ _LOST_NS = SECOND // 4
 # ...until here; then it counts as another clock.
 _HOLD_NS = 2 * SECOND
 # An interval that is this many times the usual may have lost ticks in it; the
-# ticks after it tell, because late ones come in a hurry.
+# ticks after it count, because late ones come in a hurry.
 _GAP = 1.5
 _TICKS_AFTER_GAP = 3
 _OUTLIER = 4.0  # times the median deviation
@@ -54,7 +54,7 @@ class ClockFollower:
   """Estimates tempo and position from the ticks of a MIDI clock.
 
   Args:
-    beats_per_bar: A MIDI clock does not tell.
+    beats_per_bar: A MIDI clock does not send it.
 
   Attributes:
     running: Between start (or continue) and stop.
@@ -76,7 +76,7 @@ class ClockFollower:
     self._position: int | None = None
     self._next_position: int | None = None
 
-  def hear(self, message: Message) -> bool:
+  def receive(self, message: Message) -> bool:
     """Takes in a message.
 
     Returns:
@@ -124,7 +124,7 @@ class ClockFollower:
 
     Returns:
       None where the clock stands, its tempo is not known, or it began before
-      we listened and never said where it is.
+      this follower and never sent its position.
     """
     bpm = self.bpm(now_ns)
     if bpm is None or not self.running or self._fit is None:
@@ -291,7 +291,7 @@ class ClockSender:
     """Takes what is to be sent up to now, in order.
 
     After a pause of more than a sixteenth the ticks missed are not sent in a
-    hurry: others are stopped, told the place, and let go on from there.
+    hurry: others are stopped, sent the position, and continued from there.
     """
     if self._tick is not None:
       following = self._next_tick(now_ns)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from magenta_midi.cli.phrases import phrase_path
-from magenta_midi.live.engine.harmony import HeardHarmony
+from magenta_midi.live.engine.harmony import Harmony
 from magenta_midi.live.player import Player
 from magenta_midi.live.protocol.events import SECOND, Message, Sounded
 from magenta_midi.midi import read_score
@@ -14,7 +14,7 @@ from magenta_midi.midi import read_score
 MS = 1_000_000
 
 
-class Harmony(HeardHarmony):
+class PlayersHarmony(Harmony):
   """With a player of its own."""
 
   def __init__(self, *args):
@@ -34,7 +34,7 @@ def off(time_ns, key):
 
 
 def heard(*messages):
-  harmony = Harmony()
+  harmony = PlayersHarmony()
   for message in messages:
     harmony.receive(message)
   return harmony
@@ -45,7 +45,7 @@ def chord_at(time_ns, keys):
 
 
 def test_nothing_is_heard_in_silence():
-  harmony = Harmony()
+  harmony = PlayersHarmony()
   assert harmony.chord(0) is None
   assert harmony.key(0) is None
   assert harmony.bass(0) is None
@@ -89,7 +89,7 @@ def test_a_prelude_bar_by_bar():
     events += [on(onset, int(note["key"])), off(end, int(note["key"]))]
   events.sort()
   bars = [round(s * SECOND) for s in notes["onset_s"][16::16]]
-  harmony, named = Harmony(), []
+  harmony, named = PlayersHarmony(), []
   for event in events:
     while bars and event.time_ns >= bars[0]:
       chord = harmony.chord(bars.pop(0))
@@ -103,7 +103,7 @@ def test_a_prelude_bar_by_bar():
 
 @pytest.mark.parametrize("tonic", range(12))
 def test_the_key_of_a_scale(tonic):
-  harmony = Harmony()
+  harmony = PlayersHarmony()
   for i, step in enumerate([0, 2, 4, 5, 7, 9, 11, 12, 7, 4, 0]):
     key = 60 + tonic + step
     harmony.receive(on(i * SECOND // 2, key))

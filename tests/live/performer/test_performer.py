@@ -120,16 +120,16 @@ class Stage:
     return self.due()
 
   def press(self, key):
-    self.performer.hear(Message(self.now_ns, note_on(1, key, 70)))
+    self.performer.receive(Message(self.now_ns, note_on(1, key, 70)))
     self.instrument.held.add(key)
 
   def let_go(self, key):
-    self.performer.hear(Message(self.now_ns, note_off(1, key)))
+    self.performer.receive(Message(self.now_ns, note_off(1, key)))
     self.instrument.held.discard(key)
 
   def step_on(self, position):
     data = control_change(1, 64, position)
-    self.performer.hear(Message(self.now_ns, data))
+    self.performer.receive(Message(self.now_ns, data))
     self.instrument.player_pedal = position
 
   def ons(self):
@@ -546,7 +546,7 @@ def test_the_players_own_reset_lets_their_keys_go():
   stage = Stage(shared=True)
   stage.press(60)
   stage.press(64)
-  stage.performer.hear(Message(0, control_change(1, 123, 0)))
+  stage.performer.receive(Message(0, control_change(1, 123, 0)))
   assert stage.performer.player_keys == []
 
 

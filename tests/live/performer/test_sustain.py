@@ -67,7 +67,7 @@ class Duet:
       self.held.add(data[1])
     elif is_note_off(data):
       self.held.discard(data[1])
-    self.performer.hear(Message(self.now_ns, data))
+    self.performer.receive(Message(self.now_ns, data))
     if passed := self.performer.through(data):
       self.send(passed)
     self.check()
@@ -173,7 +173,7 @@ def test_the_players_pedal_is_kept_back_while_ours_is_down():
   performer.due(0)
   half, down, up = (control_change(1, 64, v) for v in (50, 127, 0))
   for data, passed in ((half, None), (down, down), (up, None)):
-    performer.hear(Message(0, data))
+    performer.receive(Message(0, data))
     assert performer.through(data) == passed
   performer.due(1)
   # It comes up with ours, on its own channel.
@@ -181,7 +181,7 @@ def test_the_players_pedal_is_kept_back_while_ours_is_down():
     Message(SECOND, control_change(2, 64, 0)),
     Message(SECOND, up),
   ]
-  performer.hear(Message(SECOND, half))
+  performer.receive(Message(SECOND, half))
   assert performer.through(half) == half
 
 
@@ -190,7 +190,7 @@ def test_panic_lets_the_players_pedal_come_up_too():
   performer.plan(0, [PlannedPedal(1, 0, True)])
   performer.due(0)
   up = control_change(1, 64, 0)
-  performer.hear(Message(1, up))
+  performer.receive(Message(1, up))
   assert performer.through(up) is None
   assert Message(2, up) in performer.panic(2)
   assert up not in [m.data for m in performer.panic(3)]
@@ -201,12 +201,12 @@ def test_a_key_up_out_of_nowhere_does_not_end_our_note():
   performer.plan(0, [PlannedNote(1, 0, SECOND, 60, 70)])
   performer.due(0)
   for data in (note_off(1, 60), note_on(1, 60, 70)[:2] + b"\0"):
-    performer.hear(Message(1, data))
+    performer.receive(Message(1, data))
     assert performer.through(data) is None
   assert performer.sounding == [60]
   # Once the player has struck it, it is theirs to end.
   for data in (note_on(1, 60, 70), note_off(1, 60)):
-    performer.hear(Message(2, data))
+    performer.receive(Message(2, data))
     assert performer.through(data) == data
 
 
@@ -219,7 +219,7 @@ def test_on_instruments_of_their_own_all_is_passed_on(data):
     0, [PlannedNote(1, 0, SECOND, 60, 70), PlannedPedal(2, 0, True)]
   )
   performer.due(0)
-  performer.hear(Message(1, data))
+  performer.receive(Message(1, data))
   assert performer.through(data) == data
 
 
@@ -248,7 +248,7 @@ def test_the_sessions_end_leaves_the_players_keys_alone():
     ],
   )
   performer.due(0)
-  performer.hear(Message(1, note_on(1, 64, 70)))
+  performer.receive(Message(1, note_on(1, 64, 70)))
   assert [m.data for m in performer.close(2)] == [
     note_off(2, 60),
     control_change(2, 64, 0),

@@ -14,7 +14,7 @@ TICK, START, CONTINUE, STOP = (bytes((b,)) for b in (0xF8, 0xFA, 0xFB, 0xFC))
 
 def follow(follower, times, data=TICK):
   for time_ns in times:
-    follower.hear(Message(int(time_ns), data))
+    follower.receive(Message(int(time_ns), data))
 
 
 def tick_times(bpm, count, first_ns=0, jitter_ms=0.0, seed=0):
@@ -26,7 +26,7 @@ def tick_times(bpm, count, first_ns=0, jitter_ms=0.0, seed=0):
 
 def started(bpm, count, **more):
   follower = ClockFollower()
-  follower.hear(Message(0, START))
+  follower.receive(Message(0, START))
   times = tick_times(bpm, count, **more)
   follow(follower, times)
   return follower, int(times[-1])
@@ -58,7 +58,7 @@ def test_a_late_tick_is_not_a_lost_one():
   times[100:102] += np.array([38_000_000, 18_000_000])
   times = np.maximum.accumulate(times)
   follower = ClockFollower()
-  follower.hear(Message(0, START))
+  follower.receive(Message(0, START))
   follow(follower, times)
   now = int(times[-1])
   assert follower.lost_ticks == 0
@@ -70,7 +70,7 @@ def test_a_late_tick_is_not_a_lost_one():
 def test_lost_ticks_are_counted_and_the_place_kept(lost):
   times = tick_times(100, 200, jitter_ms=1.0)
   follower = ClockFollower()
-  follower.hear(Message(0, START))
+  follower.receive(Message(0, START))
   follow(follower, np.delete(times, range(110, 110 + lost)))
   now = int(times[-1])
   assert follower.lost_ticks == lost
@@ -80,10 +80,10 @@ def test_lost_ticks_are_counted_and_the_place_kept(lost):
 def test_the_place_is_known_while_it_is_not_known_what_was_lost():
   times = tick_times(100, 200)
   follower = ClockFollower()
-  follower.hear(Message(0, START))
+  follower.receive(Message(0, START))
   kept = np.delete(times, range(150, 152))
   for time_ns in kept:
-    follower.hear(Message(int(time_ns), TICK))
+    follower.receive(Message(int(time_ns), TICK))
     bars = follower.bars(int(time_ns))
     if bars is not None:
       # Two ticks off at most, for the few ticks until that is decided.
@@ -118,17 +118,17 @@ def test_start_stop_and_continue():
   follow(follower, times[:100])
   assert follower.bpm(int(times[99])) == pytest.approx(120, rel=1e-6)
   assert follower.bars(int(times[99])) is None  # ticks do not tell the place
-  follower.hear(Message(int(times[99]) + 1, START))
+  follower.receive(Message(int(times[99]) + 1, START))
   bars = follower.bars(int(times[99]) + 1)  # starts with the next tick
   assert bars.start_ns == pytest.approx(int(times[100]), abs=10)
   assert bars.beats_per_bar == 3
   follow(follower, times[100:150])
   bars = follower.bars(int(times[149]))
   assert bars.start_ns == pytest.approx(int(times[100]), abs=10)
-  follower.hear(Message(int(times[149]) + 1, STOP))
+  follower.receive(Message(int(times[149]) + 1, STOP))
   assert follower.bars(int(times[149]) + 1) is None
   follow(follower, times[150:250])
-  follower.hear(Message(int(times[249]) + 1, CONTINUE))
+  follower.receive(Message(int(times[249]) + 1, CONTINUE))
   follow(follower, times[250:300])
   # Tick 150 of the clock was the 51st of the song, and 250 is now.
   bars = follower.bars(int(times[299]))
@@ -140,8 +140,8 @@ def test_song_position_counts_sixteenths():
   times = tick_times(120, 200)
   follow(follower, times[:100])
   # 0x01 + 0x02 * 128 = 257 sixteenths.
-  assert follower.hear(Message(int(times[99]), b"\xf2\x01\x02"))
-  follower.hear(Message(int(times[99]), CONTINUE))
+  assert follower.receive(Message(int(times[99]), b"\xf2\x01\x02"))
+  follower.receive(Message(int(times[99]), CONTINUE))
   follow(follower, times[100:])
   place = follower.bars(int(times[100])).position(int(times[100]))
   assert place.bar * 4 + place.beat == pytest.approx(257 / 4, abs=1e-6)
@@ -149,9 +149,9 @@ def test_song_position_counts_sixteenths():
 
 def test_a_clock_that_ticks_only_while_it_runs_keeps_its_place():
   follower, last = started(120, 100)
-  follower.hear(Message(last, STOP))
+  follower.receive(Message(last, STOP))
   again = last + SECOND  # no ticks meanwhile
-  follower.hear(Message(again, START))
+  follower.receive(Message(again, START))
   times = tick_times(120, 50, first_ns=again)
   follow(follower, times[:1])
   assert follower.bars(again).start_ns == pytest.approx(again, abs=10)
@@ -178,7 +178,7 @@ def test_any_messages_are_survived(drawn):
     known = len(data) > 0 and (
       data[0] in (0xF8, 0xFA, 0xFB, 0xFC) or (data[0], len(data)) == (0xF2, 3)
     )
-    assert follower.hear(Message(now, data)) == known
+    assert follower.receive(Message(now, data)) == known
     follower.bars(now)
 
 
@@ -206,7 +206,7 @@ def test_sender_to_follower_and_back(bpm, beats, start_ns, asked_ns):
   until = line_ns + 5 * SECOND
   for now, message in drive(sender, until, from_ns=asked_ns):
     assert 0 <= now - message.time_ns <= 1_000_000
-    follower.hear(message)
+    follower.receive(message)
   heard = follower.bars(until)
   assert heard.bpm == pytest.approx(bpm, rel=1e-5)
   # Their bar 0 is the one they were started in; ours is that bar.
@@ -230,16 +230,16 @@ def test_stop_and_resume_find_the_place():
   sender, follower = ClockSender(Bars(110, 3, 0)), ClockFollower(3)
   sender.start(0)
   for _, message in drive(sender, 4 * SECOND):
-    follower.hear(message)
+    follower.receive(message)
   sender.stop(4 * SECOND)
   for _, message in drive(sender, 7 * SECOND, from_ns=4 * SECOND):
     assert message.data in (STOP, TICK)
-    follower.hear(message)
+    follower.receive(message)
   assert not follower.running
   assert follower.bpm(7 * SECOND) == pytest.approx(110, rel=1e-5)
   sender.resume(7 * SECOND)
   for _, message in drive(sender, 9 * SECOND, from_ns=7 * SECOND):
-    follower.hear(message)
+    follower.receive(message)
   assert follower.bars(9 * SECOND).start_ns == pytest.approx(0, abs=100_000)
   sender.close(9 * SECOND)
   assert [m.data for m in sender.due(20 * SECOND)] == [STOP]
@@ -252,7 +252,7 @@ def test_a_long_session_keeps_its_place_in_the_bar():
   hour = 3600 * SECOND
   sender.resume(hour + 12_345)
   for _, message in drive(sender, hour + 4 * SECOND, from_ns=hour + 12_345):
-    follower.hear(message)
+    follower.receive(message)
   bars = follower.bars(hour + 4 * SECOND)
   ours = Bars(240, 3, 0).position(hour + 4 * SECOND).beat
   assert bars.position(hour + 4 * SECOND).beat == pytest.approx(ours, abs=0.01)
@@ -263,14 +263,14 @@ def test_no_burst_after_a_pause(pause_ms):
   sender, follower = ClockSender(Bars(120, 4, 0)), ClockFollower()
   sender.start(0)
   for _, message in drive(sender, 2 * SECOND):
-    follower.hear(message)
+    follower.receive(message)
   resumed = 2 * SECOND + pause_ms * 1_000_000
   at_once = sender.due(resumed)
   assert len(at_once) <= 7
   for message in at_once:
-    follower.hear(message._replace(time_ns=resumed))
+    follower.receive(message._replace(time_ns=resumed))
   for _, message in drive(sender, resumed + 5 * SECOND, from_ns=resumed):
-    follower.hear(message)
+    follower.receive(message)
   bars = follower.bars(resumed + 5 * SECOND)
   assert bars.start_ns == pytest.approx(0, abs=1_000_000)
   assert bars.bpm == pytest.approx(120, rel=1e-3)
@@ -291,7 +291,7 @@ def test_a_start_missed_in_a_pause_is_made_up_for():
   sender.due(500_000_000)
   for now, message in drive(sender, 6 * SECOND, from_ns=2 * SECOND):
     assert now - message.time_ns <= 1_000_000
-    follower.hear(message)
+    follower.receive(message)
   assert follower.running
   heard = follower.bars(6 * SECOND)
   assert heard.start_ns == pytest.approx(SECOND, abs=100_000)

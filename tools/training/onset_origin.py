@@ -56,7 +56,8 @@ from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.train.allocator import keep_memory
-from magenta_midi.train.run_clock import CLOCKS, RunClock
+from magenta_midi.train.run import RunProgress, TrainingRun
+from magenta_midi.train.run_clock import RunSchedule
 from magenta_midi.train.run_settings import TrainConfig
 from magenta_midi.train.sources import make_source
 from magenta_midi.train.trainer import Trainer
@@ -264,6 +265,34 @@ class RecountedTrainer(Trainer):
       jax.block_until_ready(moved)
 
 
+class _Task:
+  """The task of a run that is only shown: no state, no log, no checkpoint."""
+
+  exported = True
+
+  def __init__(self, trainer: RecountedTrainer):
+    self.trainer = trainer
+
+  def begin(self, run: TrainingRun) -> None:
+    """Does nothing."""
+
+  def evaluate(self) -> dict[str, dict[str, Any]]:
+    """Nothing: scores come after the run."""
+    return {}
+
+  def report(self, progress: RunProgress) -> None:
+    """Prints the loss of each log line."""
+    if progress.logged and progress.levels is not None:
+      click.echo(
+        f"  {progress.minutes:.2f} min, step {progress.step},"
+        f" {progress.levels.sum():.2f} nats an event",
+        err=True,
+      )
+
+  def export(self, *, finished: bool) -> None:
+    """Does nothing."""
+
+
 def trained(trainer: RecountedTrainer, minutes: float) -> Depthformer:
   """Trains for minutes of a core's work, those of compilation aside."""
   stream = make_source(
@@ -279,16 +308,18 @@ def trained(trainer: RecountedTrainer, minutes: float) -> Depthformer:
       for index, shape in enumerate(stream.buckets)
     ]
   )
-  clock = RunClock(minutes=minutes, clock=CLOCKS[trainer.config.clock])
-  while (fraction := clock.fraction(trainer.step)) < 1.0:
-    nats = trainer.train_step(fraction)
-    if trainer.step % _WAIT_STEPS == 0:
-      levels = np.asarray(nats)
-      click.echo(
-        f"  {clock.minutes:.2f} min, step {trainer.step},"
-        f" {levels.sum():.2f} nats an event",
-        err=True,
-      )
+  TrainingRun(
+    _Task(trainer),
+    RunSchedule(
+      minutes=minutes,
+      clock=trainer.config.clock,
+      log_every_steps=_WAIT_STEPS,
+    ),
+    Path(),
+    trainer.codec.vocabulary.level_names,
+    stores=False,
+    writes=False,
+  ).go()
   return trainer.current_model()
 
 

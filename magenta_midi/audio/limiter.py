@@ -1,4 +1,4 @@
-"""Keeps a mix inside full scale without audible damage."""
+"""Limiter: keeps a mix inside full scale without audible damage."""
 
 import numpy as np
 

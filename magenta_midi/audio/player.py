@@ -71,7 +71,7 @@ def play(device: str | int | None = None) -> None:
       del count, when
       faults[0] += bool(status)
       while heard:
-        voice.hear(heard.popleft())
+        voice.handle(heard.popleft())
       out[:] = voice.render()
 
     stream: Any = sounddevice.OutputStream(
@@ -91,13 +91,13 @@ def play(device: str | int | None = None) -> None:
   gc.disable()
   delay_s = float(stream.latency)
   latency_ms = round(1000 * (delay_s + BLOCK / rate), 1)
-  _say(ready=True, device=str(found["name"]), latency_ms=latency_ms)
+  _report(ready=True, device=str(found["name"]), latency_ms=latency_ms)
   try:
     for message in frames(sys.stdin.fileno()):
       heard.append(message)
   finally:
     _finish(stream)
-  _say(faults=faults[0])
+  _report(faults=faults[0])
 
 
 def _finish(stream: Any) -> None:
@@ -113,7 +113,7 @@ def _one_line(error: BaseException) -> str:
   return " ".join(str(error).split()) or type(error).__name__
 
 
-def _say(**values: object) -> None:
+def _report(**values: object) -> None:
   print(json.dumps(values), flush=True)
 
 
@@ -125,7 +125,7 @@ def main() -> None:
   try:
     play(device)
   except RuntimeError as error:
-    _say(error=str(error))
+    _report(error=str(error))
     sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""A score to a WAV file: FluidSynth where there is one, else our own piano."""
+"""Rendering a score to WAV: FluidSynth if it is there, else the piano."""
 
 import os
 import shutil

@@ -123,7 +123,7 @@ class Voice:
     """Tones that still sound, ringing and fading ones included."""
     return len(self._tones)
 
-  def hear(self, data: bytes) -> None:
+  def handle(self, data: bytes) -> None:
     """Takes in one MIDI message, status first; anything else is nothing."""
     if len(data) != 3 or not 0x80 <= data[0] < 0xF0 or max(data[1:]) > 127:
       return

@@ -1,4 +1,4 @@
-"""How fast Magenta RealTime's own shape decodes here, guidance included."""
+"""Benchmark of decoding at Magenta RealTime's own shape, with guidance."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -92,7 +92,7 @@ def bench_tokens(
 
   Returns:
     What `magenta-midi bench --config v1-59m --json` prints; under `sliced` the
-    same with the head cut to the level at hand.
+    same with the head cut to the current level.
   """
   config = shape.config
   model = Depthformer(config, rngs=nnx.Rngs(0))

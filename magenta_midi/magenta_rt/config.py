@@ -1,4 +1,4 @@
-"""Which model a T5X checkpoint is: from its shapes, a tag, or a settings file.
+"""Settings of a T5X checkpoint, from its shapes, a tag, or a settings file.
 
 Settings are ours (`DepthformerConfig` fields) or the original's gin macros,
 read as text: no gin is needed.

@@ -1,9 +1,9 @@
-"""From the features of our seqio tasks to those of a model, as T5X has them.
+"""Conversion of the features of our seqio tasks to those of a T5X model.
 
 Names are T5X's where they mean the same. A frame has several levels, so token
-features are `[length, levels]`; what a decoder hears and what it is to predict
-are apart, since a target is the next event of our own, whoever's frame came
-before it.
+features are `[length, levels]`. The decoder's inputs and its targets are
+separate features: a target is the model's next event, also where the frame
+before it is the player's.
 """
 
 from __future__ import annotations

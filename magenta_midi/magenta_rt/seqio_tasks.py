@@ -1,4 +1,4 @@
-"""Corpora as seqio Tasks and Mixtures, for those who come from T5X.
+"""Corpora as seqio Tasks and Mixtures, for users of T5X.
 
 A Task's `train` split draws the examples that a run on that corpus alone
 draws, in their order, without end; `validation` and `test` cut every 2 s

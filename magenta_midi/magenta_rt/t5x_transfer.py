@@ -1,4 +1,4 @@
-"""From T5X's layout of a checkpoint to ours and back, array by array."""
+"""Transfer of a checkpoint from T5X's layout to ours and back, by array."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Decoding as Magenta RealTime does it: one token after the other.
+"""Decoding as Magenta RealTime does it: one token after another.
 
 T5X's temperature sampling with classifier-free guidance over pairs of rows,
 token for token. The work is ours: cross-attention keys and values are

@@ -1,4 +1,4 @@
-"""A piano roll as a picture: keys over seconds, and the pedal below."""
+"""Picture of a piano roll: keys over seconds, and the pedal below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What had to be put right in a piece of music, counted."""
+"""Counts of the repairs made to a piece of music."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Repairs:
   zero_length: int = 0  # notes lengthened to `MIN_DURATION_S`
   out_of_range: int = 0  # values over 127: clipped, or the note left out
   drums_left_out: int = 0  # notes on channel 10
-  bad_tempos: int = 0  # tempo messages that say zero, ignored
+  bad_tempos: int = 0  # tempo messages of zero, ignored
   illegal_bytes: int = 0  # bytes that no MIDI file may hold there, skipped
   damaged_tracks: int = 0  # tracks that end early or are missing
 
@@ -33,7 +33,7 @@ class Repairs:
     return self._of(_TEXTS)
 
   def damage(self) -> list[str]:
-    """Those of a file of which some was lost."""
+    """The lines of `messages` where music may be missing."""
     return self._of(_LOSSES)
 
   def _of(self, names: Iterable[str]) -> list[str]:

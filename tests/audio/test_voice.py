@@ -48,10 +48,10 @@ def test_the_room_live_is_the_room(block):
 )
 def test_a_note_live_is_the_note(key, velocity):
   voice = Voice(SAMPLE_RATE)
-  voice.hear(on(key, velocity))
+  voice.handle(on(key, velocity))
   held = 100  # blocks
   live = [voice.render() for _ in range(held)]
-  voice.hear(off(key))
+  voice.handle(off(key))
   live = np.concatenate(live + [voice.render() for _ in range(150)])
   whole = synthesize(
     Score.from_arrays(
@@ -79,9 +79,9 @@ def test_silence_is_silent():
 
 def test_a_key_let_go_is_damped_and_then_gone():
   voice = Voice()
-  voice.hear(on(60))
+  voice.handle(on(60))
   sounding = level(rendered(voice, 0.5))
-  voice.hear(off(60))
+  voice.handle(off(60))
   rendered(voice, 0.2)
   assert voice.sounding == 0
   rendered(voice, 0.9)  # the room
@@ -90,34 +90,34 @@ def test_a_key_let_go_is_damped_and_then_gone():
 
 def test_the_pedal_holds_until_it_comes_up_each_channel_its_own():
   voice = Voice()
-  voice.hear(pedal(127))
-  voice.hear(on(60))
-  voice.hear(on(64, channel=2))
-  voice.hear(off(60))
-  voice.hear(off(64, channel=2))
+  voice.handle(pedal(127))
+  voice.handle(on(60))
+  voice.handle(on(64, channel=2))
+  voice.handle(off(60))
+  voice.handle(off(64, channel=2))
   rendered(voice, 0.3)
   assert voice.sounding == 1
-  voice.hear(pedal(0, channel=2))
+  voice.handle(pedal(0, channel=2))
   rendered(voice, 0.3)
   assert voice.sounding == 1
-  voice.hear(pedal(63))
+  voice.handle(pedal(63))
   rendered(voice, 0.3)
   assert voice.sounding == 0
 
 
 def test_a_held_key_survives_the_pedal():
   voice = Voice()
-  voice.hear(pedal(127))
-  voice.hear(on(60))
-  voice.hear(pedal(0))
+  voice.handle(pedal(127))
+  voice.handle(on(60))
+  voice.handle(pedal(0))
   rendered(voice, 0.3)
   assert voice.sounding == 1
 
 
 def test_one_players_note_off_leaves_the_others_key():
   voice = Voice()
-  voice.hear(on(60, channel=1))
-  voice.hear(off(60, channel=2))
+  voice.handle(on(60, channel=1))
+  voice.handle(off(60, channel=2))
   rendered(voice, 0.3)
   assert voice.sounding == 1
 
@@ -125,18 +125,18 @@ def test_one_players_note_off_leaves_the_others_key():
 def test_a_key_struck_again_is_one_string():
   voice = Voice()
   for _ in range(20):
-    voice.hear(on(60))
+    voice.handle(on(60))
     rendered(voice, 0.1)
   assert voice.sounding == 1
-  voice.hear(b"\x90\x3c\x00")  # a note-on without velocity is a note-off
+  voice.handle(b"\x90\x3c\x00")  # a note-on without velocity is a note-off
   rendered(voice, 0.3)
   assert voice.sounding == 0
 
 
 def test_high_strings_have_no_dampers():
   voice = Voice()
-  voice.hear(on(100))
-  voice.hear(off(100))
+  voice.handle(on(100))
+  voice.handle(off(100))
   rendered(voice, 0.2)
   assert voice.sounding == 1
   rendered(voice, 3.0)
@@ -146,7 +146,7 @@ def test_high_strings_have_no_dampers():
 def test_every_tone_fades_out_by_itself():
   voice = Voice()
   for key in (21, 60, 108):
-    voice.hear(on(key, 127))
+    voice.handle(on(key, 127))
   rendered(voice, 45)
   assert voice.sounding == 0
 
@@ -154,12 +154,12 @@ def test_every_tone_fades_out_by_itself():
 @pytest.mark.parametrize("controller", [120, 123])
 def test_all_sound_off_and_all_notes_off(controller):
   voice = Voice()
-  voice.hear(pedal(127))
+  voice.handle(pedal(127))
   for key in range(40, 60):
-    voice.hear(on(key))
-  voice.hear(on(70, channel=2))
+    voice.handle(on(key))
+  voice.handle(on(70, channel=2))
   rendered(voice, 0.1)
-  voice.hear(bytes([0xB0, controller, 0]))
+  voice.handle(bytes([0xB0, controller, 0]))
   rendered(voice, 0.05 if controller == 120 else 0.3)
   assert voice.sounding == 1
 
@@ -167,29 +167,29 @@ def test_all_sound_off_and_all_notes_off(controller):
 def test_no_more_tones_than_may_be_and_what_ends_is_lost_first():
   voice = Voice()
   for key in range(21, 21 + POLYPHONY):
-    voice.hear(on(key, 100))
-  voice.hear(off(50))
-  voice.hear(on(100, 100))
+    voice.handle(on(key, 100))
+  voice.handle(off(50))
+  voice.handle(on(100, 100))
   assert voice.sounding == POLYPHONY
   before = voice.sounding
   rendered(voice, 0.3)
   assert voice.sounding == before  # the one being damped made room
   for key in range(85, 109):
-    voice.hear(on(key, 127))
+    voice.handle(on(key, 127))
   assert voice.sounding == POLYPHONY
 
 
 def test_a_chord_of_all_keys_does_not_clip():
   voice = Voice()
   for key in range(21, 109):
-    voice.hear(on(key, 127))
+    voice.handle(on(key, 127))
   peak = np.abs(rendered(voice, 0.5)).max()
   assert 0.7 < peak < 1
 
 
 def test_drums_are_clicks():
   voice = Voice()
-  voice.hear(on(76, channel=10))
+  voice.handle(on(76, channel=10))
   assert level(voice.render()) > 0.01
   rendered(voice, 0.1)
   assert voice.sounding == 0
@@ -200,7 +200,7 @@ def test_drums_are_clicks():
 def test_no_bytes_do_harm(messages):
   voice = SHARED
   for message in messages:
-    voice.hear(message)
+    voice.handle(message)
   assert np.isfinite(voice.render()).all()
 
 

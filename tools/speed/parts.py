@@ -93,7 +93,7 @@ def parts(folder: Path) -> Iterator[Part]:
 
   voice = Voice()
   for key in range(30, 30 + POLYPHONY):
-    voice.hear(struck(key).data)
+    voice.handle(struck(key).data)
   yield Part(
     f"sound a block of {POLYPHONY} tones",
     voice.render,

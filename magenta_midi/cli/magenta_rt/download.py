@@ -1,4 +1,4 @@
-"""Fetches the published checkpoints: resumable, and checked on arrival."""
+"""Download of the published checkpoints, resumed and checked."""
 
 import errno
 import hashlib

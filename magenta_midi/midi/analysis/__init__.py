@@ -1,1 +1,1 @@
-"""What is heard in a score: key, chords, rhythm, texture."""
+"""Measures of a score: key, chords, rhythm, texture."""

@@ -1,4 +1,4 @@
-"""What can be measured in a piece of music: key, density, texture, touch.
+"""Measures of a piece of music: key, density, texture, touch.
 
 Every function takes all parts together, as if played on one piano.
 """

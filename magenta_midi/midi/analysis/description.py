@@ -1,4 +1,4 @@
-"""All that is measured in a piece of music, at once."""
+"""All measures of a piece of music in one object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chords as they are struck: what rhythm and texture are measured on."""
+"""Struck chords, the input of the measures of rhythm and texture."""
 
 from __future__ import annotations
 

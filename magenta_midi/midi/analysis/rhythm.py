@@ -1,6 +1,6 @@
-"""What can be measured of time in music: pulse, swing, syncopation.
+"""Measures of time in music: pulse, swing, syncopation.
 
-None of it knows bars: all is told from when notes begin.
+None of them knows bars: all are taken from when notes begin.
 """
 
 from __future__ import annotations

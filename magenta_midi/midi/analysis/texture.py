@@ -1,4 +1,4 @@
-"""What can be measured of texture: chords, figures, melody and bass.
+"""Measures of texture: chords, figures, melody and bass.
 
 Everything is a share of what is struck, 0..1; several may be high at once.
 """

@@ -22,7 +22,7 @@ from magenta_midi.midi.pedal import (
 from magenta_midi.midi.repairs import Repairs
 from magenta_midi.midi.tempo import TempoMap, TickClock
 
-# Nobody plays longer; a damaged delta time easily says so.
+# Nobody plays longer; a damaged delta time easily adds up to more.
 MAX_HOURS = 24
 MAX_PARTS = 256
 

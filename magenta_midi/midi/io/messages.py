@@ -1,4 +1,4 @@
-"""MIDI messages as bytes: making them, and finding them in a stream."""
+"""MIDI messages as bytes: building them, and parsing a stream of them."""
 
 __all__ = [
   "MessageParser",

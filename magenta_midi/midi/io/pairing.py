@@ -1,4 +1,4 @@
-"""Note-ons and note-offs become notes."""
+"""Pairing of note-ons and note-offs to notes."""
 
 from __future__ import annotations
 

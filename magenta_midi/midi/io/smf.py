@@ -1,4 +1,4 @@
-"""Standard MIDI files as bytes: chunks and messages, whatever their state.
+"""Standard MIDI files as bytes: chunks and messages, also of damaged files.
 
 Symusic 0.6.0 was measured and not taken for reading: it drops notes that
 are never released and the pedal of a track without notes, loses the

@@ -12,7 +12,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +20,7 @@ import msgspec
 __all__ = [
   "check_at_least",
   "check_below_one",
+  "check_choice",
   "check_choices",
   "check_finite",
   "check_length",
@@ -131,6 +132,19 @@ def convert_fields(
   }
 
 
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+  """Refuses a value that is none of the choices.
+
+  Raises:
+    ValueError: Names them.
+  """
+  choices = tuple(choices)
+  if value not in choices:
+    raise ValueError(
+      f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}."
+    )
+
+
 def check_choices(settings: Any) -> None:
   """Refuses fields that hold none of the choices of their `Literal`.
 
@@ -139,13 +153,8 @@ def check_choices(settings: Any) -> None:
   """
   for name, kind in _hints(type(settings)).items():
     if Literal in (typing.get_origin(part) for part in (kind, *_parts(kind))):
-      value = getattr(settings, name)
-      choices = [c for part in _parts(kind) for c in _choices(part)]
-      if value not in choices:
-        raise ValueError(
-          f"{name} must be one of {', '.join(map(str, choices))},"
-          f" got {value!r}."
-        )
+      choices = (c for part in _parts(kind) for c in _choices(part))
+      check_choice(name, getattr(settings, name), choices)
 
 
 def check_finite(settings: Any) -> None:

@@ -11,7 +11,13 @@ from magenta_midi.finetune.layer_schedule import check_schedule
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.lora.lora import LoraConfig
-from magenta_midi.model.lora.quantized import Quantize, check_quantize
+from magenta_midi.model.lora.quantized import Quantize
+from magenta_midi.settings import (
+  check_at_least,
+  check_choices,
+  check_length,
+  check_positive,
+)
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.run_settings import RUN, TrainConfig
 
@@ -86,15 +92,12 @@ class FinetuneConfig:
 
   def __post_init__(self) -> None:
     """Refuses what cannot run."""
-    if (self.steps is None) == (self.minutes is None):
-      raise ValueError("give either steps or minutes, not both and not none.")
-    length = self.steps if self.minutes is None else self.minutes
-    if length is not None and not 0 < length < float("inf"):
-      raise ValueError(f"the run's length must be positive, got {length}.")
-    if not (self.learning_rate > 0):
-      raise ValueError(
-        f"learning_rate must be positive, got {self.learning_rate}."
-      )
+    check_length(self.steps, self.minutes)
+    check_choices(self)
+    check_positive(self, "learning_rate")
+    check_at_least(
+      self, 1, "evaluations", "held_out_windows", "frames_per_batch"
+    )
     if not self.tempos or min(self.tempos) <= 0:
       raise ValueError(f"tempos must be positive, got {self.tempos}.")
     low, high = self.transpose
@@ -112,9 +115,6 @@ class FinetuneConfig:
         f"continuations_s must be 0 or more, got {self.continuations_s}."
       )
     check_schedule(self.stack_rates, self.unfreeze)
-    for name in ("evaluations", "held_out_windows", "frames_per_batch"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name} must be at least 1.")
 
   @property
   def evaluate_every_steps(self) -> int | None:
@@ -147,7 +147,6 @@ def finetune_config(
       f"unknown settings {', '.join(unknown)}. Known:"
       f" {', '.join(sorted(known - {'lora'}))}."
     )
-  check_quantize(settings.get("quantize", "none"))
   for name in ("rank", "alpha", "targets") if start is not None else ():
     settings.setdefault(name, getattr(start, name))
   own = {name: settings.pop(name) for name in lora & settings.keys()}

@@ -28,6 +28,7 @@ from magenta_midi.model.weights_file import (
   WeightsFile,
   write_weights,
 )
+from magenta_midi.settings import convert
 from magenta_midi.style.model import EMBEDDING_DIM
 from magenta_midi.style.prompt import Prompt, embed_prompt
 from magenta_midi.style.quantizer import Quantizer
@@ -73,12 +74,6 @@ class MidiCoCaConfig:
   )
   vocab_size: int
   vector_width: int = 100
-
-  @classmethod
-  def from_dict(cls, values: dict[str, Any]) -> MidiCoCaConfig:
-    """Makes a config from parsed JSON."""
-    midi, text = (TowerConfig(**values[name]) for name in ("midi", "text"))
-    return cls(**{**values, "midi": midi, "text": text})
 
 
 class Towers(nnx.Module):
@@ -149,7 +144,7 @@ class MidiCoCa:
     """
     try:
       stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-      config = MidiCoCaConfig.from_dict(stored["shapes"])
+      config = convert(MidiCoCaConfig, stored["shapes"], source="json")
       file = WeightsFile(folder / WEIGHTS)
       file.check(stored["sha256"])
       towers = nnx.eval_shape(lambda: Towers(config, rngs=nnx.Rngs(0)))

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from magenta_midi.midi.score import Score
+from magenta_midi.settings import convert
 from magenta_midi.tokens.event.codec import EventCodec, EventCodecConfig
 from magenta_midi.tokens.frames import Encoded, Frames
 from magenta_midi.tokens.note.codec import NoteCodec, NoteCodecConfig
@@ -178,11 +179,11 @@ def get_codec(name: str, **settings: Any) -> Codec:
     known = ", ".join(codec_names())
     raise ValueError(f"codec must be one of: {known}; got {name!r}.")
   codec, config = _CODECS[name]
-  fields = config.__dataclass_fields__
-  unknown = sorted(set(settings) - set(fields))
-  if unknown:
+  if unknown := sorted(
+    settings.keys() - (fields := config.__dataclass_fields__)
+  ):
     raise ValueError(
-      f"settings of codec {name!r} must be among {', '.join(fields)}; got "
-      f"{', '.join(unknown)}."
+      f"settings of codec {name!r} must be among {', '.join(fields)}; got"
+      f" {', '.join(unknown)}."
     )
-  return codec(config=config(**settings))
+  return codec(config=convert(config, settings, "codec", source="json"))

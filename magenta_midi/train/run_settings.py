@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 
@@ -18,6 +18,16 @@ from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.data.examples.partners import PARTS, SOLO, check_shares
 from magenta_midi.model.checkpoint import Storage, StoredCheckpoint
 from magenta_midi.model.config import DepthformerConfig, preset
+from magenta_midi.settings import (
+  check_at_least,
+  check_below_one,
+  check_choice,
+  check_choices,
+  check_finite,
+  check_length,
+  check_positive,
+  check_within,
+)
 from magenta_midi.style.text.facts import PieceFacts
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.vocabulary import RESERVED
@@ -67,6 +77,27 @@ _FREE = frozenset(
     "save_every_steps",
     "sample_s",
   }
+)
+# Bounds of counts and amounts; None passes.
+_AT_LEAST_1 = (
+  "accumulate",
+  "evaluate_every_steps",
+  "frames_per_batch",
+  "held_out_windows",
+  "save_every_steps",
+)
+_AT_LEAST_0 = (
+  "context_s",
+  "early_stopping",
+  "evaluate_every_min",
+  "learning_rate",
+  "sample_s",
+  "save_every_min",
+  "seed",
+  "warmup_steps",
+  "weight_decay",
+  "workers",
+  "z_loss",
 )
 
 
@@ -159,58 +190,18 @@ class TrainConfig:
 
   def __post_init__(self) -> None:
     """Refuses what cannot run."""
-    if (self.steps is None) == (self.minutes is None):
-      raise ValueError("give either steps or minutes, not both and not none.")
-    length = self.steps if self.minutes is None else self.minutes
-    if length is not None and length <= 0:
-      raise ValueError(f"the run's length must be positive, got {length}.")
-    _check_one_of("optimizer", self.optimizer, get_args(Optimizer))
-    _check_one_of("clock", self.clock, get_args(Clock))
-    _check_one_of("schedule", self.schedule, get_args(Schedule))
-    _check_one_of("source", self.source, ("grain", "numpy"))
-    _check_one_of("storage", self.storage, get_args(Storage))
-    _check_one_of("dtype", self.dtype, ("float32", "bfloat16", None))
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{field.name} must be finite, got {value}.")
-    for name in ("target_s", "clip"):
-      if not getattr(self, name) > 0:
-        raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-    for name in ("ema_decay", "label_smoothing", "adam_b2"):
-      if not 0 <= getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be in [0, 1), got {getattr(self, name)}."
-        )
-    least = dict(
-      accumulate=1,
-      context_s=0,
-      early_stopping=0,
-      evaluate_every_min=0,
-      evaluate_every_steps=1,
-      frames_per_batch=1,
-      held_out_windows=1,
-      learning_rate=0,
-      sample_s=0,
-      save_every_min=0,
-      save_every_steps=1,
-      seed=0,
-      warmup_steps=0,
-      weight_decay=0,
-      workers=0,
-      z_loss=0,
-    )
-    for name, bound in least.items():
-      value = getattr(self, name)
-      if value is not None and value < bound:
-        raise ValueError(f"{name} must be at least {bound}, got {value}.")
+    check_length(self.steps, self.minutes)
+    check_choices(self)
+    check_choice("source", self.source, ("grain", "numpy"))
+    check_finite(self)
+    check_positive(self, "target_s", "clip")
+    check_below_one(self, "ema_decay", "label_smoothing", "adam_b2")
+    check_within(self, 0, 1, "teacher_share")
+    check_at_least(self, 1, *_AT_LEAST_1)
+    check_at_least(self, 0, *_AT_LEAST_0)
     if self.learning_rate == 0:
       rate = LEARNING_RATES[self.optimizer]
       object.__setattr__(self, "learning_rate", rate)
-    if not 0 <= self.teacher_share <= 1:
-      raise ValueError(
-        f"teacher_share must be in 0..1, got {self.teacher_share}."
-      )
     if self.early_stopping and not self.keep_best:
       raise ValueError("early_stopping needs keep_best: it ends at the best.")
     for level, weight in self.level_weights.items():
@@ -219,7 +210,7 @@ class TrainConfig:
           f"level_weights: {level} must be above 0, got {weight}."
         )
     for axis, size in self.mesh.items():
-      _check_one_of("a mesh's axis", axis, AXES)
+      check_choice("a mesh's axis", axis, AXES)
       if size < 1:
         raise ValueError(f"mesh axis {axis} must be at least 1, got {size}.")
     check_shares(self.partners)
@@ -228,12 +219,6 @@ class TrainConfig:
   def duet(self) -> bool:
     """Whether any example has a partner."""
     return any(self.partners[mode] for mode in self.partners.keys() - SOLO)
-
-
-def _check_one_of(name: str, value: Any, choices: tuple) -> None:
-  if value not in choices:
-    known = ", ".join(str(choice) for choice in choices)
-    raise ValueError(f"{name} must be one of {known}, got {value!r}.")
 
 
 def style_rows(

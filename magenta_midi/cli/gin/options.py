@@ -1,4 +1,4 @@
-"""The flags of T5X by which gin files and bindings come to a command.
+"""The gin flags of commands, as T5X has them.
 
 `--gin_file=FILE`, `--gin_search_paths=DIR,DIR` and `--gin.NAME=VALUE`, each
 repeatable and with a space in place of the equals sign too.
@@ -12,12 +12,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from magenta_midi.cli.gin.config import (
-  Configurable,
-  GinSource,
-  evaluate,
-  optional,
-)
+from magenta_midi.cli.gin.evaluation import Configurable, evaluate, optional
+from magenta_midi.cli.gin.statements import GinSource
 from magenta_midi.cli.terminal.errors import UserError
 
 __all__ = [
@@ -32,67 +28,55 @@ _META = "magenta_midi.gin"
 # Parameter -> the flag that binds it.
 _FLAGS = f"{_META}.flags"
 _PREFIX = "--gin."
+# Option -> (metavar, help).
+_OPTIONS = {
+  "gin_file": (
+    "FILE",
+    "Settings as a gin file, for example from gin_configs/runs. Repeatable;"
+    " later files replace earlier ones. Options replace what files bind.",
+  ),
+  "gin_bindings": (
+    "NAME=VALUE",
+    "Sets a macro or parameter after all files; also written --gin.NAME=VALUE."
+    " Repeatable.",
+  ),
+  "gin_search_paths": (
+    "DIR,...",
+    "Folders to search first for gin files and their includes [default: the"
+    " current folder, then beside the file, then gin_configs of the checkout].",
+  ),
+}
 
 
 class GinCommand(click.Command):
-  """A command with the flags of gin; `gin_source` says what they hold."""
+  """A command with the gin flags; `gin_source` gives their values."""
 
   def __init__(self, *args: Any, **kwargs: Any):
     super().__init__(*args, **kwargs)
-    self.params += [
-      click.Option(
-        ["--gin_file"],
+    for name, (metavar, text) in _OPTIONS.items():
+      option = click.Option(
+        [f"--{name}"],
         multiple=True,
         expose_value=False,
-        metavar="FILE",
-        help="Settings as gin, e.g. of gin_configs/runs; repeatable, later"
-        " ones go before. Options given beside it replace what it binds.",
-      ),
-      click.Option(
-        ["--gin_bindings"],
-        multiple=True,
-        expose_value=False,
-        metavar="NAME=VALUE",
-        help="Also written --gin.NAME=VALUE: binds a macro or a parameter after"
-        " all files; repeatable.",
-      ),
-      click.Option(
-        ["--gin_search_paths"],
-        multiple=True,
-        expose_value=False,
-        metavar="DIR,...",
-        help="Where gin files and what they include are looked for first"
-        " [default: here, then beside the file, then gin_configs of the"
-        " checkout].",
-      ),
-    ]
+        metavar=metavar,
+        help=text,
+      )
+      self.params.append(option)
 
   def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-    """Notes the flags of gin before options are required or converted."""
+    """Reads the gin flags before options are required or converted."""
     args = _with_bindings(args)
-    if not any(arg.startswith("--gin_") for arg in args):
-      return super().parse_args(ctx, args)
-    found, _, _ = self.make_parser(ctx).parse_args(list(args))
-
-    def values(name: str) -> list[str]:
-      given = found.get(name)
-      return list(given) if isinstance(given, list | tuple) else []
-
-    ctx.meta[_META] = GinSource(
-      tuple(values("gin_file")),
-      tuple(values("gin_bindings")),
-      tuple(
-        folder
-        for text in values("gin_search_paths")
-        for folder in text.split(",")
-        if folder
-      ),
-    )
-    self.prepare(ctx, ctx.meta[_META])
+    if any(arg.startswith("--gin_") for arg in args):
+      found: dict[str, Any] = self.make_parser(ctx).parse_args(list(args))[0]
+      files, bindings, paths = (found.get(name) or () for name in _OPTIONS)
+      folders = filter(None, ",".join(paths).split(","))
+      source = GinSource(tuple(files), tuple(bindings), tuple(folders))
+      ctx.meta[_META] = source
+      self.prepare(ctx, source)
     return super().parse_args(ctx, args)
 
   def prepare(self, ctx: click.Context, source: GinSource) -> None:
-    """What is done with the flags before the options are looked at."""
+    """Uses the flags before the options are looked at."""
 
 
 class GinDefaultsCommand(GinCommand):
@@ -103,62 +87,65 @@ class GinDefaultsCommand(GinCommand):
 
   def prepare(self, ctx: click.Context, source: GinSource) -> None:
     """Takes the bindings as the options' defaults."""
+    root = str(self.name)
     by_name = {
       _name(param): param
       for param in self.params
       if param.expose_value or isinstance(param, click.Argument)
     }
-    root = str(self.name)
-    result = evaluate(
-      [Configurable(root, dict.fromkeys(by_name, optional), dict)], source, {}
-    )
-    defaults: dict[str, Any] = {}
-    for name, value in result.value.items():
-      if value is not None:
-        defaults[str(by_name[name].name)] = _as_given(by_name[name], value)
-    ctx.default_map = defaults
+    parameters = dict.fromkeys(by_name, optional)
+    result = evaluate(root, {root: Configurable(parameters, dict, {})}, source)
+    ctx.default_map = {
+      str(by_name[name].name): _as_given(by_name[name], value)
+      for name, value in result.value.items()
+      if value is not None
+    }
     ctx.meta[_FLAGS] = {
-      str(by_name[binding.parameter].name): binding.where
-      for binding in result.bindings.values()
-      if binding.by_flag and binding.parameter
+      str(by_name[parameter].name): binding.place
+      for name, binding in result.bindings.items()
+      if binding.by_flag and (parameter := name.partition(".")[2])
     }
 
   def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
     """Refuses an option and a flag that give the same."""
     rest = super().parse_args(ctx, args)
-    for name, where in ctx.meta.get(_FLAGS, {}).items():
-      if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-        raise UserError(
-          f"{_option(ctx, name)} and {where} give the same. Leave one out."
-        )
+    flags: dict[str, str] = ctx.meta.get(_FLAGS, {})
+    for name, option in _given(ctx, {name: name for name in flags}).items():
+      raise UserError(
+        f"{option} and {flags[name]} give the same. Leave one out."
+      )
     return rest
 
 
 def gin_source() -> GinSource | None:
-  """The flags of gin of the command that runs; None: there are none."""
+  """The gin flags of the command that runs; None: there are none."""
   return click.get_current_context().meta.get(_META)
 
 
 def given_options(parameters: Mapping[str, str]) -> dict[str, str]:
-  """What was given of the command that runs.
+  """The options that were given to the command that runs.
 
   Args:
-    parameters: Anything -> the parameter of the command that gives it.
+    parameters: Any key -> the parameter of the command.
 
   Returns:
-    Those that were given -> the option, as it is written.
+    The keys of those that were given -> the option, as it is written.
   """
-  ctx = click.get_current_context()
+  return _given(click.get_current_context(), parameters)
+
+
+def _given(ctx: click.Context, parameters: Mapping[str, str]) -> dict[str, str]:
+  written = {
+    param.name: param.opts[0]
+    if isinstance(param, click.Option)
+    else str(param.name).upper()
+    for param in ctx.command.params
+  }
   return {
-    key: _option(ctx, name)
+    key: written[name]
     for key, name in parameters.items()
     if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
   }
-
-
-def _option(ctx: click.Context, name: str) -> str:
-  (param,) = (p for p in ctx.command.params if p.name == name)
-  return param.opts[0] if isinstance(param, click.Option) else name.upper()
 
 
 def _name(param: click.Parameter) -> str:
@@ -166,7 +153,7 @@ def _name(param: click.Parameter) -> str:
   if isinstance(param, click.Argument):
     return str(param.name)
   name = param.opts[0].lstrip("-").replace("-", "_")
-  # gin takes parameters of Python: --continue cannot be one.
+  # Parameters are Python names: --continue cannot be one.
   return str(param.name) if keyword.iskeyword(name) else name
 
 
@@ -187,16 +174,15 @@ def _with_bindings(args: Sequence[str]) -> list[str]:
   for arg in rest:
     if arg == "--":
       return [*rewritten, arg, *rest]
-    if not arg.startswith(_PREFIX):
-      rewritten.append(arg)
-      continue
-    binding = arg.removeprefix(_PREFIX)
-    if "=" not in binding:
-      value = next(rest, None)
-      if value is None:
-        raise UserError(f"{arg}: expected a value: {arg}=VALUE.")
-      binding = f"{binding}={value}"
-    rewritten.append(f"--gin_bindings={binding}")
+    if arg.startswith(_PREFIX):
+      binding = arg.removeprefix(_PREFIX)
+      if "=" not in binding:
+        value = next(rest, None)
+        if value is None:
+          raise UserError(f"{arg}: expected a value: {arg}=VALUE.")
+        binding = f"{binding}={value}"
+      arg = f"--gin_bindings={binding}"
+    rewritten.append(arg)
   return rewritten
 
 

@@ -13,6 +13,7 @@ from magenta_midi.live.io.control_map import config_folder
 from magenta_midi.live.protocol.events import SECOND, is_note_on, is_sustain
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.midi.pedal import pedal_after
+from magenta_midi.settings import convert
 
 __all__ = ["Calibration", "calibrate", "config_folder", "round_trip"]
 
@@ -131,18 +132,8 @@ class Calibration:
       return cls()
     try:
       values = json.loads(text)
-      for field in dataclasses.fields(cls):
-        value, default = values[field.name], field.default
-        # JSON knows whole numbers, so 3 stands for 3.0.
-        kinds = (int, float, type(None)) if default is None else type(default)
-        if not isinstance(value, kinds) or (
-          isinstance(value, bool) and not isinstance(default, bool)
-        ):
-          raise ValueError(f"{field.name} is {value!r}")
       values = {f.name: values[f.name] for f in dataclasses.fields(cls)}
-      if values["round_trip_ms"] is not None:
-        values["round_trip_ms"] = float(values["round_trip_ms"])
-      return cls(**values)
+      return convert(cls, values, source="json")
     except (ValueError, KeyError, TypeError) as error:
       raise ValueError(
         f"{path}: is no calibration ({error}). Calibrate again with"

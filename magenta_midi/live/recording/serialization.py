@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from magenta_midi.live.engine.adapter_choices import check_choices, parts_of
 from magenta_midi.live.engine.engine import Engine, EngineSettings
-from magenta_midi.live.engine.turns import TurnSettings
 from magenta_midi.live.performer.limits import Limits
 from magenta_midi.live.performer.performer import Performer
 from magenta_midi.live.protocol.commands import Replan
@@ -27,6 +26,7 @@ from magenta_midi.live.protocol.events import (
 from magenta_midi.live.recording.engine_trace import run_trace
 from magenta_midi.live.recording.score_messages import duet_score
 from magenta_midi.midi.score import Score
+from magenta_midi.settings import convert
 from magenta_midi.style.players import PLAYER_GUIDANCE, name_players_alone
 
 if TYPE_CHECKING:
@@ -193,17 +193,16 @@ def play_session_again(
       f" ({stored['checkpoint']['path']}). Install that one again."
     )
   _check_adapters(stored)
-  settings = dict(stored["settings"]["engine"])
-  turns = TurnSettings(**settings.pop("turns"))
+  settings = convert(
+    EngineSettings, stored["settings"]["engine"], source="json"
+  )
   planned: dict[int, PlannedNote | PlannedPedal] = {}
   heard, sent = [], []
   for first_id, values, calls in _lives(stored):
     engine = make_engine(
       mm,
       from_json(values),
-      settings=EngineSettings(
-        **{**settings, "first_id": first_id}, turns=turns
-      ),
+      settings=dataclasses.replace(settings, first_id=first_id),
     )
     for _, command in run_trace(engine, calls):
       if isinstance(command, Replan):

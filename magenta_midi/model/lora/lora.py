@@ -15,7 +15,6 @@ Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685
 
 import dataclasses
 import functools
-import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +26,11 @@ import numpy as np
 from flax import nnx
 
 from magenta_midi.model.lora.kernel_proxy import KernelProxy
+from magenta_midi.settings import (
+  check_at_least,
+  check_below_one,
+  check_positive,
+)
 
 __all__ = [
   "DEFAULT_TARGETS",
@@ -99,12 +103,9 @@ class LoraConfig:
 
   def __post_init__(self) -> None:
     """Checks that the settings can be trained."""
-    if self.rank < 1:
-      raise ValueError(f"rank must be at least 1, got {self.rank}.")
-    if not (self.alpha > 0 and math.isfinite(self.alpha)):
-      raise ValueError(f"alpha must be positive, got {self.alpha}.")
-    if not 0 <= self.dropout < 1:
-      raise ValueError(f"dropout must be in [0, 1), got {self.dropout}.")
+    check_at_least(self, 1, "rank")
+    check_positive(self, "alpha")
+    check_below_one(self, "dropout")
 
   @property
   def scale(self) -> float:

@@ -17,9 +17,9 @@ from magenta_midi.cli.evaluate import command as evaluate_command
 from magenta_midi.cli.finetune import command as finetune_command
 from magenta_midi.cli.finetune import config_of as finetune_config_of
 from magenta_midi.cli.generate import command as generate_command
-from magenta_midi.cli.gin import files as gin_files
-from magenta_midi.cli.gin.config import GinSource
+from magenta_midi.cli.gin import statements as gin_statements
 from magenta_midi.cli.gin.options import gin_source
+from magenta_midi.cli.gin.statements import GinSource
 from magenta_midi.cli.gin.train_run import TrainRun, gin_train_run
 from magenta_midi.cli.main import main
 from magenta_midi.cli.terminal.errors import UserError
@@ -307,7 +307,7 @@ def test_files_are_found_from_anywhere(monkeypatch, tmp_path):
 
 def test_an_installed_package_says_where_the_files_are(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(gin_files, "CHECKOUT", tmp_path / "site-packages")
+  monkeypatch.setattr(gin_statements, "CHECKOUT", tmp_path / "site-packages")
   with pytest.raises(click.ClickException, match="source checkout"):
     built()
   source = GinSource(("runs/pretrain.gin",), REQUIRED, (str(GIN),))

@@ -1,4 +1,4 @@
-"""`magenta-midi adapters`: what is installed, and what to do with it."""
+"""`magenta-midi adapters`: the installed adapters."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ __all__ = ["command", "style_line"]
 def command() -> None:
   """List, show, merge, remove, export and import adapters.
 
-  They lie in your data folder; MAGENTA_MIDI_ADAPTERS moves it. Each command
-  takes --json.
+  Adapters are kept in your data folder; the variable MAGENTA_MIDI_ADAPTERS
+  names another folder. Each command has --json.
   """
 
 
@@ -57,7 +57,7 @@ def list_(as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-  """Say all that is known of an adapter: NAME, or a file."""
+  """Show the settings and figures of an adapter: NAME or a file."""
   adapter, path = _found(name)
   facts = _facts(adapter, path)
   click.echo(f"{adapter.name} ({path}, {facts['bytes']:,} bytes)")
@@ -91,7 +91,7 @@ def show(name: str, as_json: bool) -> None:
   type=click.Choice(["float32", "bfloat16", "int8"]),
   default="float32",
   show_default=True,
-  help="How the weights are stored; only float32 keeps them exactly.",
+  help="Number format of the weights; only float32 stores them exactly.",
 )
 @checkpoint_option
 @json_option
@@ -145,7 +145,7 @@ def remove(name: str, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @json_option
 def export(name: str, file: Path, as_json: bool) -> None:
-  """Write an installed adapter to FILE, to give it away."""
+  """Write an installed adapter to FILE, to share it."""
   from magenta_midi.model.lora.adapter_file import SUFFIX, write_adapter
 
   if file.suffix != SUFFIX:
@@ -161,9 +161,13 @@ def export(name: str, file: Path, as_json: bool) -> None:
 
 @command.command("import")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--name", help="Another name [default: the one it has].")
 @click.option(
-  "--replace", is_flag=True, help="Overwrite an installed one of that name."
+  "--name", help="Name to install it under [default: the name in the file]."
+)
+@click.option(
+  "--replace",
+  is_flag=True,
+  help="Overwrite an installed adapter of the same name.",
 )
 @json_option
 def import_(file: Path, name: str | None, replace: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`magenta-midi bench`: speed here, as ratios to real time and hardware."""
+"""`magenta-midi bench`: speed against real time and the hardware's limit."""
 
 import math
 from pathlib import Path
@@ -18,28 +18,30 @@ __all__ = ["command"]
   "--config",
   "config_name",
   metavar="NAME",
-  help="Measure a shape with random weights instead: tiny, small or base;"
-  " v1-59m, at which Magenta RealTime's own code was timed;"
-  " magenta_rt_base or magenta_rt_large.",
+  help="Measure a model of this shape with random weights: tiny, small, base,"
+  " magenta_rt_base, magenta_rt_large, or v1-59m, the shape at which Magenta"
+  " RealTime's own code was timed [default: the checkpoint].",
 )
 @click.option(
   "--guidance",
   type=float,
   default=0.0,
   show_default=True,
-  help="Not 0: a second row without style is decoded along.",
+  help="Guidance; if not 0, a second row without style is decoded too.",
 )
 @click.option(
   "--events",
   type=int,
   default=25,
   show_default=True,
-  help="Events forced in each 2 s (25: typical; 82: the 99.9th percentile).",
+  help="Events generated in each chunk of 2 s; 25 is typical, 82 the 99.9th"
+  " percentile.",
 )
 @click.option(
   "--plot",
   type=click.Path(path_type=Path),
-  help="Also draw where the time goes, beside the hardware's floor (PNG).",
+  help="Also write a plot of the time of each stage beside the hardware's limit"
+  " (PNG).",
 )
 @checkpoint_option
 @json_option
@@ -53,8 +55,8 @@ def command(
 ) -> None:
   """Measure encoder, events and real-time factor on this machine.
 
-  `roofline_fraction` is the least time that this machine's measured bandwidth
-  and throughput allow for a chunk, over the time it takes.
+  `roofline_fraction` is the shortest time for a chunk that the measured
+  bandwidth and throughput of this machine allow, divided by the time it takes.
   """
   if config_name is not None and checkpoint is not None:
     raise UserError(

@@ -1,4 +1,4 @@
-"""`magenta-midi evaluate`: nats a note on music the model has not seen."""
+"""`magenta-midi evaluate`: nats a note on held-out music."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,30 +37,31 @@ __all__ = ["command"]
 )
 @click.option(
   "--split",
-  help="Only files of this split, by the list DIR.csv beside the folder DIR"
-  " or as DIR was prepared [default: all files].",
+  help="Score only this split, for example test. Splits come from DIR.csv"
+  " beside the folder DIR, or from a prepared corpus [default: all files].",
 )
 @adapter_option
 @click.option(
   "--no-context",
   is_flag=True,
-  help="Remove the context, to see what it is worth.",
+  help="Score without context, to measure how much it helps.",
 )
 @click.option(
   "--style-prompted",
   is_flag=True,
-  help="Score again with style and controls of the music itself given.",
+  help="Score a second time with the style and controls of the music itself as"
+  " prompt.",
 )
 @click.option(
   "--against",
   metavar="NAME|DIR",
   help="Score the same windows with this checkpoint too (embedded, or a folder"
-  " written by train), and tell the difference.",
+  " that train wrote) and report the difference.",
 )
 @click.option(
   "--plot",
   type=click.Path(path_type=Path),
-  help="Also draw nats a note by piece and by level (PNG).",
+  help="Also write a plot of nats a note by piece and by level (PNG).",
 )
 @checkpoint_option
 @json_option
@@ -75,10 +76,10 @@ def command(
   checkpoint: Path | None,
   as_json: bool,
 ) -> None:
-  """Score files or folders in nats a note; lower is more expected.
+  """Score MIDI files or folders in nats a note; lower is better.
 
-  Every 2 s of every piece once, with its true 10 s of context, nothing
-  augmented; notes, pedal and the ends of chunks all count.
+  Each 2 s of each piece are scored once, after their 10 s of context and
+  without augmentation. Notes, pedal and the ends of chunks all count.
   """
   if plot is not None:
     writable(plot)

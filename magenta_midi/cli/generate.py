@@ -1,4 +1,4 @@
-"""`magenta-midi generate`: continue a performance, or play from nothing."""
+"""`magenta-midi generate`: a continuation of a MIDI file, or new music."""
 
 import dataclasses
 import itertools
@@ -44,36 +44,38 @@ MAX_DURATION_S = 24 * 3600
 
 @click.command("generate", cls=GinDefaultsCommand)
 @click.option(
-  "--seconds", type=float, required=True, help="Music to generate, seconds."
+  "--seconds",
+  type=float,
+  required=True,
+  help="Length of the music to generate, seconds.",
 )
 @click.option(
   "--prompt",
   "prompts",
   multiple=True,
   metavar="TEXT|FILE[:WEIGHT]",
-  help="Style, in words, as a MIDI file or as @NAME, the player of an installed"
-  " adapter; repeatable, weights are relative.",
+  help="Style: a text, a MIDI file, or @NAME for the player of an installed"
+  " adapter. Repeatable; weights are relative (default 1).",
 )
 @click.option(
   "--context",
   type=click.Path(path_type=Path),
-  help="MIDI file to continue [default: play from nothing].",
+  help="MIDI file to continue [default: start from silence].",
 )
 @click.option(
   "--seed",
   type=int,
   default=0,
   show_default=True,
-  help="The same seed gives the same music.",
+  help="Random seed. The same seed gives the same music.",
 )
 @control_options
 @sampling_options
 @click.option(
   "--guidance",
   type=float,
-  help="Weight of style and controls against their absence; 0 switches it off"
-  " [default: 1.5 where a style is given in words, 0.75 where players or"
-  " controls alone are].",
+  help="Strength of style and controls (classifier-free guidance); 0: off"
+  " [default: 1.5 with a text or file, 0.75 with only players or controls].",
 )
 @adapter_option
 @checkpoint_option
@@ -81,15 +83,16 @@ MAX_DURATION_S = 24 * 3600
   "--out",
   type=click.Path(path_type=Path),
   required=True,
-  help="MIDI file to write: the context, then the music on its own track.",
+  help="MIDI file to write: the context, and the generated music on a track of"
+  " its own.",
 )
 @click.option(
-  "--wav", type=click.Path(path_type=Path), help="Also write it as sound."
+  "--wav", type=click.Path(path_type=Path), help="Also write sound (WAV)."
 )
 @click.option(
   "--plot",
   type=click.Path(path_type=Path),
-  help="Also draw it as a piano roll (PNG).",
+  help="Also write a piano roll (PNG).",
 )
 @json_option
 def command(
@@ -113,7 +116,7 @@ def command(
   plot: Path | None,
   as_json: bool,
 ) -> None:
-  """Continue a performance, or play from nothing."""
+  """Continue a MIDI file, or play from silence."""
   if not 0 < seconds <= MAX_DURATION_S:
     raise UserError(
       f"--seconds must be above 0 and at most {MAX_DURATION_S}, got"

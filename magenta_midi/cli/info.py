@@ -1,4 +1,4 @@
-"""`magenta-midi info`: what is installed here."""
+"""`magenta-midi info`: checkpoint, device and versions."""
 
 from pathlib import Path
 

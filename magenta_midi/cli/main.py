@@ -14,27 +14,27 @@ __all__ = ["COMMANDS", "main"]
 
 # Command -> (module with a click command of that name, short help).
 COMMANDS = {
-  "info": "What is installed here: checkpoint, device, versions.",
-  "tokenize": "Turn a MIDI file into tokens and back; report the loss.",
-  "generate": "Continue a performance, or play from nothing.",
+  "info": "Show the checkpoint, the device and the versions.",
+  "tokenize": "Turn a MIDI file into tokens and back; report differences.",
+  "generate": "Continue a MIDI file, or play from silence.",
   "render": "Turn a MIDI file into sound and a piano roll.",
-  "style": "Compare texts and music; rank a folder by a text.",
+  "style": "Compare texts and music in style; rank a folder.",
   "evaluate": "Score held-out music in nats a note.",
-  "prepare": "Pack a corpus into shards, once, for train and evaluate.",
+  "prepare": "Pack a corpus into shards for train and evaluate.",
   "train": "Train a model on folders of MIDI files.",
-  "finetune": "Make an adapter of your own takes: play like me.",
+  "finetune": "Train an adapter that plays like your recordings.",
   "adapters": "List, show, merge, remove, export and import adapters.",
-  "jam": "Play, and be answered: a live duet over MIDI ports.",
-  "replay": "Play a recording into the duet on a virtual clock.",
-  "sessions": "List, hear, rate and export what was played.",
+  "jam": "Play a live duet with the model over MIDI ports.",
+  "replay": "Play a recording to the model on a virtual clock.",
+  "sessions": "List, play, rate and export saved sessions.",
   "ports": "List MIDI ports; calibrate a keyboard.",
-  "bench": "Measure encoder, events and real-time factor here.",
-  "import-magenta-rt": "Turn a checkpoint of Magenta RealTime into ours.",
-  "export-t5x": "Write a checkpoint of ours in the layout of T5X.",
+  "bench": "Measure encoder, events and real-time factor.",
+  "import-magenta-rt": "Convert a checkpoint of Magenta RealTime.",
+  "export-t5x": "Write a checkpoint in the layout of T5X.",
 }
 
 
-# Commands whose module stands elsewhere than in magenta_midi/cli.
+# Commands whose module is not directly in magenta_midi/cli.
 _MODULES = {
   "jam": "jam.command",
   "import-magenta-rt": "magenta_rt.import_magenta_rt",
@@ -71,7 +71,7 @@ class _LateGroup(click.Group):
 )
 @click.version_option(package_name="magenta-midi")
 def cli() -> None:
-  """Play a duet with an AI that has learned to play like you."""
+  """Play a live MIDI duet with a model that plays like you."""
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`magenta-midi prepare`: a folder of MIDI files, packed once for training."""
+"""`magenta-midi prepare`: a corpus packed into shards."""
 
 import logging
 import os
@@ -35,20 +35,20 @@ def _cores() -> int:
   "--out",
   type=click.Path(path_type=Path),
   required=True,
-  help="Folder for the shards: a new one, or one that this command began.",
+  help="Folder for the shards: a new folder, or one that this command began.",
 )
 @click.option(
   "--jobs",
   type=click.IntRange(min=1),
   default=_cores,
   show_default="number of cores",
-  help="Processes that read files.",
+  help="Number of processes that read files.",
 )
 @click.option(
   "--beam",
   metavar="OPTIONS",
-  help="Run as an Apache Beam pipeline with these options of Beam's, e.g."
-  " '--runner=FlinkRunner --flink_master=HOST:8081'; its workers must see DIR"
+  help="Run as an Apache Beam pipeline with these options, for example"
+  " '--runner=FlinkRunner --flink_master=HOST:8081'. Its workers must see DIR"
   " and OUT under the same paths [default: processes on this machine].",
 )
 @json_option
@@ -59,13 +59,13 @@ def command(
   beam: str | None,
   as_json: bool,
 ) -> None:
-  """Pack a folder of MIDI files for train and evaluate, each piece once.
+  """Pack a folder of MIDI files into shards for train and evaluate.
 
-  OUT takes the place of DIR in train --data and evaluate: the same examples,
-  read from disk as they are used. Files with the same music are one piece, in
-  one split. DIR.csv beside DIR (columns path, split, title, composer, tags)
-  gives splits and facts; without it the music itself holds out 1 piece in 20.
-  When killed, the same command continues.
+  Give OUT in place of DIR to train --data and evaluate: the examples are the
+  same, and are read from disk when they are needed. Files with the same music
+  become one piece, in one split. DIR.csv beside DIR (columns path, split,
+  title, composer, tags) gives splits and facts. Without it, a hash of the
+  music holds out 1 piece in 20. If it is stopped, the same command continues.
   """
   from magenta_midi.data.prepared import UNFINISHED
 

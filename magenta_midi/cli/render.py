@@ -1,4 +1,4 @@
-"""`magenta-midi render`: a MIDI file as sound and picture."""
+"""`magenta-midi render`: a MIDI file as sound and piano roll."""
 
 from pathlib import Path
 
@@ -19,17 +19,20 @@ __all__ = ["command"]
 @click.option(
   "--plot",
   type=click.Path(path_type=Path),
-  help="Piano roll to write (PNG): each part in a color of its own.",
+  help="Piano roll to write (PNG), one color for each part.",
 )
 @click.option(
   "--engine",
   type=click.Choice(["auto", "numpy", "fluidsynth"]),
   default="auto",
   show_default=True,
-  help="auto: FluidSynth where it and a soundfont are found, else NumPy.",
+  help="Synthesizer. auto: FluidSynth if it and a soundfont are installed,"
+  " otherwise NumPy.",
 )
 @click.option(
-  "--soundfont", type=click.Path(path_type=Path), help="SF2 for FluidSynth."
+  "--soundfont",
+  type=click.Path(path_type=Path),
+  help="Soundfont (SF2) for FluidSynth [default: the first one found].",
 )
 @json_option
 def command(

@@ -1,4 +1,4 @@
-"""`magenta-midi style`: how near texts and music are to each other."""
+"""`magenta-midi style`: similarity of texts and music in style."""
 
 import functools
 import itertools
@@ -39,14 +39,14 @@ __all__ = ["command"]
   "folder",
   type=click.Path(path_type=Path),
   metavar="DIR",
-  help="Rank the MIDI files of a folder, those inside it too, by the prompts.",
+  help="Rank the MIDI files in this folder and its subfolders by the prompts.",
 )
 @click.option(
   "--top",
   type=click.IntRange(min=1),
   default=10,
   show_default=True,
-  help="How many files of --nearest to list.",
+  help="Number of files that --nearest lists.",
 )
 @checkpoint_option
 @json_option
@@ -57,11 +57,11 @@ def command(
   checkpoint: Path | None,
   as_json: bool,
 ) -> None:
-  """Shows how near texts and files are to each other, and their tokens.
+  """Show the similarity of texts and files in style, and their style tokens.
 
-  1 is the same style, 0 nothing in common. @NAME in a text is the player of an
-  installed adapter. Without --nearest weights say
-  nothing; with it, several prompts are blended by them.
+  A similarity of 1 is the same style, 0 is nothing in common. @NAME in a text
+  is the player of an installed adapter. Weights are used with --nearest only:
+  the prompts are blended by them.
   """
   items = style_items(prompts, "the prompt")
   from magenta_midi.model.checkpoint import embedded_path, read_config

@@ -1,4 +1,4 @@
-"""`magenta-midi tokenize`: to tokens and back, with what it cost."""
+"""`magenta-midi tokenize`: a MIDI file as tokens and back."""
 
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ __all__ = ["command"]
   "--codec",
   default="note",
   show_default=True,
-  help="How to tokenize: note (four levels) or event (one).",
+  help="Codec: note (four levels a frame) or event (one level).",
 )
 @click.option(
   "--out",
   type=click.Path(path_type=Path),
-  help="MIDI file to write what the tokens say.",
+  help="MIDI file to write: the music decoded from the tokens.",
 )
 @json_option
 def command(source: Path, codec: str, out: Path | None, as_json: bool) -> None:
-  """Turn a MIDI file into tokens and back; report what was lost."""
+  """Turn a MIDI file into tokens and back; report the differences."""
   from magenta_midi.tokens.codec import get_codec
 
   chosen = get_codec(codec)

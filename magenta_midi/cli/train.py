@@ -98,22 +98,23 @@ _PARAMETERS = dict(
   "data",
   multiple=True,
   metavar="DIR[:WEIGHT]",
-  help="Folder of MIDI files; repeatable. WEIGHT is its share of the examples"
-  " (default: its number of notes). DIR.csv beside it (columns path, split)"
-  " gives the splits; without it 1 file in 20 is held out.",
+  help="Folder of MIDI files, or one that prepare wrote. Repeatable; WEIGHT is"
+  " its share of the examples [default: its number of notes]. DIR.csv beside"
+  " the folder (columns path, split) gives the splits; without it, 1 file in"
+  " 20 is held out.",
 )
 @click.option(
   "--task-module",
   metavar="MODULE",
-  help="Python module that registers seqio tasks: --data then names one of"
-  " them, or a mixture. Needs the extra seqio.",
+  help="Python module that registers seqio tasks; --data then names a task or a"
+  " mixture. Needs the extra seqio.",
 )
 @click.option(
   "--codec",
   "codec_name",
   default="note",
   show_default=True,
-  help="How music becomes tokens: note or event.",
+  help="Codec that turns music into tokens: note or event.",
 )
 @click.option(
   "--preset",
@@ -123,66 +124,76 @@ _PARAMETERS = dict(
   " magenta_rt_large.",
 )
 @click.option(
-  "--minutes", type=float, help="Length of the run, minutes of training."
+  "--minutes",
+  type=float,
+  help="Length of the run in minutes of training [default: 60, without"
+  " --steps].",
 )
-@click.option("--steps", type=int, help="Length of the run, optimizer steps.")
+@click.option(
+  "--steps",
+  type=int,
+  help="Length of the run in optimizer steps. The same seed then gives the same"
+  " checkpoint.",
+)
 @click.option(
   "--out",
   type=click.Path(path_type=Path, file_okay=False),
   default=Path("runs/train"),
   show_default=True,
-  help="The run's folder; a run found there is continued.",
+  help="Folder of the run. If it holds a run, that run is continued.",
 )
 @click.option(
   "--session-minutes",
   type=float,
-  help="Stop after this many minutes; the same command continues.",
+  help="Stop after this many minutes; the same command continues the run"
+  " [default: no stop].",
 )
 @click.option(
   "--learning-rate",
   type=float,
-  help="Peak [default: by optimizer; 0.015 for adam_relative, relative to the"
-  " size of each array].",
+  help="Peak learning rate [default: by optimizer; 0.015 for adam_relative,"
+  " which is relative to the size of each array].",
 )
 @click.option(
   "--target-seconds",
   type=float,
   default=4.0,
   show_default=True,
-  help="Music predicted for each encoded context, seconds.",
+  help="Music predicted for each context, seconds.",
 )
 @click.option(
-  "--seed", type=int, default=0, show_default=True, help="Of all draws."
+  "--seed", type=int, default=0, show_default=True, help="Random seed."
 )
 @click.option(
   "--set",
   "settings",
   multiple=True,
   metavar="FIELD=VALUE",
-  help="Overrides a field of the model's preset (encoder_layers=6), of the"
-  " run (optimizer=adamw, ema_decay=0.999) or of the codec"
-  " (codec.releases=true); docs/guides/training.md lists these.",
+  help="Set a field of the model (encoder_layers=6), of the run"
+  " (optimizer=adamw, ema_decay=0.999) or of the codec (codec.releases=true)."
+  " Repeatable; docs/guides/training.md lists the fields.",
 )
 @click.option(
   "--partners",
   default="solo:1",
   show_default=True,
   metavar="MODE:SHARE,...",
-  help="Share of the examples by how they become two players: solo, tracks"
-  " (a track named melody against the rest), hands, turns. For live play:"
-  " solo:0.3,tracks:0.25,hands:0.25,turns:0.2.",
+  help="How examples are split into two players, and the share of each way:"
+  " solo (one player), tracks (the track named melody and the rest), hands,"
+  " turns. For live play: solo:0.3,tracks:0.25,hands:0.25,turns:0.2.",
 )
 @click.option(
   "--style",
   metavar="NAME",
-  help="Tell the model of style and controls: descriptors, midicoca or the"
-  " folder of a MidiCoCa [default: no style].",
+  help="Train with style and controls: descriptors, midicoca, or the folder of"
+  " a MidiCoCa [default: no style].",
 )
 @click.option(
   "--init-from",
   type=click.Path(path_type=Path),
-  help="Start from this checkpoint's blocks, of the same widths; embeddings"
-  " and head too if its codec is the same [default: drawn weights].",
+  help="Start from the blocks of this checkpoint, which must have the same"
+  " widths. Embeddings and head are used too if the codec is the same"
+  " [default: random weights].",
 )
 @json_option
 def command(
@@ -205,7 +216,7 @@ def command(
 ) -> None:
   """Train a model on folders of MIDI files.
 
-  OUT receives checkpoint/ (for generate and evaluate --checkpoint), loss.png,
+  OUT holds checkpoint/ (for generate and evaluate --checkpoint), loss.png,
   log.jsonl, samples/, tensorboard/ and the state from which the same command
   continues.
   """

@@ -1,4 +1,4 @@
-"""`magenta-midi export-t5x`: our checkpoint for the original's tools."""
+"""`magenta-midi export-t5x`: a checkpoint in the layout of T5X."""
 
 import time
 from pathlib import Path
@@ -21,22 +21,22 @@ __all__ = ["command"]
   "--out",
   type=click.Path(path_type=Path, file_okay=False),
   required=True,
-  help="Folder that receives checkpoint_<step>.",
+  help="Folder in which checkpoint_<step> is written.",
 )
 @click.option(
   "--step",
   type=click.IntRange(0, 2**31 - 1),
-  help="Steps of training it is named after [default: the checkpoint's].",
+  help="Training step in the folder's name [default: that of the checkpoint].",
 )
 @json_option
 def command(
   checkpoint: Path, out: Path, step: int | None, as_json: bool
 ) -> None:
-  """Write a checkpoint of ours in the layout of T5X, parameters only.
+  """Write the parameters of a checkpoint in the layout of T5X.
 
-  `import-magenta-rt` is the way back; every bit survives (int8 weights are
-  widened to float32). Settings and notes lie beside it in magenta_midi.json,
-  which the original does not read.
+  `import-magenta-rt` reads it back, bit by bit; int8 weights become float32.
+  Settings and notes are written beside it, to magenta_midi.json, which T5X
+  does not read.
   """
   from magenta_midi.magenta_rt.t5x_transfer import export_t5x
   from magenta_midi.model.checkpoint import StoredCheckpoint

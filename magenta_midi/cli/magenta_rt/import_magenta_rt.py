@@ -1,4 +1,4 @@
-"""`magenta-midi import-magenta-rt`: published weights as our checkpoint."""
+"""`magenta-midi import-magenta-rt`: Magenta RealTime's weights, converted."""
 
 import contextlib
 import os
@@ -31,21 +31,21 @@ __all__ = ["command"]
 @click.option(
   "--tag",
   type=click.Choice(["base", "large"]),
-  help="Which published model it is [default: as its arrays say].",
+  help="Which published model it is [default: found from the arrays].",
 )
 @click.option(
   "--config",
   "settings",
   type=click.Path(path_type=Path),
-  help="Settings of another shape: a checkpoint's config.json, JSON of its"
-  " fields, or the original's macros (EMBED_DIM = 768 ...). What is left out"
-  " is read from the arrays.",
+  help="Settings of another shape: config.json of a checkpoint, JSON of its"
+  " fields, or the original's macros (EMBED_DIM = 768 ...). The rest is found"
+  " from the arrays.",
 )
 @click.option(
   "--download",
   is_flag=True,
-  help="Fetch the model of --tag from Hugging Face first (1.4 or 3.0 GB) to"
-  " PATH [default: the cache of magenta_rt].",
+  help="Download the model of --tag from Hugging Face to PATH first, 1.4 GB"
+  " (base) or 3.0 GB (large) [default: the cache of magenta_rt].",
 )
 @click.option(
   "--out",
@@ -62,11 +62,11 @@ def command(
   out: Path,
   as_json: bool,
 ) -> None:
-  """Turn a checkpoint of Magenta RealTime into one of ours.
+  """Convert a checkpoint of Magenta RealTime for use here.
 
-  PATH is a T5X checkpoint's folder (checkpoint_<step>), a folder that holds
-  one, or a tar archive of it. Arrays keep their precision and every bit. Of
-  a checkpoint that export-t5x wrote, settings and notes are known.
+  PATH is the folder of a T5X checkpoint (checkpoint_<step>), a folder that
+  holds one, or a tar archive of it. Arrays are copied bit by bit. For a
+  checkpoint that export-t5x wrote, settings and notes are restored too.
   """
   if path is None and not download:
     raise UserError(

@@ -1,4 +1,4 @@
-"""A user's mistake is one line on stderr and exit code 2."""
+"""Errors of input: one line on stderr and exit code 2."""
 
 import contextlib
 import signal
@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 
-# Package -> the extra that brings it.
+# Package -> the extra that installs it.
 EXTRAS = {
   "apache_beam": "beam",
   "gin": "train",
@@ -31,12 +31,12 @@ EXTRAS = {
 }
 
 
-# Functions of JAX in which an interrupt goes astray.
+# Functions of JAX in which an interrupt is lost.
 _UNSAFE = ("_xla_gc_callback", "tpu_client_timer_callback")
 
 
 class UserError(click.ClickException):
-  """Something the user can mend; the message says how."""
+  """A mistake in the input; the message says how to correct it."""
 
   exit_code = 2
 
@@ -65,12 +65,12 @@ def one_line_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interrupt_between_imports() -> Iterator[None]:
-  """Lets Ctrl-C wait, a second at most, while modules are imported.
+  """Delays Ctrl-C, by a second at most, while modules are imported.
 
-  A KeyboardInterrupt in a native module's own imports crashes it; in JAX's
-  hook on garbage collection it is lost, and where JAX looks for a TPU it
-  leaves a timer that holds up the exit for a minute. Does nothing where
-  Ctrl-C is ignored or somebody else's.
+  A KeyboardInterrupt during the imports of a native module crashes it. In
+  JAX's hook on garbage collection it is lost, and where JAX looks for a TPU it
+  leaves a timer that delays the exit by a minute. Does nothing if Ctrl-C is
+  ignored or has another handler.
   """
   if threading.current_thread() is not threading.main_thread() or (
     signal.getsignal(signal.SIGINT) is not signal.default_int_handler

@@ -1,4 +1,4 @@
-"""Ctrl-C that lets the work in hand be saved."""
+"""Ctrl-C and SIGTERM as a request to save and stop."""
 
 import contextlib
 import signal
@@ -11,7 +11,7 @@ __all__ = ["stop_signals"]
 def stop_signals() -> Iterator[list[int]]:
   """Collects Ctrl-C and SIGTERM, so that the step in progress can be saved.
 
-  A second one stops at once.
+  The second signal stops at once.
   """
   received: list[int] = []
 

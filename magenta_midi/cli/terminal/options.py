@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they are turned into."""
+"""Options that several commands share, and their conversion."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,19 +32,20 @@ __all__ = [
   "weighted_folder",
 ]
 
-# After a text that its style model takes for no description.
+# Follows a text in which the style model finds no description of music.
 NOTHING_SAID = (
   "says nothing about music that the style model understands. Words of tempo,"
   " loudness, register, mood, form or genre do."
 )
 
-# Characters of a text; more is no description of a style.
+# Longest text of a prompt, characters.
 MAX_TEXT = 2000
 
 checkpoint_option = click.option(
   "--checkpoint",
   type=click.Path(path_type=Path),
-  help="Folder written by train [default: the embedded checkpoint].",
+  help="Folder of a checkpoint, as train writes it [default: the embedded"
+  " checkpoint].",
 )
 
 
@@ -53,15 +54,15 @@ adapter_option = click.option(
   "adapters",
   multiple=True,
   metavar="NAME[:SCALE]",
-  help="Play like this player: an installed adapter, or its file; repeatable,"
-  " 1 is full strength, several blend.",
+  help="Adapter to play with: an installed name or a file. SCALE 1 is full"
+  " strength (default). Repeatable: several are blended.",
 )
 
 
 def load_model(
   checkpoint: Path | None, adapters: Sequence[str] = ()
 ) -> "MagentaMidi":
-  """Loads a checkpoint with adapters; its faults are a user's mistake."""
+  """Loads a checkpoint with adapters."""
   from magenta_midi.api import MagentaMidi
 
   return MagentaMidi.load(checkpoint, adapters)
@@ -93,11 +94,11 @@ def read_music(path: Path, what: str) -> "Score":
 def style_items(
   prompts: tuple[str, ...], what: str = "--prompt"
 ) -> list[tuple[Any, float]]:
-  """Parses `TEXT or FILE[:WEIGHT]`; a FILE ends as MIDI or audio files do.
+  """Parses `TEXT or FILE[:WEIGHT]`; the suffix tells a FILE from a TEXT.
 
   Args:
     prompts: As given.
-    what: How the user knows them.
+    what: What errors call them.
 
   Returns:
     Texts, scores and paths of audio files, and their weights.
@@ -149,12 +150,12 @@ def players_named(
   items: list[tuple[Any, float]],
   say: Callable[[str], None],
 ) -> list[list[tuple[Any, float]]]:
-  """What `style_items` gave, installed names replaced by players' styles.
+  """The items with installed names replaced by the players' styles.
 
   Args:
-    model: Of which style is meant.
+    model: The style model.
     items: From `style_items`.
-    say: Told in a line what each name stands for.
+    say: Receives a line for each name: what it stands for.
 
   Returns:
     Of each item its parts, with their weights: one, or a player and the rest
@@ -180,7 +181,7 @@ def players_named(
 def embed_items(
   model: "StyleModel", items: list[tuple[Any, float]], names: Sequence[str]
 ) -> "np.ndarray":
-  """Embeds what `style_items` gave.
+  """Embeds the items of `style_items`.
 
   Raises:
     UserError: One cannot be embedded, which is named; or they cancel out.
@@ -206,24 +207,24 @@ def control_options(command: Callable) -> Callable:
     click.option(
       "--pedal",
       type=float,
-      help="Share of the time with the pedal down, 0-1 [default: not asked].",
+      help="Share of the time with the pedal down, 0 to 1 [default: not set].",
     ),
     click.option(
       "--register",
       type=str,
       metavar="LOW-HIGH",
-      help="Lowest and highest MIDI key, as 48-72 (60 is middle C); no other is"
-      " struck [default: not asked].",
+      help="Lowest and highest MIDI key that may be played, for example 48-72;"
+      " 60 is middle C [default: not set].",
     ),
     click.option(
       "--loudness",
       type=float,
-      help="Mean MIDI velocity, 1-127 [default: not asked].",
+      help="Mean MIDI velocity, 1 to 127 [default: not set].",
     ),
     click.option(
       "--density",
       type=float,
-      help="Notes a second, about 1-20 [default: not asked].",
+      help="Notes per second, about 1 to 20 [default: not set].",
     ),
   ):
     command = option(command)
@@ -262,17 +263,19 @@ def parse_controls(
 
 def sampling_options(command: Callable) -> Callable:
   """Adds --temperature, --top-k, --top-p and --min-p."""
-  from_model = "[default: the checkpoint's]"
+  from_model = "[default: set by the checkpoint]"
   for option in (
     click.option(
       "--min-p",
       type=str,
-      help=f"Least probability against the likeliest, 0-1 {from_model}.",
+      help="Drop codes less likely than this share of the likeliest code, 0 to"
+      f" 1 {from_model}.",
     ),
     click.option(
       "--top-p",
       type=str,
-      help=f"Keep the likeliest codes up to this probability {from_model}.",
+      help="Keep the likeliest codes that together have this probability, 0 to"
+      f" 1 {from_model}.",
     ),
     click.option(
       "--top-k",
@@ -282,8 +285,9 @@ def sampling_options(command: Callable) -> Callable:
     click.option(
       "--temperature",
       type=str,
-      help="Above 1 bolder, below 1 safer, 0 the likeliest. One value, or one"
-      f" a level of note: onset,key,velocity,duration {from_model}.",
+      help="Sampling temperature: above 1 bolder, below 1 safer, 0 always the"
+      " likeliest. One value, or four with commas: onset,key,velocity,duration"
+      f" {from_model}.",
     ),
   ):
     command = option(command)
@@ -293,7 +297,7 @@ def sampling_options(command: Callable) -> Callable:
 def parse_sampling(**given: str | None) -> dict[str, Any]:
   """The fields of `Sampling` that were given, checked.
 
-  They change the default of the checkpoint's codec.
+  The other fields keep the defaults of the checkpoint.
   """
   from magenta_midi.generate.sampling import Sampling
 

@@ -1,4 +1,4 @@
-"""JSON on stdout, progress on stderr."""
+"""Output of commands: JSON on stdout, progress on stderr."""
 
 import json
 from typing import Any
@@ -13,17 +13,17 @@ json_option = click.option(
   "--json",
   "as_json",
   is_flag=True,
-  help="Print one JSON object on stdout as the last line.",
+  help="Print one JSON object as the last line of stdout.",
 )
 
 
 def console() -> rich.console.Console:
-  """The console of progress bars and remarks: stderr."""
+  """The console for progress bars and remarks: stderr."""
   return rich.console.Console(stderr=True, highlight=False)
 
 
 def progress_bar() -> rich.progress.Progress:
-  """A progress bar that vanishes when done; off a terminal there is none."""
+  """A progress bar that vanishes when done; none outside a terminal."""
   log = console()
   return rich.progress.Progress(
     rich.progress.TextColumn("{task.description}"),

@@ -12,7 +12,6 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from magenta_midi.cli.gin.evaluation import Configurable, evaluate, optional
 from magenta_midi.cli.gin.statements import GinSource
 from magenta_midi.cli.terminal.errors import UserError
 
@@ -87,6 +86,13 @@ class GinDefaultsCommand(GinCommand):
 
   def prepare(self, ctx: click.Context, source: GinSource) -> None:
     """Takes the bindings as the options' defaults."""
+    # Late: --help needs none of it.
+    from magenta_midi.cli.gin.evaluation import (
+      Configurable,
+      evaluate,
+      optional,
+    )
+
     root = str(self.name)
     by_name = {
       _name(param): param

@@ -150,7 +150,7 @@ class _Reader:
   def read_flag(self, flag: str) -> None:
     """Reads one `NAME=VALUE` of the command line."""
     name, equals, value = (part.strip() for part in flag.partition("="))
-    if not equals or not name or any(mark in flag for mark in "\n;"):
+    if not equals or not name or "\n" in flag:
       raise UserError(f"--gin.{flag}: expected --gin.NAME=VALUE.")
     try:
       self._read(f"{name} = {value}", f"--gin.{name}", ())

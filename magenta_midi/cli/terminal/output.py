@@ -1,11 +1,13 @@
 """Output of commands: JSON on stdout, progress on stderr."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import rich.console
-import rich.progress
+
+if TYPE_CHECKING:
+  import rich.console
+  import rich.progress
 
 __all__ = ["console", "json_option", "print_json", "progress_bar"]
 
@@ -17,13 +19,18 @@ json_option = click.option(
 )
 
 
-def console() -> rich.console.Console:
+def console() -> "rich.console.Console":
   """The console for progress bars and remarks: stderr."""
+  # Late: --help needs none of it.
+  import rich.console
+
   return rich.console.Console(stderr=True, highlight=False)
 
 
-def progress_bar() -> rich.progress.Progress:
+def progress_bar() -> "rich.progress.Progress":
   """A progress bar that vanishes when done; none outside a terminal."""
+  import rich.progress
+
   log = console()
   return rich.progress.Progress(
     rich.progress.TextColumn("{task.description}"),

@@ -1,5 +1,6 @@
 """Runs from gin files: every file builds, and what is wrong is one line."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -116,6 +117,30 @@ def test_a_task_and_the_codecs_settings_are_bound():
   assert "MIXTURE_OR_TASK_MODULE = 'my.tasks'" in run.gin
   with pytest.raises(ValueError, match=r"MODULE: .*module must be text in quo"):
     built("MIXTURE_OR_TASK_MODULE=3")
+
+
+def test_the_operative_config_lists_all_settings():
+  text = built("MODEL_DIR='a;b'").gin
+  titles = [line for line in text.splitlines() if line.endswith(":")]
+  assert titles == [
+    "# Macros:",
+    "# Parameters for Augmentation:",
+    "# Parameters for context_seconds:",
+    "# Parameters for DepthformerConfig:",
+    "# Parameters for frames_per_batch:",
+    "# Parameters for target_seconds:",
+    "# Parameters for train:",
+    "# Parameters for TrainConfig:",
+  ]
+  assert "MODEL_DIR = 'a;b'" in text
+  assert "TrainConfig.model = @DepthformerConfig()" in text
+  for field in dataclasses.fields(TrainConfig):
+    assert f"TrainConfig.{field.name} = " in text
+
+
+def test_a_macro_that_refers_to_itself_is_refused():
+  with pytest.raises(click.ClickException, match="refers to itself"):
+    built("OPTIMIZER=%STYLE", "STYLE=%OPTIMIZER")
 
 
 def test_options_replace_what_files_say_of_task_and_codec():

@@ -187,7 +187,7 @@ def import_(file: Path, name: str | None, replace: bool, as_json: bool) -> None:
 
 
 def _found(name: str) -> "tuple[Adapter, Path]":
-  """An adapter by its name or file, and where it lies."""
+  """An adapter by its name or file, and its path."""
   from magenta_midi.model.lora.adapter_file import SUFFIX
   from magenta_midi.model.lora.adapter_library import (
     find_adapter,
@@ -226,7 +226,7 @@ def _style_facts(style: "PlayerStyle") -> dict[str, Any]:
 
 
 def style_line(adapter: "Adapter") -> str:
-  """What an adapter knows of its player's style, and what it is worth."""
+  """The player's style in an adapter, and its figures."""
   style = adapter.style
   if style is None:
     return "no style vector: its base hears no style, or no take has one"

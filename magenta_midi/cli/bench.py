@@ -163,7 +163,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines.append(
       f"{facts['chunk_ms']['p50'] / 1000:.2f} s a chunk with guidance;"
       f" {facts['sliced']['chunk_ms']['p50'] / 1000:.2f} s with the head cut"
-      " to the level at hand"
+      " to the current level"
     )
   if "times_faster" in facts:
     lines.append(

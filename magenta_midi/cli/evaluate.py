@@ -117,9 +117,9 @@ def command(
       _say_difference(with_style, ", with style")
     if scorers[0].mm.codec.name != scorers[1].mm.codec.name:
       click.echo(
-        "  The codecs differ, and with them how precisely durations are told"
-        f" and how many notes there are ({figures['notes']} and"
-        f" {theirs['notes']}); levels are not compared."
+        "  The codecs differ in the precision of durations and in the number of"
+        f" notes ({figures['notes']} and {theirs['notes']}); levels are not"
+        " compared."
       )
   if plot is not None:
     from magenta_midi.train.plots import plot_evaluation
@@ -131,10 +131,10 @@ def command(
 
 
 class _Scorer:
-  """A checkpoint, and how it is to be scored.
+  """A checkpoint and the way it is scored.
 
   Raises:
-    ValueError: Style is asked for and it hears none.
+    ValueError: Style is asked for and the checkpoint has none.
   """
 
   def __init__(self, mm: "MagentaMidi", context: bool, style_prompted: bool):
@@ -146,7 +146,7 @@ class _Scorer:
     self.style = stored_style(mm.config) if style_prompted else None
 
   def score(self, corpus: "Corpus", style: Any = None) -> "Evaluation":
-    """Nats by piece; a bar goes along."""
+    """Nats by piece, with a progress bar."""
     from magenta_midi.evaluation.evaluate import evaluate
 
     with progress_bar() as bar:
@@ -171,10 +171,10 @@ class _Scorer:
 
 
 def _folder_of(name: str) -> Path | None:
-  """Where a checkpoint of that name lies; None: it is the embedded one.
+  """Folder of a checkpoint; None: the embedded one.
 
   Raises:
-    UserError: There is none.
+    UserError: There is no such folder.
   """
   if name == "embedded":
     return None
@@ -189,7 +189,7 @@ def _folder_of(name: str) -> Path | None:
 def _figures(
   name: str, evaluation: "Evaluation", prompted: "Evaluation | None"
 ) -> dict[str, Any]:
-  """What JSON holds of one checkpoint."""
+  """Figures of one checkpoint for JSON."""
   figures = evaluation.figures()
   if prompted is not None:
     figures["style_prompted"] = prompted.figures()
@@ -213,7 +213,7 @@ def _say(figures: dict[str, Any]) -> None:
 
 
 def _say_difference(difference: dict[str, Any], how: str = "") -> None:
-  """Prints how two checkpoints differ, and whether that is beyond chance."""
+  """Prints the difference of two checkpoints and its significance."""
   nats, (low, high) = difference["nats_per_note"], difference["ci95"]
   better = "better" if nats < 0 else "worse"
   interval = f" (95 % {low:+.3f} to {high:+.3f} over pieces)"

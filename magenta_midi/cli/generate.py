@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-# Longer than any session; a mistyped length is no reason to fill a disk.
+# Longer than any session: a typing error must not fill the disk.
 MAX_DURATION_S = 24 * 3600
 
 
@@ -218,7 +218,7 @@ def command(
 def _notes(
   mm: "MagentaMidi", items: list[tuple[Any, float]], controls: Any
 ) -> Iterator[str]:
-  """What a user should know of how style and controls are heard."""
+  """Remarks on style and controls that have no or little effect."""
   from magenta_midi.style.model import means_nothing
 
   if items and not mm.uses_style:

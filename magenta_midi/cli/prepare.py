@@ -19,8 +19,8 @@ from magenta_midi.cli.terminal.output import (
 
 __all__ = ["command"]
 
-# Bad files that are told; the manifest lists all.
-_MAX_TOLD = 5
+# Bad files that are listed; the manifest lists all.
+_MAX_LISTED = 5
 
 
 def _cores() -> int:
@@ -94,7 +94,7 @@ def command(
       else "Give --out a folder that you may write to."
     )
     raise UserError(f"{where}: {reason}. {advice}") from None
-  _tell(log, folder, out, manifest)
+  _report(log, folder, out, manifest)
   if as_json:
     print_json(_figures(out, manifest, time.perf_counter() - begun_s))
 
@@ -106,7 +106,7 @@ def _prepare(
     from magenta_midi.data.prepare import prepare
 
     return prepare(folder, out, jobs=jobs, on_progress=show)
-  # What fails is told in one line, and once.
+  # A failure is reported once, in one line.
   logging.disable(logging.ERROR)
   from magenta_midi.data.prepare_beam import prepare_with_beam
 
@@ -117,15 +117,17 @@ def _prepare(
   return prepare_with_beam(folder, out, options=options)
 
 
-def _tell(log: Any, folder: Path, out: Path, manifest: dict[str, Any]) -> None:
-  for one in manifest["bad"][:_MAX_TOLD]:
+def _report(
+  log: Any, folder: Path, out: Path, manifest: dict[str, Any]
+) -> None:
+  for one in manifest["bad"][:_MAX_LISTED]:
     line = f"left out: {one['path']}: {one['reason']}"
     # Names of files may be no text.
     line = line.encode("utf-8", "backslashreplace").decode()
     log.print(" ".join(line.split()), soft_wrap=True, markup=False)
-  if len(manifest["bad"]) > _MAX_TOLD:
+  if len(manifest["bad"]) > _MAX_LISTED:
     log.print(
-      f"left out: {len(manifest['bad']) - _MAX_TOLD} more, listed in"
+      f"left out: {len(manifest['bad']) - _MAX_LISTED} more, listed in"
       f" {out / 'manifest.json'}",
       soft_wrap=True,
       markup=False,

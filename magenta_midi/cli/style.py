@@ -90,9 +90,9 @@ def _compare(
 
   Args:
     model: Embeds them.
-    items: What was given.
-    parts: Of each, with players' styles in the place of their names.
-    names: Of each, as it is shown.
+    items: As given.
+    parts: For each item, with players' styles in place of their names.
+    names: For each item, as it is shown.
   """
   import rich.box
   import rich.console
@@ -102,7 +102,7 @@ def _compare(
 
   vectors = np.stack(
     [
-      # Alone, any weight is the whole.
+      # With one item the weight has no effect.
       embed_items(
         model,
         [(item, weight or 1.0) for item, weight in own],
@@ -154,7 +154,7 @@ def _say_nothing(
   vectors: np.ndarray,
   names: list[str],
 ) -> list[str]:
-  """The texts that mean nothing; each is remarked on."""
+  """The texts without a description of music; prints a remark on each."""
   from magenta_midi.style.model import means_nothing
 
   nothing = [

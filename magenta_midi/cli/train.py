@@ -1,4 +1,4 @@
-"""`magenta-midi train`: from folders of MIDI files to a checkpoint."""
+"""`magenta-midi train`: a checkpoint from folders of MIDI files."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _run_settings(values: dict[str, Any]) -> dict[str, Any]:
-  """Takes the fields of TrainConfig that no option has out of `values`."""
+  """Moves the fields of TrainConfig without an option out of `values`."""
   import typing
 
   from magenta_midi.settings import convert
@@ -67,10 +67,10 @@ def _shares(text: str) -> dict[str, float]:
   return shares
 
 
-# Before the fields of the codec in --set.
+# Prefix of the codec's fields in --set.
 _CODEC = "codec."
-# Parameters of the command that are called otherwise than what they give: a
-# field of TrainConfig, the codec, the mixture of folders.
+# Field -> its option, which --set refuses; then field -> the parameter of the
+# command, if the names differ.
 _OPTIONS = dict(
   model="--set with a field of the model",
   preset="--preset",
@@ -349,19 +349,19 @@ def command(
 
 
 class _Music(NamedTuple):
-  """What a run is trained on, and scored on meanwhile."""
+  """Music for training and for evaluation during the run."""
 
   corpora: list[Any]
   shares: list[float]
   held_out: Any
-  # Gives the batches in place of the corpora; None: they do.
+  # Makes the batches in place of the corpora; None: the corpora do.
   open_source: Any = None
 
 
 def _read(
   folders: list[tuple[Path, float | None]], rows: Any, log: Any
 ) -> _Music:
-  """Reads the train and valid splits of every folder, and tells of them."""
+  """Reads the train and valid splits of every folder and reports them."""
   from magenta_midi.data.corpus import join_corpora, read_corpus
 
   corpora, held_out, bad = [], [], []
@@ -427,7 +427,7 @@ def _task(
   (name,) = names
   registered_task(name, module, codec)
   log.print(
-    f"{name}: a seqio task. Nothing is held out of it on the way: score the"
+    f"{name}: a seqio task. Nothing is held out during the run: score the"
     " checkpoint with `magenta-midi evaluate`.",
     soft_wrap=True,
   )

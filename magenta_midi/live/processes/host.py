@@ -53,7 +53,10 @@ STOP_S = 3.0
 IDS_A_LIFE = 10_000_000
 MAX_RESTARTS = 50
 
-# Name, most records that wait, most bytes of a record.
+# Name, most records that wait, most bytes of a record. To the model go the
+# player's messages, what became of its notes, and requests; from it come
+# commands for the ports, and reports. From the ports the application gets the
+# player's messages, the model's, those of a second controller, and reports.
 _RINGS = (
   ("to_model", 8192, MESSAGE_BYTES),
   ("feedback", 4096, SOUNDED_BYTES),

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Literal
+from typing import Literal
 
 from magenta_midi.live.io.calibration import Calibration
 from magenta_midi.live.io.echo import EchoDetector
@@ -20,27 +20,20 @@ from magenta_midi.live.io.reconnecting import (
   ReconnectingInput,
   ReconnectingOutput,
 )
-from magenta_midi.live.io.rtmidi import OutputPort, RtMidiBackend
+from magenta_midi.live.io.rtmidi import RtMidiBackend
 from magenta_midi.live.performer.limits import Limits
 from magenta_midi.live.performer.performer import Performer
+from magenta_midi.live.processes.input_path import InputPath
+from magenta_midi.live.processes.output_path import OutputPath
 from magenta_midi.live.processes.shm_ring import Ring
-from magenta_midi.live.processes.wire_format import (
-  pack_message,
-  pack_sounded,
-  unpack_command,
-)
-from magenta_midi.live.protocol.events import Message, is_note_on, is_sustain
+from magenta_midi.live.protocol.events import Message
 from magenta_midi.live.protocol.messages import (
-  EchoFound,
-  MessageUnsent,
-  PlanReceived,
   PlayerInput,
   PortChanged,
   PortReport,
   PortRequest,
   PortsFailed,
   PortsReady,
-  PortsState,
   Quit,
   SetBars,
   Silence,
@@ -51,27 +44,12 @@ from magenta_midi.live.protocol.messages import (
 from magenta_midi.live.timing.bars import Bars, click_messages
 from magenta_midi.live.timing.midi_clock import ClockSender
 
-__all__ = ["PortConfig", "RingNames", "run_ports"]
+__all__ = ["PortConfig", "run_ports"]
 
 # Sleeping is exact to about so much; the rest is spun away.
 SPIN_NS = 300_000
 # Inputs are looked at so often.
 POLL_NS = 1_000_000
-# A model that sends nothing for so long is not waited for.
-SILENT_NS = 1_500_000_000
-# How things stand is noted so often, and of so many times at most.
-TICK_NS, MAX_TICKS = 125_000_000, 40
-
-
-class RingNames(dict[str, str]):
-  """Names of the rings between the processes.
-
-  The model's process gets `to_model`, `feedback` and `model_requests`, and
-  sends `commands` and `model_reports`. The ports' process gets `commands` and
-  `port_requests`; the application gets from it the player's messages,
-  `received`, the model's, `sent`, those of the second controller, `control`,
-  and `port_reports`.
-  """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,23 +101,19 @@ class _Ports:
     self.performer = Performer(
       limits=Limits(), channel=config.channel, shared=config.shared
     )
-    self._velocities = [
-      config.calibration.usual_velocity(velocity) for velocity in range(128)
-    ]
     self.echo = EchoDetector()
+    self.input = InputPath(
+      config.calibration, self.performer, self.echo, self.rings, self.report
+    )
+    self.output = OutputPath(
+      self.performer, self.echo, self.rings, self.report, lambda: self.now_ns()
+    )
     self.running = True
-    self._heartbeat_ns = 0
-    self._late_ns: list[int] = []
-    self._planned_ns: int | None = None
-    self._tick_ns = 0
-    self._ticks: list[tuple[int, int, bool]] = []
     self._watch: PortWatch | None = None
     self._backend: RtMidiBackend | None = None
     self.inputs: list[
       tuple[Literal["player", "control"], ReconnectingInput]
     ] = []
-    self.output: Any = None
-    self.thru: OutputPort | None = None
     self._clicks: list[Message] = []
     self._bars: Bars | None = None
     self._clicked_ns = 0
@@ -166,15 +140,15 @@ class _Ports:
           ("control", ReconnectingInput(backend, config.control, watch))
         )
       if config.thru:
-        self.thru = ReconnectingOutput(backend, config.thru, watch)
+        self.input.thru = ReconnectingOutput(backend, config.thru, watch)
       if not config.sound and not config.no_output:
-        self.output = ReconnectingOutput(backend, config.output, watch)
+        self.output.port = ReconnectingOutput(backend, config.output, watch)
     if config.sound:
       from magenta_midi.live.io.sound import open_sound
 
-      self.output = open_sound()
-      if self.thru is None:
-        self.thru = self.output
+      self.output.port = open_sound()
+      if self.input.thru is None:
+        self.input.thru = self.output.port
 
   def report(self, report: PortReport) -> None:
     """Sends a report to the application."""
@@ -188,15 +162,14 @@ class _Ports:
     checked_ns = 0
     while self.running:
       now_ns = self.now_ns()
-      if now_ns >= self._tick_ns:
-        # Before anything new: what was late is not taken for timely.
-        self._tick(now_ns)
+      # Before anything new: what was late is not taken for timely.
+      self.output.tick(now_ns)
       self._read_inputs()
-      self._handle_commands()
+      self.output.handle_commands()
       self._handle_requests()
-      self._send_due()
+      self.output.send_due()
       self._keep_time()
-      self._send_feedback()
+      self.output.send_feedback()
       if now_ns - checked_ns > 200_000_000:
         checked_ns = now_ns
         self._check(now_ns)
@@ -208,60 +181,9 @@ class _Ports:
       for stamp_ns, data in port.poll():
         message = Message(stamp_ns - t0_ns, data)
         if role == "control":
-          self.rings["control"].put(pack_message(message))
-          continue
-        self.receive(message)
-
-  def receive(self, message: Message) -> None:
-    """One message of the player."""
-    if self.echo.is_echo(message):
-      if named := self.echo.named:
-        self.report(EchoFound(description=shortened(named)))
-      for key in self.echo.drain_let_through():
-        self._pass_on(Message(message.time_ns, bytes((0x80, key, 64))))
-      return
-    self._pass_on(message)
-
-  def _pass_on(self, message: Message) -> None:
-    """Sends the player's message to performer, model and application."""
-    raw = message.data
-    if is_sustain(raw):
-      down = self.config.calibration.pedal_is_down(raw[2])
-      data = bytes((raw[0], raw[1], 127 * down))
-      message = message._replace(data=data)
-    elif is_note_on(raw):
-      data = bytes((raw[0], raw[1], self._velocities[raw[2]]))
-      message = message._replace(data=data)
-    self.performer.receive(message)
-    if self.thru is not None and (passed := self.performer.through(raw)):
-      self.thru.send(passed)
-    packed = pack_message(message)
-    self.rings["to_model"].put(packed)
-    self.rings["received"].put(packed)
-
-  def _handle_commands(self) -> None:
-    performer = self.performer
-    for packed in self.rings["commands"].drain():
-      self._heartbeat_ns = self.now_ns()
-      command = unpack_command(packed)
-      match command.kind:
-        case "plan":
-          performer.plan(command.from_ns, command.events)
-          self._planned_ns = now_ns = self.now_ns()
-          for time_ns in command.reacts_to:
-            self.report(
-              PlanReceived(
-                compute_ns=now_ns - time_ns, now_ns=now_ns, why=command.why
-              )
-            )
-        case "release":
-          performer.release(
-            self.now_ns(), within_ns=command.within_ns, keys=command.keys
-          )
-        case "end":
-          performer.end(self.now_ns())
-        case "panic":
-          self._emit(performer.panic(self.now_ns()))
+          self.input.receive_control(message)
+        else:
+          self.input.receive(message)
 
   def _handle_requests(self) -> None:
     for packed in self.rings["port_requests"].drain():
@@ -270,11 +192,11 @@ class _Ports:
   def _handle(self, request: PortRequest) -> None:
     match request:
       case PlayerInput(data=data, time_ns=time_ns):
-        self.receive(Message(time_ns or self.now_ns(), data))
+        self.input.receive(Message(time_ns or self.now_ns(), data))
       case SetBars(bpm=bpm, beats_per_bar=beats, start_ns=start_ns):
         self._set_bars(Bars(bpm, beats, start_ns))
       case Silence():
-        self._emit(self.performer.panic(self.now_ns()))
+        self.output.silence()
       case Quit():
         self.running = False
 
@@ -304,53 +226,19 @@ class _Ports:
         self._put(message.data)
 
   def _put(self, data: bytes) -> None:
-    if self.output is not None:
-      self.output.send(data)
-
-  def _send_due(self) -> None:
-    now_ns = self.now_ns()
-    due_ns = self.performer.next_due_ns()
-    if due_ns is None or due_ns > now_ns:
-      return
-    self._emit(self.performer.due(now_ns))
-
-  def _emit(self, messages: list[Message]) -> None:
-    for message in messages:
-      if self.output is not None and not self.output.send(message.data):
-        self.report(MessageUnsent(data=message.data))
-      now_ns = self.now_ns()
-      if is_note_on(message.data):
-        self._late_ns.append(now_ns - message.time_ns)
-      self.echo.sent(Message(now_ns, message.data))
-      self.rings["sent"].put(pack_message(Message(now_ns, message.data)))
-
-  def _send_feedback(self) -> None:
-    for sounded in self.performer.feedback():
-      self.rings["feedback"].put(pack_sounded(sounded))
-
-  def _tick(self, now_ns: int) -> None:
-    """Notes how old the plan is, and whether anything sounds or will."""
-    plays = self.performer.next_due_ns() is not None
-    # Of a time that was slept through, a few samples are enough.
-    min_ns = now_ns - MAX_TICKS * TICK_NS
-    self._tick_ns = max(self._tick_ns or now_ns, min_ns)
-    while self._tick_ns <= now_ns:
-      if self._planned_ns is not None:
-        at_ns = self._tick_ns
-        self._ticks.append((at_ns, max(0, at_ns - self._planned_ns), plays))
-      self._tick_ns += TICK_NS
-    del self._ticks[:-MAX_TICKS]
+    if self.output.port is not None:
+      self.output.port.send(data)
 
   def _check(self, now_ns: int) -> None:
     """A few times a second: ports, the model, the parent."""
-    self.performer.watchdog(now_ns, self._heartbeat_ns)
+    self.output.watch_model(now_ns)
     for role, port in self.inputs:
       for event in port.take_events():
         self.report(PortChanged(port=event.name, state=event.kind, role=role))
         if event.kind == "lost" and role == "player":
-          self._lift_player(now_ns)
-    if isinstance(self.output, ReconnectingOutput):
-      for event in self.output.take_events():
+          self.input.lift_all(now_ns)
+    if isinstance(self.output.port, ReconnectingOutput):
+      for event in self.output.port.take_events():
         self.report(
           PortChanged(port=event.name, state=event.kind, role="output")
         )
@@ -358,30 +246,10 @@ class _Ports:
           self.performer.lost(now_ns)
         else:
           self.performer.back(now_ns)
-    late, self._late_ns = self._late_ns, []
-    ticks, self._ticks = self._ticks, []
-    self.report(
-      PortsState(
-        late_ns=late[:60],
-        clips=dict(self.performer.clips),
-        dropped=self._dropped(),
-        ticks=ticks,
-      )
-    )
+    waited = sum(port.dropped for _, port in self.inputs)
+    self.report(self.output.take_state(waited + self.input.dropped))
     if self.config.parent and os.getppid() != self.config.parent:
       self.running = False
-
-  def _dropped(self) -> int:
-    """Messages of the player that were lost because nobody took them."""
-    waited = sum(port.dropped for _, port in self.inputs)
-    return waited + sum(
-      self.rings[name].dropped for name in ("received", "to_model", "control")
-    )
-
-  def _lift_player(self, now_ns: int) -> None:
-    for key in self.performer.player_keys:
-      self.receive(Message(now_ns, bytes((0x80, key, 64))))
-    self.receive(Message(now_ns, bytes((0xB0, 64, 0))))
 
   def _wait(self) -> None:
     now_ns = self.now_ns()
@@ -397,11 +265,11 @@ class _Ports:
         pass
 
   def close(self) -> None:
-    """Everything of ours falls silent, whatever happened."""
+    """Ends every note of the model, then closes the ports."""
     with contextlib.suppress(Exception):
-      self._emit(self.performer.close(self.now_ns()))
-      self._send_feedback()
-    for port in (*(p for _, p in self.inputs), self.thru, self.output):
+      self.output.close()
+    inputs = [port for _, port in self.inputs]
+    for port in (*inputs, self.input.thru, self.output.port):
       if port is not None:
         with contextlib.suppress(Exception):
           port.close()
@@ -437,7 +305,7 @@ def run_ports(config: PortConfig, rings: dict[str, str]) -> None:
     ports.report(
       PortsReady(
         inputs=[port.name for _, port in ports.inputs],
-        output=getattr(ports.output, "name", ""),
+        output=getattr(ports.output.port, "name", ""),
       )
     )
     ports.run()

@@ -36,22 +36,23 @@ class Rig:
     config = PortConfig(no_input=True, no_output=True, shared=True, **settings)
     names = {name: ring.name for name, ring in rings.items()}
     self.ports = _Ports(config, names)
-    self.thru = self.ports.thru = FakeOutput()
-    self.ports.output = FakeOutput()
+    self.thru = self.ports.input.thru = FakeOutput()
+    self.ports.output.port = FakeOutput()
     self.now_ns = 0
     self.ports.now_ns = lambda: self.now_ns
 
   def plan(self, *events):
     self.rings["commands"].put(pack_plan(self.now_ns, events, [], "react"))
-    self.ports._handle_commands()
+    self.ports.output.handle_commands()
 
   def play(self, data):
-    self.ports.receive(Message(self.now_ns, data))
+    self.ports.input.receive(Message(self.now_ns, data))
 
   def send(self):
     """What was due; what went out."""
-    self.ports._send_due()
-    sent, self.ports.output.sent = self.ports.output.sent, []
+    self.ports.output.send_due()
+    port = self.ports.output.port
+    sent, port.sent = port.sent, []
     return sent
 
   def reports(self):
@@ -84,7 +85,7 @@ def test_the_players_pedal_passes_through_only_where_it_ends_nothing(rig):
   down, up = control_change(1, 64, 127), control_change(1, 64, 0)
   rig.play(down)
   rig.play(up)
-  assert rig.ports.thru.sent == [down]
+  assert rig.thru.sent == [down]
   # The model hears both, whatever the instrument gets.
   heard = [unpack_message(r).data for r in rig.rings["to_model"].drain()]
   assert heard == [down, up]

@@ -19,7 +19,6 @@ from magenta_midi.live.io.rtmidi import (
   BackendOutput,
   RtMidiBackend,
 )
-from magenta_midi.live.processes.host import HostError
 from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
 from magenta_midi.live.protocol.messages import (
@@ -34,7 +33,7 @@ from magenta_midi.live.recording.score_messages import duet_score, messages_of
 from magenta_midi.live.recording.serialization import session_json
 from magenta_midi.live.recording.timer_jitter import BareLoop
 from magenta_midi.live.recording.virtual_clock import TAIL_NS, stuck_notes
-from magenta_midi.live.session import LiveSession
+from magenta_midi.live.session import HostError, LiveSession
 from magenta_midi.live.session_events import (
   MessageReceived,
   MessageSent,

@@ -65,7 +65,7 @@ from magenta_midi.live.session_settings import SessionSettings, find_ports
 from magenta_midi.live.session_statistics import SessionStatistics
 from magenta_midi.live.timing.bars import Bars
 
-__all__ = ["InputEvent", "InputSource", "LiveSession"]
+__all__ = ["HostError", "InputEvent", "InputSource", "LiveSession"]
 
 BEATS_PER_BAR = 4
 # The model's own reports may be that much older than a change.

@@ -73,11 +73,11 @@ LINES = {
     Stop("live.processes.model_process", "the model process (next drawing)"),
   ),
   "live note": (
-    Stop("live.processes.port_process", "reads the note from the input port"),
+    Stop("live.processes.input_path", "takes the note from the input port"),
     Stop(
       "live.processes.model_process",
       "gives it to the engine; sends plans back",
-      message="live.protocol.messages",
+      message="live.processes.wire_format",
     ),
     Stop("live.engine.engine", "events and time to the strategy of the mode"),
     Stop("live.engine.simultaneous", "decides whether and how to play"),
@@ -89,11 +89,11 @@ LINES = {
   "live plan": (
     Stop("live.processes.model_process", "sends the plan"),
     Stop(
-      "live.processes.port_process",
-      "keeps the newest plan",
-      message="live.protocol.messages",
+      "live.processes.output_path",
+      "takes the newest plan, sends what is due",
+      message="live.processes.wire_format",
     ),
-    Stop("live.performer.performer", "sends each note when it is due"),
+    Stop("live.performer.performer", "keeps the plan, in order of time"),
     Stop("live.performer.limits", "keys, velocities and rates that may sound"),
   ),
   "finetune": (

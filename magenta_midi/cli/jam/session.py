@@ -24,13 +24,12 @@ from magenta_midi.live.io.control_map import ControlMap
 from magenta_midi.live.io.key_map import KeyMap
 from magenta_midi.live.io.osc import OscInput
 from magenta_midi.live.player import NoteHistory
-from magenta_midi.live.processes.host import HostError
 from magenta_midi.live.protocol.controls import Controls, playing_adapter
 from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.live.protocol.messages import ModelCompiling, PortsReady
 from magenta_midi.live.recording.score_messages import messages_of
 from magenta_midi.live.recording.serialization import parse_controls
-from magenta_midi.live.session import InputEvent, LiveSession
+from magenta_midi.live.session import HostError, InputEvent, LiveSession
 from magenta_midi.live.session_events import Notice, SessionEvent
 from magenta_midi.live.session_settings import (
   NoKeyboard,

@@ -138,20 +138,20 @@ def _calibrate(
 
 @dataclasses.dataclass
 class Guide:
-  """How the player is told, and time passes; tests give their own.
+  """Lines for the player, and the time; tests replace both.
 
   Attributes:
-    say: Shows a line.
+    show: Shows a line.
     now_ns: The clock.
     sleep: Waits for seconds.
   """
 
-  say: Callable[[str], Any] = lambda text: click.echo(text, err=True)
+  show: Callable[[str], Any] = lambda text: click.echo(text, err=True)
   now_ns: Callable[[], int] = time.perf_counter_ns
   sleep: Callable[[float], Any] = time.sleep
 
 
-_Heard = list[tuple[int, bytes]]
+_Received = list[tuple[int, bytes]]
 
 
 def calibrate_port(
@@ -185,16 +185,18 @@ def calibrate_port(
       finally:
         output.close()
       if round_trip_ms is None:
-        guide.say("Nothing came back: no round trip measured.")
-    guide.say("1. Play single notes, from as soft to as loud as you can.")
-    heard = _record(
+        guide.show("Nothing came back: no round trip measured.")
+    guide.show("1. Play single notes, from as soft to as loud as you can.")
+    received = _record(
       port,
       guide,
       limit_s=25.0,
       quiet_s=3.0,
       enough=lambda got: sum(is_note_on(d) for _, d in got) >= 20,
     )
-    guide.say("2. Press the pedal all the way down and let it go, three times.")
+    guide.show(
+      "2. Press the pedal all the way down and let it go, three times."
+    )
     pressed = _record(
       port,
       guide,
@@ -202,23 +204,25 @@ def calibrate_port(
       quiet_s=2.0,
       enough=lambda got: sum(is_sustain(d) for _, d in got) >= 6,
     )
-    heard += pressed
+    received += pressed
     values = [data[2] for _, data in pressed if is_sustain(data)]
     if len(set(values)) > 2:
       margin = (max(values) - min(values)) // 8
 
-      def released(got: _Heard) -> bool:
+      def released(got: _Received) -> bool:
         moves = [data[2] for _, data in got if is_sustain(data)]
         return len(moves) > 2 and abs(moves[-1] - values[-1]) <= margin
 
-      guide.say(
+      guide.show(
         "3. Lower the pedal slowly until notes just start to hold, stay there"
         " for two seconds, then let go."
       )
-      heard += _record(port, guide, limit_s=15.0, quiet_s=1.5, enough=released)
+      received += _record(
+        port, guide, limit_s=15.0, quiet_s=1.5, enough=released
+      )
   finally:
     port.close()
-  return calibrate(heard, round_trip_ms=round_trip_ms)
+  return calibrate(received, round_trip_ms=round_trip_ms)
 
 
 def _record(
@@ -227,21 +231,21 @@ def _record(
   *,
   limit_s: float,
   quiet_s: float,
-  enough: Callable[[_Heard], bool],
-) -> _Heard:
+  enough: Callable[[_Received], bool],
+) -> _Received:
   """What comes until it is enough and a while is quiet, or time is up."""
-  heard: _Heard = []
+  received: _Received = []
   started_ns = last_ns = guide.now_ns()
   while (now_ns := guide.now_ns()) - started_ns < limit_s * 1e9:
     # Clock and active sensing go on for ever.
     new = [message for message in port.poll() if message[1][0] < 0xF0]
     if new:
-      heard += new
+      received += new
       last_ns = now_ns
-    elif now_ns - last_ns > quiet_s * 1e9 and enough(heard):
+    elif now_ns - last_ns > quiet_s * 1e9 and enough(received):
       break
     guide.sleep(0.01)
-  return heard
+  return received
 
 
 def _measure(
@@ -252,7 +256,7 @@ def _measure(
   from magenta_midi.midi.io.messages import control_change
 
   sent_ns: list[int] = []
-  heard: list[tuple[int, bytes]] = []
+  received: list[tuple[int, bytes]] = []
   port.poll()
   for i in range(_PROBES):
     probe = control_change(_PROBE_CHANNEL, _PROBE_CONTROLLER, i)
@@ -261,12 +265,12 @@ def _measure(
     output.send(probe)
     while guide.now_ns() - started_ns < _PROBE_NS:
       back = _only(probe, port.poll())
-      heard += back
+      received += back
       if back:
         break
       guide.sleep(0.001)
     guide.sleep(0.02)
-  return round_trip(sent_ns, heard)
+  return round_trip(sent_ns, received)
 
 
 def _only(

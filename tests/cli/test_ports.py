@@ -230,7 +230,7 @@ def test_over_jack(capsys, monkeypatch, tmp_path, jack):
     backend,
     "magenta-midi-01:keys",
     "magenta-midi:synth",
-    ports.Guide(say=say, sleep=sleep),
+    ports.Guide(show=say, sleep=sleep),
   )
   assert found.velocity_low < 40 < found.velocity_high
   path = found.save("keys")

@@ -215,18 +215,18 @@ def _pedal(moves: list[tuple[int, int]]) -> tuple[bool, bool, int]:
 
 
 def round_trip(
-  sent_ns: Sequence[int], heard: Sequence[tuple[int, bytes]]
+  sent_ns: Sequence[int], returned: Sequence[tuple[int, bytes]]
 ) -> float | None:
   """The median time from sending a probe to hearing it again.
 
   Args:
     sent_ns: When each probe was sent; probe i carries the value i.
-    heard: Time and message of those that came back, in any order.
+    returned: Time and message of those that came back, in any order.
 
   Returns:
     Milliseconds; None where fewer than half of them came back.
   """
-  back = {data[2]: time_ns for time_ns, data in reversed(heard)}
+  back = {data[2]: time_ns for time_ns, data in reversed(returned)}
   times = sorted(
     back[i] - time_ns for i, time_ns in enumerate(sent_ns) if i in back
   )

@@ -169,7 +169,7 @@ def check_finite(settings: Any) -> None:
       raise ValueError(f"{field.name} must be finite, got {value}.")
 
 
-def check_at_least(settings: Any, least: float, *names: str) -> None:
+def check_at_least(settings: Any, least: int | float, *names: str) -> None:
   """Refuses fields below a bound; None passes.
 
   Raises:
@@ -205,7 +205,9 @@ def check_below_one(settings: Any, *names: str) -> None:
       raise ValueError(f"{name} must be in [0, 1), got {value}.")
 
 
-def check_within(settings: Any, low: float, high: float, *names: str) -> None:
+def check_within(
+  settings: Any, low: int | float, high: int | float, *names: str
+) -> None:
   """Refuses fields outside a range whose ends are included.
 
   Raises:
@@ -217,7 +219,7 @@ def check_within(settings: Any, low: float, high: float, *names: str) -> None:
       raise ValueError(f"{name} must be in {low}..{high}, got {value}.")
 
 
-def check_length(steps: int | None, minutes: float | None) -> None:
+def check_length(steps: int | None, minutes: int | float | None) -> None:
   """Refuses a run that has no length, two, or one that is not positive.
 
   Raises:

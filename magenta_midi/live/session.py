@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from magenta_midi.live.io.control_map import ControlMap, chosen_adapter
 from magenta_midi.live.io.key_map import Learn
@@ -74,6 +74,7 @@ SETTLED_NS = 50_000_000
 InputEvent = Change | Action | Learn
 
 
+@runtime_checkable
 class InputSource(Protocol):
   """Where changes and actions come from: keys, OSC, a web page."""
 

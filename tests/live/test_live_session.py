@@ -7,7 +7,7 @@ import pytest
 
 from magenta_midi.live import session as session_module
 from magenta_midi.live.io.control_map import Binding, ControlMap
-from magenta_midi.live.processes.host import HostError, News
+from magenta_midi.live.processes.host import Host, HostError, News
 from magenta_midi.live.protocol.controls import Action, Change, Controls
 from magenta_midi.live.protocol.events import Message
 from magenta_midi.live.protocol.messages import (
@@ -44,8 +44,11 @@ def news(*reports, received=(), sent=(), control=()):
   return News(list(received), list(sent), list(control), model, ports)
 
 
-class FakeHost:
+class FakeHost(Host):
   """A host without processes: what it polls is laid in `waiting`."""
+
+  # In the place of properties.
+  model_pid = ports_pid = 7
 
   def __init__(self, ports, model):
     self.ports, self.model = ports, model
@@ -53,7 +56,6 @@ class FakeHost:
     self.sent, self.bars, self.time_ns = [], [], 0
     self.model_ready = self.ports_ready = self.closed = False
     self.restarts = 0
-    self.model_pid = self.ports_pid = 7
     self.last_news = None
 
   def __enter__(self):
@@ -237,7 +239,7 @@ def test_what_was_played_is_recorded(hosts, tmp_path):
   recording = RecordingSettings(
     sessions=tmp_path, name="blues", facts={"mode": "listen"}
   )
-  settings = SessionSettings(ports=SILENT, recording=recording, tempo=120)
+  settings = SessionSettings(ports=SILENT, recording=recording, tempo=120.0)
   with LiveSession(settings) as session:
     (host,) = hosts
     folder = session.folder

@@ -4,6 +4,7 @@ import numpy as np
 
 from magenta_midi.generate.duet.stream import PlanSettings
 from magenta_midi.generate.sampling import Sampling, level_sampling
+from magenta_midi.live.engine.planner import Planner
 from magenta_midi.live.engine.settings import EngineSettings
 from magenta_midi.live.player import NoteHistory, Player
 from magenta_midi.live.protocol.commands import Job
@@ -36,7 +37,7 @@ class ScriptedPlayer:
     self.strategy.on_player_event(event)
 
 
-class FakePlanner:
+class FakePlanner(Planner):
   """Jobs are those of the planner, by name; they do nothing.
 
   Attributes:
@@ -44,6 +45,9 @@ class FakePlanner:
     origins_ns: Where drafts were to begin.
     stopped: How often everything was forgotten.
   """
+
+  # In the place of properties: tests set them.
+  is_opening = rests = ended = draft_is_current = False
 
   def __init__(self, settings=None):
     self.settings = settings or EngineSettings()
@@ -54,8 +58,7 @@ class FakePlanner:
     self.player, self.model = Player(), NoteHistory()
     self.stream = None
     self.planned, self.pending = [], []
-    self.draft, self.draft_is_current = None, False
-    self.is_opening = self.rests = self.ended = self.due = False
+    self.draft, self.due = None, False
     self.wants_more = False
     self.asked, self.origins_ns, self.log = [], [], []
     self.stopped = 0

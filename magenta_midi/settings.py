@@ -30,7 +30,7 @@ __all__ = [
   "convert_fields",
 ]
 
-# Where values come from: it decides how types are called in errors.
+# Source of values: it decides the names of types in errors.
 Source = Literal["python", "json"]
 
 _WORDS: dict[Source, dict[Any, str]] = {

@@ -17,7 +17,7 @@ from magenta_midi.typing import Float
 
 ENGINES = ("auto", "numpy", "fluidsynth")
 
-# Where packages put soundfonts on Linux and macOS.
+# Folders of soundfonts on Linux and macOS.
 SOUNDFONT_FOLDERS = (
   "/usr/share/sounds/sf2",
   "/usr/share/sounds/sf3",

@@ -163,7 +163,7 @@ class Voice:
     return round_off(np.ascontiguousarray(mix.T))
 
   def _prepare(self, key: int) -> None:
-    """What does not depend on the blow, and what does, step by step."""
+    """Prepares what does not depend on velocity, then what does, in steps."""
     for step in range(1, BRIGHTNESS_STEPS + 1):
       struck = strings(key, step, self.sample_rate)
       # The longest ringing first: what has faded is a tail to cut off.
@@ -212,7 +212,7 @@ class Voice:
 
   def _start(self, tone: _Tone) -> None:
     if len(self._tones) >= POLYPHONY:
-      # What is being damped is missed the least, then what is the softest.
+      # Damped tones are the least audible, then the softest ones.
       lost = min(self._tones, key=lambda old: (old.fade is None, old.loud))
       self._tones.remove(lost)
     self._tones.append(tone)

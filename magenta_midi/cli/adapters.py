@@ -199,7 +199,7 @@ def _found(name: str) -> "tuple[Adapter, Path]":
 
 
 def _facts(adapter: "Adapter", path: Path) -> dict[str, Any]:
-  """What `--json` prints of one."""
+  """Facts of one adapter, as `--json` prints them."""
   from magenta_midi.model.lora.lora import parameter_count
 
   return dict(

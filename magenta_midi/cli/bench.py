@@ -141,7 +141,7 @@ def _music(
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-  """What a person wants to know, a thought a line."""
+  """Summary for a reader, one statement a line."""
   what = f"{facts['events']} events" if "events" in facts else "a chunk"
   lines = [
     f"{facts['rtf']:.1f} times real time at {what} each 2 s; encoder"

@@ -233,7 +233,7 @@ def _record(
   quiet_s: float,
   enough: Callable[[_Received], bool],
 ) -> _Received:
-  """What comes until it is enough and a while is quiet, or time is up."""
+  """Messages until there are enough and a silence follows, or time is up."""
   received: _Received = []
   started_ns = last_ns = guide.now_ns()
   while (now_ns := guide.now_ns()) - started_ns < limit_s * 1e9:

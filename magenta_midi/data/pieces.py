@@ -73,7 +73,7 @@ class Corpus:
 
   @functools.cached_property
   def has_melody(self) -> np.ndarray:
-    """Which pieces have a track named melody and another."""
+    """Mask of the pieces with a track named melody and another track."""
     starts = self.offsets[:-1]
     melody = self.events["melody"]
     others = ~melody & (self.events["key"] < PEDAL_DOWN)
@@ -128,7 +128,7 @@ def _places(notes: np.ndarray) -> np.ndarray:
 
 
 def _melody_notes(score: Score) -> np.ndarray:
-  """Where the notes of the tracks named melody lie."""
+  """Mask of the notes of the tracks named melody."""
   named = [
     part
     for part, name in enumerate(score.part_names)
@@ -138,7 +138,7 @@ def _melody_notes(score: Score) -> np.ndarray:
 
 
 def _upper_hand(key: Int[np.ndarray, " n"]) -> np.ndarray:
-  """Which notes the upper hand plays: a split that follows the music.
+  """Mask of the upper hand's notes: a split that follows the music.
 
   The hands are parted at the widest gap in the middle half of the keys around
   each note; the median of such splits keeps single notes from changing it.

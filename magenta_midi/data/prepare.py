@@ -41,7 +41,7 @@ from magenta_midi.midi.atomic import open_atomically, write_atomically
 
 __all__ = ["PART_FILES", "prepare"]
 
-# What is lost when the process is killed, for each job: about 3 s of work.
+# Files between two saves: a killed job loses about 3 s of work.
 PART_FILES = 64
 
 

@@ -31,8 +31,8 @@ __all__ = [
   "write_shard",
 ]
 
-# Who keeps a piece that several splits list: scores on held-out music stay
-# comparable, and training loses it.
+# Splits that keep a piece that several splits list: scores on held-out music
+# stay comparable, and training loses the piece.
 _FIRST_SPLITS = ("test", "valid")
 _LAST_SPLITS = ("train", "none")
 
@@ -47,7 +47,7 @@ class SourceFile(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileRecord:
-  """What is known of a file once it was read; its events are kept apart."""
+  """Facts about a file that was read; its events are kept separately."""
 
   index: int  # place among the corpus's files
   path: str  # below the corpus's folder, with /
@@ -108,7 +108,7 @@ def shard_of(record: FileRecord, shards: int) -> int:
 
 
 def shard_facts_path(out: Path, shard: int) -> Path:
-  """What is known of a finished shard, while others are not finished."""
+  """File of a finished shard's facts, until all shards are finished."""
   return out / UNFINISHED / f"shard-{shard:05d}.json"
 
 

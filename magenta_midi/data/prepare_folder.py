@@ -1,7 +1,7 @@
-"""The folder that `prepare` fills: begun, continued, finished.
+"""Folder of a preparation: begun, continued, finished.
 
-What a preparation is of, its plan, is written first and its manifest last.
-Whoever comes between finds the plan and goes on, if it is of the same files.
+The plan, which lists the input, is written first and the manifest last. An
+interrupted run is continued from the plan if its files are the same.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ class NothingUsableError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-  """What is to be prepared.
+  """Source of a preparation.
 
   Attributes:
     folder: Of MIDI files.

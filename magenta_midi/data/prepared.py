@@ -118,7 +118,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 _AGAIN = "Prepare the corpus again, into another folder."
 
 
-# Where a piece lies and what is asked of it before its events.
+# Place of a piece, and the facts that are needed before its events.
 _INDEX_DTYPE = np.dtype(
   [
     ("shard", "i4"),
@@ -233,7 +233,7 @@ class PreparedCorpus(Corpus):
 
   @functools.cached_property
   def offsets(self) -> np.ndarray:  # pyright: ignore
-    """Where in `events` each piece begins, and the last one ends."""
+    """Begin of each piece in `events`, and the end of the last one."""
     return np.concatenate([[0], np.cumsum(self._index["events"])])
 
   @property
@@ -243,7 +243,7 @@ class PreparedCorpus(Corpus):
 
   @property
   def has_melody(self) -> np.ndarray:  # pyright: ignore
-    """Which pieces have a track named melody and another."""
+    """Mask of the pieces with a track named melody and another track."""
     return self._index["melody"]
 
   @property

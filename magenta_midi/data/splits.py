@@ -13,8 +13,8 @@ __all__ = ["listed_rows", "listed_splits", "music_hash", "split_by_music"]
 # One piece in so many is held out where no list says which.
 _HELD_OUT = 20
 
-# What makes music: the other fields follow from these, but for `melody`,
-# which is a track's name.
+# Fields of the music. All others follow from these, except `melody`, which is
+# the name of a track.
 _MUSIC = (
   ("time_ms", "<i4"),
   ("duration_ms", "<i4"),

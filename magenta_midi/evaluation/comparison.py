@@ -53,7 +53,7 @@ class Comparison:
     return not low <= 0 <= high
 
   def figures(self) -> dict[str, Any]:
-    """What `evaluate --against --json` prints of the difference.
+    """Figures of the difference, as `evaluate --against --json` prints them.
 
     The parts only where both have the same: what a token costs hangs on what
     the others have told.

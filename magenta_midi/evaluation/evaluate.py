@@ -44,8 +44,8 @@ __all__ = [
 ]
 
 LEVEL_NAMES = ("onset", "key", "velocity", "duration")
-# What nats are told apart by, beside pedal events and END: the levels of
-# notes, or the kinds of tokens.
+# Columns of nats beside pedal events and END: the levels of notes, or the kinds
+# of tokens.
 _NAMES = {
   "note": LEVEL_NAMES,
   "event": ("time_shift", "note_on", "velocity", "note_off"),

@@ -70,7 +70,7 @@ def training_loss(
   teacher: Sequence[jax.Array] | None = None,
   teacher_share: float = 0.0,
 ) -> tuple[Float[jax.Array, ""], BatchNats]:
-  """What training minimises, summed over a batch, and the plain nats in it.
+  """Training loss, summed over a batch, and the plain nats in it.
 
   Args:
     model: In training mode.
@@ -94,7 +94,7 @@ def training_loss(
     loss = nats[-1]
     if z_loss or label_smoothing:
       log_z = jax.nn.logsumexp(logits, axis=-1)
-      # What a target spread over all codes costs, beyond the true one.
+      # Cost of a target spread over all codes, above the cost of the true code.
       spread = log_z - jnp.mean(logits, axis=-1) - found
       terms = z_loss * jnp.square(log_z) + label_smoothing * spread
       loss = loss + jnp.sum(jnp.where(weights, terms, 0.0))

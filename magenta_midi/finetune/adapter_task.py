@@ -63,7 +63,7 @@ class Judged:
 
   # Other music; None: none.
   general: Corpus | None
-  # What the model plays by itself before it learns; None or empty: none.
+  # Self-samples of the base; None or empty: none.
   self_samples: Corpus | None
 
   @property

@@ -50,8 +50,8 @@ class FinetuneConfig:
   # Peak of AdamW's rate; a cosine follows a linear warm-up.
   learning_rate: float = 1e-3
   warmup_steps: int = 20
-  # What keeps a style: few semitones, both ends included, near tempos, and no
-  # change of velocity.
+  # Augmentation that keeps a style: few semitones, both ends included, similar
+  # tempos, and no change of velocity.
   transpose: tuple[int, int] = (-2, 2)
   tempos: tuple[float, ...] = TEMPOS
   # Of the music that is rehearsed against forgetting, where there is some:
@@ -215,7 +215,7 @@ def begin_run(out: Path, config: FinetuneConfig, facts: dict[str, Any]) -> None:
   settings = json.loads(json.dumps(dict(facts, **dataclasses.asdict(config))))
   # How often it saves decides nothing else.
   settings.pop("save_every_min")
-  # What is at its default, an earlier version need not have known.
+  # An earlier version may not know options that are at their defaults.
   known = {name: value for name, value in facts.items() if value is None}
   for field in dataclasses.fields(FinetuneConfig):
     known[field.name] = _default(field)

@@ -64,7 +64,7 @@ _NEAREST = 0.85
 
 
 class StyleSource(NamedTuple):
-  """What hears a style: the base, and how a vector becomes its rows."""
+  """Base with a style, and the function from a vector to its rows."""
 
   model: Depthformer
   codec: Codec
@@ -107,7 +107,7 @@ def learn_player_style(
   if known is not None:
     total = total + earlier * known.vector
   lengths = np.linalg.norm(embeddings, axis=1)
-  # Where a style model's vectors have unit length, so has their mean.
+  # If all vectors have unit length, their mean is scaled to it too.
   unit = bool(np.allclose(lengths, 1.0, atol=1e-3))
   mean = _put(total / (len(embeddings) + earlier), unit)
   nats = _Nats(source, split.train, _WINDOWS)
@@ -280,7 +280,7 @@ class _Nats:
   def expected_changes(
     self, vector: Float[np.ndarray, " d"], rows: np.ndarray
   ) -> Float[np.ndarray, " n"]:
-    """What other rows would change, by the slope at a vector's own.
+    """First-order estimate of the change by other rows of a vector.
 
     Args:
       vector: Where the slope is taken.

@@ -38,7 +38,7 @@ class Base:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneProgress:
-  """Where a run stands."""
+  """Progress of a run."""
 
   stage: Stage
   fraction: float  # of the stage, 0..1

@@ -200,7 +200,7 @@ class AdapterTrainer:
     return nnx.merge(graph, params, rest)
 
   def state(self) -> State:
-    """What a resumed run needs: the arrays, and the place in the data."""
+    """State for a resumed run: the arrays, and the place in the data."""
     data = dict(
       **self.stream.state(), cut=self.stream.cut, capped=self.stream.capped
     )
@@ -341,8 +341,8 @@ def update(
   factors, state, best = learned
   grads, nats = jax.grad(mean, has_aux=True)(factors)
   rate = {name: rates[GROUPS.index(group_of(name))] for name in factors}
-  # What stays as it is has no part in the norm that is clipped, and brings no
-  # moments of before when it begins to learn.
+  # Frozen arrays do not count in the clipped norm, and have no old moments when
+  # they begin to learn.
   grads = {
     name: LowRank(*(jnp.where(rate[name] > 0, g, 0.0) for g in pair))
     for name, pair in grads.items()

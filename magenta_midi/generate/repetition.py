@@ -21,7 +21,7 @@ LOOK_BACK_S = 20.0
 def find_repeated_runs(
   earlier: Int[np.ndarray, "n 2"], new: Int[np.ndarray, "m 2"], run: int
 ) -> Bool[np.ndarray, " k"]:
-  """Which runs of `run` rows in `new` also occur in `earlier`."""
+  """Mask of the runs of `run` rows in `new` that also occur in `earlier`."""
   if len(new) < run or len(earlier) < run:
     return np.zeros(max(0, len(new) - run + 1), bool)
 

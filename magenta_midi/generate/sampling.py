@@ -116,7 +116,7 @@ def reaches(
   threshold: Float[jax.Array, "..."],
   largest: Float[jax.Array, "..."],
 ) -> Bool[jax.Array, "... v"]:
-  """Which values are at least a threshold, which is one of them.
+  """Mask of the values that are at least a threshold, which is one of them.
 
   A compiler may compute a value twice and round it differently, for the
   threshold and for the comparison. Then the threshold value would miss itself.

@@ -76,10 +76,10 @@ InputEvent = Change | Action | Learn
 
 @runtime_checkable
 class InputSource(Protocol):
-  """Where changes and actions come from: keys, OSC, a web page."""
+  """Source of changes and actions: keys, OSC, a web page."""
 
   def poll(self) -> Iterable[InputEvent | None]:
-    """What came since the last call; returns at once. None is skipped."""
+    """Events since the last call; returns at once. None is skipped."""
     ...
 
 
@@ -393,7 +393,7 @@ class LiveSession:
     )
     self._loops.append(loop)
 
-  # What comes from the processes.
+  # Events of the processes.
 
   def _handle_news(self, news: News) -> None:
     self.statistics.count(news.received, news.sent)
@@ -437,7 +437,7 @@ class LiveSession:
     self.statistics.handle(report)
     match report:
       case ModelState(now_ns=now_ns, controls=controls):
-        # What the model refused is refused here too.
+        # A change that the model refused is refused here too.
         if now_ns - self._changed_ns >= SETTLED_NS:
           self._set_controls(controls)
       case ModelReady() if self._recorder is not None:

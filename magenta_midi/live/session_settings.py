@@ -82,7 +82,7 @@ class PortSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordingSettings:
-  """Where a session is recorded, and what is stored with it.
+  """Settings of a session's recording: its folder, and facts to store.
 
   Attributes:
     sessions: Folder in which the session's folder is made; None: the user's

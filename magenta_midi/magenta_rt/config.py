@@ -64,7 +64,7 @@ _SKIPPED = ("import ", "from ", "include ")
 
 
 class Settings(NamedTuple):
-  """What a settings file says."""
+  """Contents of a settings file."""
 
   # Fields of `DepthformerConfig`; those absent are read from the shapes.
   fields: dict[str, Any]
@@ -147,8 +147,8 @@ def _gin_lines(text: str) -> dict[str, Any]:
       bindings[name] = value  # @references and the like
   if not bindings:
     raise ValueError("expected a JSON object or lines NAME = value, got none.")
-  # A gin file binds much that is nothing to the weights; but a name close to
-  # one that is was meant to be it.
+  # A gin file binds many names that do not matter for the weights; but a name
+  # close to a known one is a spelling mistake.
   mistyped = [
     name
     for name in bindings
@@ -172,7 +172,7 @@ def _from_macros(macros: Mapping[str, Any]) -> dict[str, Any]:
     style_slots=0,
     temporal_buckets=128,
     temporal_positions="relative",
-    # What its gin files bind unless told otherwise.
+    # Default of its gin files.
     dtype="bfloat16",
   )
   plain = False
@@ -304,7 +304,7 @@ def complete_config(
   return DepthformerConfig.from_dict(values)
 
 
-# What tells the published models from others, and from one another.
+# Fields that identify each published model.
 _TELLING = (
   "embed_dim",
   "mlp_dim",

@@ -27,7 +27,7 @@ __all__ = [
   "to_batch",
 ]
 
-# What a task gives, and how many axes each has.
+# Features of a task, and the number of axes of each.
 TASK_FEATURES = {
   "inputs": 2,  # frames before now
   "inputs_time": 1,  # 10 ms steps from now
@@ -37,7 +37,7 @@ TASK_FEATURES = {
   "heard_part": 1,
   "targets": 2,  # before each of them and after the last: our next event
 }
-# What a model is given, and the field of a `Batch` that it is.
+# Features of a model, and the field of a `Batch` for each.
 _MODEL_FEATURES = {
   "encoder_input_tokens": "context_ids",
   "encoder_input_times": "context_time",

@@ -15,7 +15,7 @@ from magenta_midi.model.depthformer import Depthformer
 __all__ = ["TARGET", "from_t5x_name", "lacked_by_t5x", "load_t5x"]
 __all__ += ["to_t5x_name"]
 
-# What a whole checkpoint's names begin with.
+# Prefix of all names in a whole checkpoint.
 TARGET = "target."
 
 

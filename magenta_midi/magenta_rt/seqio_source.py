@@ -50,7 +50,7 @@ def registered_task(name: str, module: str, codec: Codec) -> Any:
   try:
     importlib.import_module(module)
   except ModuleNotFoundError as error:
-    # What the module itself lacks is another matter.
+    # A missing import inside the module is another error.
     if error.name != module.partition(".")[0] and error.name != module:
       raise
     raise ValueError(

@@ -59,7 +59,7 @@ _NO_END = 2**31
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskSettings:
-  """What a task's examples depend on, beside its corpus."""
+  """Settings of a task's examples, beside its corpus."""
 
   codec: Codec
   context_s: float = 10.0
@@ -69,7 +69,7 @@ class TaskSettings:
   partners: Mapping[str, float] = dataclasses.field(
     default_factory=lambda: dict(SOLO)
   )
-  # Says what examples tell of style; None: nothing.
+  # Rows of style of the examples; None: no style.
   style: StyleRows | None = None
 
   def pools(self, corpus: Corpus, seed: int) -> Pools:

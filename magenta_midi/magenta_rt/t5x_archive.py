@@ -17,7 +17,7 @@ from magenta_midi.model.weights_file import CheckpointError
 
 __all__ = ["unpack_t5x"]
 
-# What a damaged archive raises, by its compression.
+# Errors of a damaged archive, by its compression.
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError)
 
 

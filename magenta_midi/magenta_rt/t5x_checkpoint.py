@@ -29,12 +29,12 @@ __all__ = [
 
 # The msgpack file of a checkpoint.
 INDEX = "checkpoint"
-# What a checkpoint of ours says of itself, beside it; T5X reads the index and
-# the arrays that the index names, nothing else.
+# File of our notes beside a checkpoint. T5X reads only the index and the arrays
+# that the index names.
 NOTES = "magenta_midi.json"
 VERSION = 3
 
-# What tensorstore says before the reason.
+# Text of tensorstore's errors before the reason.
 _PREAMBLE = re.compile(r'^[A-Z_]+: (Error opening "zarr" driver: )?')
 
 _DTYPES = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
@@ -151,7 +151,7 @@ def _read_index(folder: Path) -> tuple[dict[str, Any], int]:
   data = (folder / INDEX).read_bytes()
   try:
     tree: Any = serialization.msgpack_restore(data)
-  # What its unpacker raises on foreign bytes is not of one family.
+  # On foreign bytes the unpacker raises errors of several unrelated types.
   except Exception:
     raise CheckpointError(f"{where} (msgpack), or damaged.") from None
   # T5X's optimizer state, or a train state without an optimizer.
@@ -200,7 +200,7 @@ def _flatten(tree: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _candidates(name: str, spec: dict) -> list[PurePosixPath]:
-  """Where an array may lie, from the folder of the checkpoint.
+  """Possible paths of an array, from the folder of the checkpoint.
 
   The path of the spec may be another machine's: then its last part counts.
   """

@@ -29,7 +29,7 @@ class TokenNats(NamedTuple):
 
   @property
   def loss(self) -> jax.Array:
-    """What is minimised."""
+    """The minimized loss."""
     return self.cross_entropy + self.z_loss
 
 

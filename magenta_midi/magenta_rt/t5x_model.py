@@ -63,7 +63,7 @@ class T5XModel:
     self.config = config
     model = nnx.eval_shape(lambda: Depthformer(config, rngs=nnx.Rngs(0)))
     self._graph, params, rest = nnx.split(model, nnx.Param, ...)
-    # What is left are the random streams of dropout, reseeded before use.
+    # The rest are the random streams of dropout, reseeded before use.
     self._rest = jax.tree.map(_blank, rest)
     self._params = params
     self._paths = [

@@ -26,7 +26,7 @@ __all__ += ["top_k_mask"]
 
 # Magenta RealTime's MASK is also what ends a row.
 EOS = 1
-# What a logit outside the top k becomes; not minus infinity.
+# Value of a logit outside the top k; not minus infinity.
 TOP_K_FILL = -1e7
 
 
@@ -41,7 +41,7 @@ class TokenSampling(NamedTuple):
 
 
 class DecodedTokens(NamedTuple):
-  """What was decoded."""
+  """Decoded tokens."""
 
   tokens: jax.Array  # int32 [b, n]; 0 after a row's end
   scores: jax.Array  # float32 [b] log probability under what was sampled from

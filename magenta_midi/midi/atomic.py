@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
-# What a killed process may leave behind.
+# Pattern of the files that a killed process may leave behind.
 TEMPORARY = ".*.part"
 
 

@@ -288,7 +288,7 @@ class Score:
     )
 
   def crop(self, start_s: float | int, end_s: float | int = math.inf) -> Score:
-    """What begins in [start_s, end_s), with `start_s` as the new zero.
+    """Notes that begin in [start_s, end_s), with `start_s` as the new zero.
 
     Notes keep their whole duration. A pedal that is down at the start goes
     down at 0.

@@ -19,7 +19,7 @@ from magenta_midi.tokens.vocabulary import RESERVED
 
 __all__ = ["STYLE_ENTRY", "tiny_generator", "tiny_styled_generator"]
 
-# What config.json of a checkpoint that hears style and controls says of them.
+# Entry in config.json of a checkpoint with style and controls.
 STYLE_ENTRY: dict[str, Any] = dict(
   model=DescriptorStyle.name,
   levels=DescriptorStyle().levels,

@@ -1,6 +1,6 @@
 """Magenta RealTime's own arrays, recorded from the original's code.
 
-They are no part of the package: whoever has the folder gives its path.
+They are not part of the package: tests need the path of their folder.
 """
 
 import dataclasses

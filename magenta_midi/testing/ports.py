@@ -44,7 +44,7 @@ class FakeInput:
     self.inject(time_ns, control_change(channel, 64, value))
 
   def poll(self, now_ns: int | None = None) -> list[tuple[int, bytes]]:
-    """What came since the last call.
+    """Messages since the last call.
 
     Args:
       now_ns: What is later stays for another time; None: everything.
@@ -124,7 +124,7 @@ class FakeBackend:
 
   @property
   def latest(self) -> PortList | None:
-    """What a scan finds now; None before the first."""
+    """Result of a scan now; None before the first."""
     if not self.count:
       return None
     if not self._running:

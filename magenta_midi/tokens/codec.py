@@ -142,7 +142,7 @@ class Codec(Protocol):
     keys: Any = None,
     xp=np,
   ) -> Any:
-    """Which codes of `level` may follow, bool `[level_size]`.
+    """Mask of the codes of `level` that may follow, bool `[level_size]`.
 
     `keys`, bool `[128]`, are the keys that may be played; None: all.
     """

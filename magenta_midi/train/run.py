@@ -48,7 +48,7 @@ REPORT_EVERY_S = 0.5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunProgress:
-  """Where a run stands."""
+  """Progress of a run."""
 
   step: int
   fraction: float  # of the run, 0..1
@@ -87,7 +87,7 @@ class ModelTrainer(Stateful, Protocol):
 
 @runtime_checkable
 class TrainingTask(Protocol):
-  """What a run trains, evaluates and writes."""
+  """Task of a run: it trains, evaluates and writes."""
 
   @property
   def trainer(self) -> ModelTrainer:

@@ -45,7 +45,7 @@ class RunSchedule:
   save_every_min: float = float("inf")
   # Stalls in a row after which the run ends; 0: never.
   early_stopping: int = 0
-  # What a stall is: an evaluation that is no better than the best, or than the
+  # Kind of stall: an evaluation that is no better than the best, or than the
   # one before.
   stall: Literal["not the best", "no gain"] = "not the best"
   # Part of the run, 0..1, up to which nothing counts as a stall.

@@ -52,7 +52,7 @@ __all__ = [
 # A run's settings, and what it continues from.
 RUN = "run.json"
 STATE = "state"
-# What earlier versions continued from.
+# State file of earlier versions.
 OLD_STATE = "state.safetensors"
 # Of a setting that is not there; None is a value.
 _UNSET = object()
@@ -112,8 +112,8 @@ class TrainConfig:
   steps: int | None = None
   # Length of the run in minutes of training: the schedule follows the clock.
   minutes: float | None = None
-  # What minutes are of: `wall`; `processor`, the work of a core, by which runs
-  # compare on a machine that does other things too.
+  # Clock of the minutes: `wall`; or `processor`, the work of a core, for
+  # comparable runs on a machine that is also used for other work.
   clock: Clock = "wall"
   # How gradients become steps; `optimizers` says what each is.
   optimizer: Optimizer = "adam_relative"
@@ -153,7 +153,7 @@ class TrainConfig:
   mesh: dict[str, int] = dataclasses.field(default_factory=dict)
   # Work of a batch, in context frames: about 27 examples.
   frames_per_batch: int = 4096
-  # What cuts the examples, and with how many processes of its own; 0: in the
+  # Source that cuts the examples, and its number of processes; 0: in the
   # training process.
   source: str = "grain"
   workers: int = 0
@@ -184,8 +184,8 @@ class TrainConfig:
   partners: dict[str, float] = dataclasses.field(
     default_factory=lambda: dict(SOLO)
   )
-  # Style model whose tokens, and the controls, the model is told: descriptors,
-  # midicoca or a MidiCoCa's folder; None: no style.
+  # Style model of the style tokens; with it come control tokens: descriptors,
+  # midicoca or the folder of a MidiCoCa; None: no style.
   style: str | None = None
 
   def __post_init__(self) -> None:
@@ -224,7 +224,7 @@ class TrainConfig:
 def style_rows(
   config: TrainConfig, facts: Sequence[Sequence[PieceFacts]] | None = None
 ) -> StyleRows | None:
-  """What a run's batches tell of style; None: nothing.
+  """Rows of style of a run's batches; None: no style.
 
   Args:
     config: The run's.
@@ -371,7 +371,7 @@ def check_settings(config: TrainConfig, codec: Codec, out: Path) -> None:
 
 
 def settings_json(config: TrainConfig, codec: Codec) -> str:
-  """What `run.json` holds; of the codec, what is not at its default."""
+  """Text of `run.json`; of the codec, only values other than the defaults."""
   plain = dataclasses.asdict(type(codec.config)())
   changed = {
     name: value

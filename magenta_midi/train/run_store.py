@@ -30,7 +30,7 @@ __all__ = [
   "save_state",
 ]
 
-# What Orbax reports where a file cannot be written is no OSError.
+# If a file cannot be written, Orbax reports no OSError but these.
 _FULL = {
   "No space left": errno.ENOSPC,
   "RESOURCE_EXHAUSTED": errno.ENOSPC,
@@ -42,7 +42,7 @@ _FULL = {
 
 
 class State(NamedTuple):
-  """What a trainer continues from.
+  """State that a trainer continues from.
 
   Attributes:
     step: Optimizer steps done.
@@ -74,7 +74,7 @@ class Stateful(Protocol):
 
 @dataclasses.dataclass
 class Marks:
-  """What a run knows beside its trainer's state; saved with every state."""
+  """Facts of a run beside its trainer's state; saved with every state."""
 
   # Of training, over all sessions.
   minutes: float = 0.0
@@ -92,7 +92,7 @@ class Marks:
   evaluations: int = 0
   # No more steps are to be done.
   ended: bool = False
-  # What the task adds: JSON values, and NumPy arrays in them.
+  # Facts of the task: JSON values, and NumPy arrays in them.
   facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -181,7 +181,7 @@ class RunStore:
       step: Its name.
       arrays: May be donated to a compiled function once this returns.
       facts: JSON values, and NumPy arrays in them.
-      held_out: Nats a note, by which the best is told; None: not evaluated.
+      held_out: Nats a note, which decide the best; None: not evaluated.
 
     Raises:
       OSError: This state, or the one before, cannot be written.

@@ -40,7 +40,7 @@ _BATCH = PartitionSpec(("data", "fsdp"))
 
 
 def join_hosts() -> None:
-  """Makes this process one of many, where the environment says so.
+  """Makes this process one of many, if the environment asks for it.
 
   `MAGENTA_MIDI_HOSTS=auto` takes what the cluster says (TPU pod slices,
   Slurm, GKE); `ADDRESS:PORT,COUNT,INDEX` names the first host, how many there
@@ -89,14 +89,14 @@ def make_mesh(sizes: Mapping[str, int]) -> Mesh | None:
 
 def path_name(path: tuple) -> str:
   """A tree's path, dotted: for parameters, their name in checkpoints."""
-  # What flax's variables are wrapped in.
+  # Wrapper of flax's variables.
   if path and path[-1] == jax.tree_util.GetAttrKey("value"):
     path = path[:-1]
   return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
 def shardings(tree: Any, params: Any, mesh: Mesh) -> Any:
-  """Where each array lies of a tree that holds copies of `params`.
+  """Shardings of the arrays of a tree that holds copies of `params`.
 
   An array goes where the parameter goes whose path ends its own and whose
   shape it has: the moments of Adam, but not the factors of Adafactor. All
@@ -149,7 +149,7 @@ def settle(tree: Any) -> Any:
 
 
 class HostRows(NamedTuple):
-  """Which rows of each batch this process cuts: one of equal blocks."""
+  """Rows of each batch that this process cuts: one of equal blocks."""
 
   index: int = 0
   count: int = 1

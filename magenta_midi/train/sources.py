@@ -16,7 +16,7 @@ __all__ = ["BatchSource", "make_source"]
 
 @runtime_checkable
 class BatchSource(Protocol):
-  """Where batches come from; resumable to the example."""
+  """Source of batches; resumable to the example."""
 
   # Examples given out here, and how many of them had more frames than
   # positions.

@@ -59,7 +59,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-  """Where a run stands."""
+  """Progress of a run."""
 
   step: int
   fraction: float  # of the run, 0..1
@@ -204,7 +204,7 @@ class BaseTraining:
 
   @property
   def _checkpoint(self) -> Path:
-    """Where `generate` finds the model."""
+    """Folder of the checkpoint that `generate` reads."""
     return self.out / "checkpoint"
 
   def begin(self, run: TrainingRun) -> None:

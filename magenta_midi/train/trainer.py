@@ -149,7 +149,7 @@ class Trainer:
 
   @property
   def _entry(self) -> dict[str, Any] | None:
-    """What config.json says of style."""
+    """Entry of style in config.json."""
     return None if self.style is None else self.style.entry
 
   def _place(self, params: Any) -> _Learned:
@@ -233,7 +233,7 @@ class Trainer:
 
     where: Any = None
     if self.mesh is not None:
-      # What a step returns lies where it lay.
+      # A step returns arrays with the same shardings.
       where = (jax.tree.map(lambda x: x.sharding, self._learned), None)
     self._update = jax.jit(update, donate_argnums=0, out_shardings=where)
     self._add = jax.jit(add, donate_argnums=0)
@@ -294,7 +294,7 @@ class Trainer:
     return self.model
 
   def state(self) -> State:
-    """What a resumed run needs: the arrays, and the place in the data."""
+    """State for a resumed run: the arrays, and the place in the data."""
     data = dict(
       **self.stream.state(), cut=self.stream.cut, capped=self.stream.capped
     )

@@ -25,7 +25,7 @@ _BLOCKS = ("encoder", "temporal", "depth")
 
 
 class WarmStart(NamedTuple):
-  """What was taken from where."""
+  """Record of a warm start: parameters, and their sources."""
 
   checkpoint: str
   arrays: int
@@ -34,7 +34,7 @@ class WarmStart(NamedTuple):
   layers: dict[str, tuple[int, int]]
   # Whether embeddings and head were taken too.
   vocabulary: bool
-  # What starts from drawn weights: an array, or a layer of a stack.
+  # Parameters with drawn weights: an array, or a layer of a stack.
   fresh: tuple[str, ...]
 
   def line(self) -> str:

@@ -39,7 +39,7 @@ from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.optimizers import make_optimizer
 from magenta_midi.train.run_settings import TrainConfig
 
-# What is to suffice, bytes.
+# Memory that must be enough, bytes.
 LIMIT = 6e9
 # Frames of context and of targets: the largest batches of a run, and the
 # original's 10 s and 2 s.
@@ -78,7 +78,7 @@ def widest_layer(model: Depthformer) -> int:
 def step_bytes(
   config: DepthformerConfig, model: Depthformer, batch: Batch
 ) -> dict[str, int]:
-  """What a step needs at most, beside what is held, bytes by purpose."""
+  """Highest memory of a step beside the held arrays, bytes by purpose."""
   examples, frames = batch.context_ids.shape[:2]
   flat = config.encoder_input == "flat"
   context = frames * (batch.context_ids.shape[2] if flat else 1)
@@ -128,7 +128,7 @@ def step_bytes(
 def compiled_bytes(
   model: Depthformer, lora: LoraConfig, held: Any, learned: Any, batch: Batch
 ) -> dict[str, Any]:
-  """XLA's account of the step, for the backend at hand."""
+  """XLA's account of the step, for the present backend."""
   graph, _, rest = nnx.split(model, nnx.Param, ...)
   # Dropout's counts and keys are in the structure: they are drawn.
   rest = jax.tree.map(
@@ -164,7 +164,7 @@ def compiled_bytes(
     device=jax.devices()[0].device_kind,
     arguments=int(found.argument_size_in_bytes),
     temporary=int(found.temp_size_in_bytes),
-    # What is not written over the arguments.
+    # Results that do not reuse the arguments' memory.
     results=int(found.output_size_in_bytes - found.alias_size_in_bytes),
     compiled_s=round(time.monotonic() - begun, 1),
   )

@@ -146,7 +146,7 @@ def learn_probe(
 
 
 class Measuring(NamedTuple):
-  """What all players are measured with."""
+  """Tools of measurement for all players."""
 
   play: Continuer
   probing: Probing
@@ -225,7 +225,7 @@ def probed(
 def sources_of(
   player: str, adapters: dict[str, str], full: dict[str, Path]
 ) -> dict[str, Source]:
-  """What plays as a player, the base first."""
+  """Sources that imitate a player, the base first."""
   found = {BASE: Source(), ADAPTER: Source(adapters[player])}
   if player in full:
     found[FULL] = Source(checkpoint=full[player])

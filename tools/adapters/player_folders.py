@@ -73,7 +73,7 @@ def folder_name(player: str) -> str:
 def split_titles(
   recordings: Iterable[Recording], most: int, seed: int
 ) -> tuple[list[Recording], list[Recording]]:
-  """What is learned from, at most so many files, and what is held out."""
+  """Recordings for training, at most so many files, and held-out ones."""
   titles: dict[str, list[Recording]] = defaultdict(list)
   for recording in recordings:
     titles[recording.title].append(recording)

@@ -137,7 +137,7 @@ def answers_ms(engine: Engine, count: int) -> np.ndarray:
   for row in range(-3, count):
     codes = np.array([[0, 48 + row % 24, 9, held]], np.int32)
     step = np.zeros(1, np.int32)
-    # In another order each time: whoever comes first finds a colder cache.
+    # In another order each time: the first one finds a colder cache.
     for choice in draw.permutation(len(CHOICES)):
       stream = streams[choice]
       started = time.perf_counter()

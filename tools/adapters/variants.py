@@ -128,7 +128,7 @@ def read_counts(options: Sequence[str], flag: str) -> list[int]:
 
 
 def result(job: Job, out: Path, keep: bool) -> dict[str, Any]:
-  """What is known of a variant, measured now if it is not yet."""
+  """Figures of a variant, measured now if they are missing."""
   path = out / f"{job.name}.json"
   if path.is_file():
     return json.loads(path.read_text(encoding="utf-8"))
@@ -193,7 +193,7 @@ def best_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
   best: dict[tuple, dict[str, Any]] = {}
   for line in rows:
     key = (line["kind"], line["setting"], line["takes"])
-    # What has diverged is the worst.
+    # A diverged run counts as the worst.
     after = [
       np.nan_to_num(one["held"]["after"], nan=np.inf)
       for one in (line, best.get(key, line))

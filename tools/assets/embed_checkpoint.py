@@ -38,7 +38,7 @@ def main(checkpoint: Path, storage: str, out: Path) -> None:
   leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
   notes = config["notes"] | dict(parameters=sum(leaf.size for leaf in leaves))
   if "warm_start" in notes:
-    # Where it lay on this machine is nobody's business.
+    # The path on this machine is left out.
     started = dict(notes["warm_start"])
     started["checkpoint"] = Path(started["checkpoint"]).parent.name
     notes["warm_start"] = started

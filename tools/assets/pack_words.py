@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from magenta_midi.style.text.phrases import load_phrases
 from magenta_midi.style.text.words import split_words
 
-# What the rest is measured by: the language of scores and programme notes.
+# Reference for the rest: the language of scores and program notes.
 MUSIC = (
   "piano",
   "pianist",
@@ -77,7 +77,7 @@ MUSIC = (
 
 
 def caption_words() -> list[str]:
-  """What training says of levels and moods; nothing that is held out."""
+  """Words of training captions for levels and moods, none held out."""
   phrases = load_phrases()
   texts = [
     text

@@ -192,7 +192,7 @@ def agreement(own: Score, partner: Score) -> tuple[float, float]:
   notes = partner.notes
   end_s = notes["onset_s"] + notes["duration_s"]
   at_s = own.notes["onset_s"][:, None]
-  # What begins together is heard together.
+  # Notes with nearly the same onset count as sounding together.
   sounds = (notes["onset_s"] <= at_s + CLOSE_S) & (end_s > at_s)
   apart = notes["key"].astype(int) - own.notes["key"].astype(int)[:, None]
   clashes = (sounds & np.isin(np.abs(apart) % 12, HARSH)).sum(axis=1) > 0
@@ -247,7 +247,7 @@ def in_turns(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
 
 
 def together(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
-  """What is played at once with stretches, judged."""
+  """Figures of the notes that the model plays together with stretches."""
   music = [
     answer(mm, phrase.score, "simultaneous", seed=seed, tail_s=LAST_S)
     for seed, phrase in enumerate(phrases)

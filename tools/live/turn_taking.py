@@ -70,7 +70,7 @@ class Decision(NamedTuple):
 
 
 class Outcome(NamedTuple):
-  """What a rule did in one solo."""
+  """Outcome of a rule in one solo."""
 
   minutes: float
   false_starts: int

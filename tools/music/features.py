@@ -68,7 +68,7 @@ def _correlation(
 def window_features(
   score: Score, seconds: float = WINDOW_S
 ) -> Float[np.ndarray, " n"]:
-  """What the classifier knows of a window: `FEATURES`.
+  """Features of a window for the classifier: `FEATURES`.
 
   Pitch classes are sorted by their share, so that no key is told from
   another; intervals are counted between notes less than 35 ms apart

@@ -38,7 +38,7 @@ HALVINGS = 20
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Quantity:
-  """What is measured, and the bins of its density.
+  """Measured quantity, and the bins of its density.
 
   Attributes:
     name: With its unit.

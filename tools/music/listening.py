@@ -25,7 +25,7 @@ DELAYS_MS = (0, 20, 50, 100, 150)
 
 
 def cases(modes: list[str], knows_partners: bool) -> Iterator[Players]:
-  """What is compared: each split both ways, by delay and without partner."""
+  """Compared cases: each split both ways, by delay and without other part."""
   for mode in modes:
     for swapped in (False, True):
       if knows_partners:

@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
   name: str
   call: Callable[[], object]
-  # What it may take, s, and why so long.
+  # Time limit, s, and its reason.
   within_s: float
   reason: str
 

@@ -82,7 +82,7 @@ def measured(name: str, music: Score) -> float:
   try:
     return ATTRIBUTES[name].measure(describe(music))
   except ValueError:
-    # Almost nothing was played: that is sparse, and else cannot be told.
+    # Almost no notes: density is 0, other measures are undefined.
     return 0.0 if name == "density" else float("nan")
 
 
@@ -213,7 +213,7 @@ def blends(run: Runner, seeds: int) -> dict[str, Any]:
 
 
 def draw(curves: dict[str, dict[float, dict]], path: Path) -> None:
-  """What is played under each of two opposites, over guidance."""
+  """Plot of the measures under each of two opposites, over guidance."""
   import matplotlib as mpl
 
   mpl.use("Agg")

@@ -32,7 +32,7 @@ from magenta_midi.tokens.note.codec import PEDAL_DOWN
 MARGINAL_WINDOWS = 6000
 FRAMES = 192
 
-# What nats are told apart by: the levels of notes, pedal events, END.
+# Columns of nats: the levels of notes, pedal events, END.
 COLUMNS = (*LEVEL_NAMES, "pedal", "end")
 
 
@@ -71,7 +71,7 @@ def marginals(codec, corpora: list[Corpus]) -> list[np.ndarray]:
 def marginal_nats(
   codec, corpus: Corpus, probabilities: list[np.ndarray]
 ) -> Evaluation:
-  """What the marginals would cost on a corpus, by the same protocol."""
+  """Nats of the marginals on a corpus, by the same protocol."""
   nats = np.zeros((len(corpus), len(COLUMNS)))
   notes = np.zeros(len(corpus), np.int64)
   windows = protocol_windows(corpus, 0)

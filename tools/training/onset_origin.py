@@ -75,9 +75,9 @@ _NEVER = -1e30
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Counting:
-  """What the onset level of a decoder's frames is counted from."""
+  """Origin from which the onset level of a decoder's frames is counted."""
 
-  # previous: own frame; start: now; any: previous frame, whoever's.
+  # previous: the model's previous frame; start: now; any: previous frame.
   origin: Origin = "previous"
   # Whether the decoder's inputs are counted so too, or the targets only.
   inputs: bool = True
@@ -117,7 +117,7 @@ def previous_own(frames: Frames) -> jax.Array:
 
 
 def shift_of(frames: Frames, origin: Origin) -> jax.Array:
-  """What is added to the codec's code of the next own onset, `[b, t]`."""
+  """Shift of the codec's code of the model's next onset, `[b, t]`."""
   if origin == "previous":
     return jnp.zeros_like(frames.time)
   if origin == "start":
@@ -145,7 +145,7 @@ def recounted(
 
 
 def input_shift(frames: Frames, origin: Origin) -> jax.Array:
-  """What is added to the codec's code of each input's onset, `[b, t]`.
+  """Shift of the codec's code of each input's onset, `[b, t]`.
 
   An own frame is counted as it was when it was the target. A partner's,
   which is no target, is counted from now for `start`, and from the partner's

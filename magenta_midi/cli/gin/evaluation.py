@@ -50,7 +50,7 @@ class Configurable(NamedTuple):
 
 
 class Result(NamedTuple):
-  """What a configurable returned."""
+  """Return value of a configurable."""
 
   value: Any
   # The operative config: a gin file that gives the same.
@@ -143,7 +143,7 @@ class _Evaluation:
     self.used: dict[str, Any] = {}
 
   def call(self, name: str) -> Any:
-    """What a configurable returns."""
+    """Calls a configurable and returns its value."""
     parameters, call, kinds = self.configurables[name]
     given = {}
     for parameter, default in parameters.items():

@@ -155,7 +155,7 @@ def _given(ctx: click.Context, parameters: Mapping[str, str]) -> dict[str, str]:
 
 
 def _name(param: click.Parameter) -> str:
-  """What gin calls a parameter: its option, without the dashes."""
+  """Name of a parameter in gin: its option without the dashes."""
   if isinstance(param, click.Argument):
     return str(param.name)
   name = param.opts[0].lstrip("-").replace("-", "_")

@@ -56,7 +56,7 @@ class Reference:
 
 
 class Binding(NamedTuple):
-  """What `NAME = value` binds."""
+  """The statement `NAME = value`, in its parts."""
 
   value: Any
   # `FILE:LINE`, or the flag or option.

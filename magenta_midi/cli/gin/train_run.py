@@ -25,7 +25,7 @@ __all__ = ["TrainRun", "gin_train_run", "save_gin_config"]
 # The model's fields that follow from the codec.
 _FROM_CODEC = ("vocab_size", "levels", "level_columns")
 _LENGTHS = ("steps", "minutes")
-# What an option gives -> the parameter; all else are fields of TrainConfig.
+# Option -> parameter; all others are fields of TrainConfig.
 _ROOT = dict(
   codec="train.codec",
   codec_settings="train.codec_settings",

@@ -35,18 +35,18 @@ class Snapshot:
 
   # Now, on the clock of the notes.
   now_s: float = 0.0
-  # What the player has played and holds.
+  # Notes that the player has played or holds.
   notes_player: Sequence[tuple[int, float, float]] = ()
-  # What the model has played and holds.
+  # Notes that the model has played or holds.
   notes_model: Sequence[tuple[int, float, float]] = ()
-  # What the model means to play from now on.
+  # Notes that the model plans to play from now on.
   plan: Sequence[tuple[int, float, float]] = ()
   # Whether the sustain pedals are down.
   pedal_player: bool = False
   pedal_model: bool = False
   # As the controls say; shown from there.
   controls: Controls = field(default_factory=Controls)
-  # Whose turn it is, or what the yield policy does: "you", "support", ...
+  # Present turn, or state of the accompaniment policy: "you", "support", ...
   turn: str = ""
   # Heard in what is played: "Am7", "C major".
   chord: str = ""
@@ -298,7 +298,7 @@ def _prompts(controls: Controls) -> list[tuple[str, Style]]:
 
 def _meters(now: Snapshot) -> list[tuple[str, Style]]:
   compute = f"{_ms(now.compute_ms_p50)}/{_ms(now.compute_ms_p99)} ms"
-  # What the ear takes for late is warned of.
+  # Warns of times that make notes audibly late.
   slow = now.compute_ms_p99 is not None and now.compute_ms_p99 > 30
   line = _named("compute", f"{compute:<9}", _WARN if slow else _PLAIN)
   slow = now.reaction_ms is not None and now.reaction_ms > 50

@@ -35,7 +35,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 
 def cache_folder() -> Path:
-  """Where the original keeps its files too; MAGENTA_RT_CACHE_DIR moves it."""
+  """Folder of the original's files too; MAGENTA_RT_CACHE_DIR sets another."""
   if base := os.environ.get("MAGENTA_RT_CACHE_DIR"):
     return Path(base).expanduser()
   home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -116,7 +116,7 @@ def fetch_checkpoint(
 
 
 class _Served(NamedTuple):
-  """What the server says of the file."""
+  """The server's facts about a file."""
 
   size: int | None  # bytes
   sha256: str | None

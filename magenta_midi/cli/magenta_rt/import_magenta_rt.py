@@ -94,7 +94,7 @@ def command(
       path = fetch_checkpoint(tag, path, bar)
     assert path is not None
     with _opened(path, out, bar) as checkpoint:
-      # What export-t5x says of the model; --config comes before it.
+      # The notes of export-t5x; --config has priority over them.
       told = None
       if (beside := checkpoint.folder / NOTES).is_file():
         told = _read_settings(beside, NOTES)
@@ -202,7 +202,7 @@ def _opened(
 
 
 class _Model(NamedTuple):
-  """What an imported checkpoint is."""
+  """Description of an imported checkpoint."""
 
   tag: str | None
   config: "DepthformerConfig"

@@ -1,1 +1,1 @@
-"""What commands share: options, errors, output, interrupts."""
+"""Shared parts of the commands: options, errors, output, interrupts."""

@@ -89,7 +89,7 @@ class BatchStream:
     context_steps: Length of contexts, 10 ms steps.
     seed: Of all draws.
     partners: Share of each mode of `partners.MODES`.
-    style: Says what batches tell of style; None: nothing.
+    style: Rows of style of the batches; None: no style.
     shard_index: Which of the hosts this is.
     shard_count: How many share the examples.
     row_multiple: A block's rows are filled up to a multiple of this.
@@ -214,7 +214,7 @@ class BatchStream:
     for index in range(len(self.buckets)):
       waiting = self._waiting[index]
       if crops.style is not None and len(waiting.examples):
-        # What was restored has none yet.
+        # Restored crops have no style yet.
         waiting = self.pools.styled(waiting)
       waiting = join_crops([waiting, take_crops(crops, bucket == index)])
       size, count = self.batch_size(index), len(waiting.examples)

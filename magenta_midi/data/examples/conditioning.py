@@ -41,8 +41,9 @@ from magenta_midi.typing import Bool, Int, Shaped
 __all__ = ["StyleRows", "load_style", "stored_style"]
 
 MASKED, CAPTIONED, CONTROL_DROPPED = 0.1, 0.5, 0.5
-# Of the examples that do not depart, so many are told nothing at all: else that
-# is so rare that a model asked for nothing plays as none of its examples.
+# Share of the examples without shift that get neither style nor controls.
+# Without it they are so rare that a model with no style set plays unlike any of
+# its examples.
 UNTOLD = 0.3
 # Controls are measured over what is predicted, styles over 10 s.
 CONTROL_S = 4.0
@@ -66,8 +67,8 @@ def load_style(name: str) -> StyleModel:
     if Path(name).is_dir():
       return MidiCoCa.load(Path(name))
     model = get_style_model(name)
-    # One that is not installed says so here. Later, what it cannot embed is
-    # masked.
+    # Raises here if the model is not installed. Later, music that it cannot
+    # embed is masked.
     model.embed("slow piano")
     return model
 
@@ -137,7 +138,7 @@ class StyleRows:
 
   @property
   def entry(self) -> dict[str, Any]:
-    """What config.json says of them."""
+    """Their entry in config.json."""
     digest = getattr(self.model, "digest", "")
     return dict(
       model=self.model.name,
@@ -160,7 +161,7 @@ class StyleRows:
     departs = examples["departure"] > 0
     enough = windows.notes() >= MIN_NOTES
     by_controls = departs & (~enough | (chance[:, -1] < 0.5))
-    # No control tells of it.
+    # There is no control for the mode.
     by_controls &= examples["departure"] != MODE
     by_style = departs & ~by_controls
     untold = ~departs & (chance[:, -2] < UNTOLD)
@@ -172,7 +173,7 @@ class StyleRows:
       row: self._caption(windows, row, examples[row], random[row], corpora)
       for row in np.flatnonzero(captioned).tolist()
     }
-    # What departs and cannot be put in words is heard.
+    # Shifts that have no words get the style of the music.
     heard = [r for r, text in captions.items() if text is None and by_style[r]]
     captioned[heard] = False
     rows = np.concatenate(

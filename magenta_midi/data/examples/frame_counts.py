@@ -93,7 +93,7 @@ def max_frames(
 def _may_be_partners(
   events: Shaped[np.ndarray, " n"], mode: int, swapped: bool
 ) -> Bool[np.ndarray, " n"]:
-  """Which notes are the partner's; by turns, any may be."""
+  """Mask of the notes that may be the other part's; by turns, all may be."""
   if mode == _TURNS:
     return np.ones(len(events), bool)
   return events["melody" if mode == _TRACKS else "upper"] == swapped

@@ -33,7 +33,7 @@ _SOLO, _TRACKS, _HANDS, _TURNS = range(len(MODES))
 # Everybody is one player: the default.
 SOLO = {"solo": 1.0}
 
-# How late a partner's event is known, and how finely the model is told, ms.
+# Highest delay of the other part's events, and width of its bins, ms.
 MAX_DELAY_MS = 150
 DELAY_STEP_MS = 20
 # Rows of the part table: self, then the partner by delay.
@@ -43,7 +43,7 @@ PARTS = 2 + MAX_DELAY_MS // DELAY_STEP_MS
 TURN_MS = (2000, 10_000)
 _TO_GAP_MS = 1000
 
-# What an example says of its two players.
+# Fields of an example about its two parts.
 PARTNER_FIELDS = [
   ("mode", "i1"),  # of `MODES`
   ("swapped", "?"),  # who is self
@@ -109,7 +109,7 @@ def part_ids(
 def turn_starts(
   onset_ms: Int[np.ndarray, " n"], seed: int, first_ms: float
 ) -> Int[np.ndarray, " turns"]:
-  """Where turns change hands: at the widest gap near each drawn length.
+  """Times of the changes of turn: the widest gap near each drawn length.
 
   Args:
     onset_ms: Of the notes, ascending.
@@ -131,7 +131,7 @@ def turn_starts(
   low = np.searchsorted(onset_ms, around - _TO_GAP_MS)
   high = np.searchsorted(onset_ms, around + _TO_GAP_MS)
   gap = np.diff(onset_ms, prepend=onset_ms[0])
-  # Where nobody plays nearby, the next note begins the turn.
+  # If there is no note nearby, the next note begins the turn.
   starts = [
     a + int(np.argmax(gap[a:b])) if b > a else a
     for a, b in zip(low.tolist(), high.tolist(), strict=True)

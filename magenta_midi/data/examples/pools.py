@@ -33,10 +33,10 @@ POOL = 1024
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pools:
-  """What decides every example of a run."""
+  """Settings that determine every example of a run."""
 
   codec: Codec
-  # What to crop from, and the share of examples from each.
+  # Corpora to crop from, and the share of examples from each.
   corpora: list[Corpus]
   shares: list[float]
   # How far examples stray.
@@ -50,7 +50,7 @@ class Pools:
   partners: Mapping[str, float] = dataclasses.field(
     default_factory=lambda: dict(SOLO)
   )
-  # Says what examples tell of style; None: nothing.
+  # Rows of style of the examples; None: no style.
   style: StyleRows | None = None
   # Examples in a pool.
   size: int = POOL
@@ -80,7 +80,7 @@ class Pools:
       examples,
       self.partners,
     )
-    # Only what is told may depart.
+    # Only examples with style or controls may have a shift.
     if self.style is not None:
       draw_departures(
         np.random.default_rng((self.seed, index + 1, 2)),
@@ -98,7 +98,7 @@ class Pools:
     return Crops(examples, self._max_frames(examples))
 
   def cut(self, examples: Shaped[np.ndarray, " n"]) -> Crops:
-    """Cuts examples; nothing is told of style yet."""
+    """Cuts examples; their style is still missing."""
     context, after = cut_sides(
       self.codec, self.corpora, examples, self.target_steps
     )

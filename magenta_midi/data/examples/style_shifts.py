@@ -37,7 +37,7 @@ NONE, LOUDNESS, REGISTER, PACE, HANDS, MODE, PEDAL = range(len(KINDS))
 # How often each is drawn among those that depart: mode, which only a clear key
 # allows and which is learned last, most.
 _WEIGHTS = (0.0, 0.12, 0.08, 0.15, 0.12, 0.44, 0.09)
-# Attributes of style whose words tell of a departure.
+# Attributes of style whose words describe a shift.
 TOLD_BY: tuple[tuple[str, ...], ...] = (
   (),
   ("loudness",),
@@ -48,7 +48,7 @@ TOLD_BY: tuple[tuple[str, ...], ...] = (
   (),
 )
 
-# What an example says of its departure.
+# Fields of an example about its shift of style.
 DEPARTURE_FIELDS = [
   ("departure", "i1"),  # of `KINDS`
   ("change_ms", "i4"),  # from when on, in augmented time
@@ -82,7 +82,7 @@ def draw_departures(
   weights = np.array(_WEIGHTS)
   kind = rng.choice(len(KINDS), size=count, p=weights / weights.sum())
   kind[rng.uniform(size=count) >= share] = NONE
-  # Where two play at once, the hands are shared out already.
+  # If two parts play at once, the hands are already divided between them.
   alone = np.isin(examples["mode"], _ALL_OWN)
   kind[(kind == HANDS) & ~alone] = NONE
   # Small changes teach little: the outer three quarters.
@@ -176,7 +176,7 @@ def moved_time(
 def _departs(
   examples: np.ndarray, after: np.ndarray, part: np.ndarray
 ) -> np.ndarray:
-  """Which events are our own to change: all but a partner who plays along."""
+  """Mask of the events that may change: not a part that plays at once."""
   all_own = np.isin(examples["mode"], _ALL_OWN)[:, None]
   return after & (all_own | (part == 0))
 
@@ -222,7 +222,7 @@ def moved_velocity(
 def pedal_lifted(
   examples: Shaped[np.ndarray, " n"],
 ) -> Bool[np.ndarray, " n"]:
-  """Where the music before *now* has no pedal, so that it is not down."""
+  """Mask of examples with no pedal before *now*, so that it is not down."""
   return (examples["departure"] == PEDAL) & (examples["amount"] == 1)
 
 

@@ -95,7 +95,7 @@ class StyleWindows(NamedTuple):
     return np.count_nonzero(self.events.valid & is_note, axis=1)
 
   def measures(self, seconds: float) -> Measures:
-    """What control tokens say of the windows' first seconds.
+    """Measures for control tokens of the windows' first seconds.
 
     The time counts up to the last note's end where the music stops earlier.
     Without notes there is a density of 0 and nothing else, and not even that
@@ -111,7 +111,8 @@ class StyleWindows(NamedTuple):
       events.valid & is_note, time_s + events.duration / 1000, 0.0
     )
     length_s = np.clip(ends_s.max(axis=1), _MIN_MEASURED_S, seconds)
-    # What each change of the pedal adds to the time it is down, or takes away.
+    # Each change of the pedal adds the rest of the window to the time with
+    # pedal, or subtracts it.
     left_s = np.clip(length_s[:, None] - np.maximum(time_s, 0.0), 0.0, None)
     sign = np.where(events.key == PEDAL_DOWN, 1, -1) * (inside & ~is_note)
     down_s = (sign * left_s).sum(axis=1)

@@ -29,7 +29,7 @@ def paced(
   """
   p = jax.nn.softmax(logits)
   later = p.at[0].set(0.0)
-  # What is left before each step, summed from the end: no cancellation.
+  # Probability left before each step, summed from the end: no cancellation.
   left = jnp.cumsum(later[::-1])[::-1]
   survives = jnp.clip(1 - later / jnp.maximum(left, 1e-30), 1e-12, 1.0)
   # The last code is what remains, whatever the pace.

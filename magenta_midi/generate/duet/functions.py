@@ -34,7 +34,7 @@ ONSET, KEY = 0, 1
 
 
 class StreamState(NamedTuple):
-  """What the decoder remembers of one origin."""
+  """State of the decoder for one origin."""
 
   caches: tuple[KeyValue, ...]  # [b h, t, k] a layer
   outputs: jax.Array  # float32 [b, t, d] the stack's output at each position
@@ -85,7 +85,7 @@ class _Carry(NamedTuple):
   log_p: jax.Array
 
 
-# What varies of each function's arguments.
+# Varying arguments of each function.
 
 
 def _width(leaves: Any, x: Any, *rest: Any) -> tuple[int, ...]:
@@ -328,7 +328,7 @@ class DuetFunctions:
         if level == ONSET:
           soon = rules.step + code < request.latest_step
           in_time = legal & (soon | ~first) & (code <= request.max_gap)
-          # Where nothing is in time any more, the soonest that may be.
+          # If no code is in time any more, the earliest legal one.
           legal = jnp.where(jnp.any(in_time & (code != end)), in_time, legal)
           others = jnp.any(legal & (code != end))
           legal &= (code != end) | request.may_end | ~others

@@ -63,7 +63,7 @@ class Plan(NamedTuple):
 
 
 class _Place(NamedTuple):
-  """What must be known at a length of the stream."""
+  """Facts about one length of the stream."""
 
   rules: Any
   struck: int  # events of the model at `rules.step`
@@ -120,7 +120,7 @@ class DuetStream:
 
   @property
   def planned(self) -> Plan:
-    """What is planned and not yet committed."""
+    """The plan: events that are not yet committed."""
     return Plan(self._planned, self._ended)
 
   def append(

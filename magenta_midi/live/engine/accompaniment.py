@@ -58,7 +58,7 @@ class YieldSettings:
 
 
 class Yielding(NamedTuple):
-  """What the model may do.
+  """Permissions of the model while both play.
 
   Attributes:
     level: `rest`, `thin`, `support` or `lead`.
@@ -114,7 +114,7 @@ class YieldPolicy:
     self._move_octave()
 
   def decide(self, now_ns: int, *, solo: bool = False) -> Yielding:
-    """What the model may do at a time, not before the last event.
+    """Permissions of the model at a time, not before the last event.
 
     Args:
       now_ns: The time.

@@ -29,10 +29,10 @@ _PLUS = " + "
 def adapter_choices(
   start: Sequence[str | tuple[str, float]], at_hand: Sequence[str] = ()
 ) -> tuple[str, ...]:
-  """What can be switched between, in the order of stepping through it.
+  """Names of the switchable choices, in the order of stepping through them.
 
   First what plays at the start; of a blend, then each of its adapters alone
-  and in full; then those at hand; last the checkpoint alone.
+  and in full; then the switchable ones; last the checkpoint alone.
 
   Args:
     start: `NAME[:SCALE]`, or name and scale, all of which blend; none: the

@@ -133,7 +133,7 @@ def _loudness_at(
 
 
 def _agrees(player: Score, model: Score) -> np.ndarray:
-  """Which notes of the model fit the player's chord and key at their onset."""
+  """Mask of the model's notes in the player's chord and key at their onset."""
   tone = model.notes["key"] % 12
   chord = chord_tones(_chords_at(player, model.notes["onset_s"]))
   rows = np.arange(len(tone))
@@ -198,7 +198,7 @@ def ringing_ends_s(score: Score) -> Float[np.ndarray, " n"]:
 
 
 def _harsh(player: Score, model: Score) -> np.ndarray:
-  """Which notes of the model form a harsh interval with the player's."""
+  """Mask of the model's notes that form a harsh interval with the player's."""
   ours, theirs = model.notes, player.notes.copy()
   theirs["duration_s"] = ringing_ends_s(player) - theirs["onset_s"]
   theirs, starts, tones = _by_tone(theirs)

@@ -42,8 +42,8 @@ __all__ = ["Engine", "EngineSettings"]
 
 # `next_job` is called so often, if nothing happens.
 _WAKE_NS = SECOND // 50
-# Where density and loudness are asked of the model by control tokens, only
-# this share of them is added by the engine: the model does the rest.
+# If control tokens set density and loudness, the engine adds only this share of
+# them: the model does the rest.
 _STEERED_SHARE = 0.5
 
 
@@ -110,7 +110,7 @@ class Engine:
 
   @property
   def settings(self) -> EngineSettings:
-    """What stays, with the present commit horizon."""
+    """Settings of the engine, with the present commit horizon."""
     return self.planner.settings
 
   def set_controls(self, controls: Controls, now_ns: int) -> None:
@@ -125,7 +125,7 @@ class Engine:
     self._apply_controls()
     if before.adapter != controls.adapter:
       self._encoder.choose(controls.adapter - 1)
-      # What has been encoded for later was by the weights before.
+      # Openings that were encoded in advance used the old weights.
       self.planner.drop_openings()
     self.planner.pending.clear()
     if before.mode != controls.mode or controls.muted != before.muted:
@@ -215,7 +215,7 @@ class Engine:
       self.receive(Message(now_ns, bytes((0xB0, 64, 0))))
 
   def feedback(self, sounded: Sounded) -> None:
-    """What became of a planned event."""
+    """Handles the outcome of a planned event."""
     if sounded.kind == "dropped":
       self.planner.unplay(sounded.id)
     elif sounded.kind == "on":
@@ -240,7 +240,7 @@ class Engine:
     for strategy in self._strategies.values():
       strategy.end(now_ns)
 
-  # What to do next.
+  # Next job.
 
   def next_job(self, now_ns: int) -> Job | None:
     """The most urgent work, or None."""

@@ -123,7 +123,7 @@ class Planner:
     self._next_id = self.settings.first_id
     self._log: list[dict[str, Any]] = []
 
-  # What happened.
+  # Events.
 
   def handle(self, event: PlayerEvent) -> None:
     """The player did something: a new note, or the pedal, is answered."""
@@ -243,7 +243,7 @@ class Planner:
     from_ns = now_ns + self.horizon_ns
     self.commit(from_ns)
     if not self.plan(decide(now_ns), events=4, earliest_ns=from_ns):
-      # What comes next lies too far ahead to be drawn now.
+      # The next event is too far ahead to be drawn now.
       self._rests = True
       return []
     return [Replan(from_ns, tuple(self.planned), (), "deeper")]
@@ -289,7 +289,7 @@ class Planner:
   def _encode_slice(self, now_ns: int, decide: Decide) -> list[Command]:
     if self._opening is None:
       return []
-    # What is about to be played belongs to the new stream too.
+    # Events that are about to be played belong to the new stream too.
     self.commit(now_ns + self.horizon_ns)
     stream = next(self._opening)
     if stream is None:

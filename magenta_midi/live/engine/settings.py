@@ -12,7 +12,7 @@ _MS = SECOND // 1000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-  """What does not change while playing; all but the commit horizon."""
+  """Settings that cannot change while playing, except the commit horizon."""
 
   # Commit horizon: nothing is planned closer than this. It is the time of one
   # answer and the port's latency, with what both vary by.
@@ -32,5 +32,5 @@ class EngineSettings:
   seed: int = 0
   # Number of the first note; see `PlannedNote.id`.
   first_id: int = 0
-  # Which of the player's silences end a phrase.
+  # Rules for the silences that end a phrase.
   turns: TurnSettings = dataclasses.field(default_factory=TurnSettings)

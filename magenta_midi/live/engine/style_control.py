@@ -40,7 +40,7 @@ _MAX_TEXTS = 64
 
 
 class Steering:
-  """What a duet's controls ask of the model.
+  """Style and control rows that a duet's controls request from the model.
 
   Args:
     mm: The model. One without style is never asked anything.
@@ -122,7 +122,7 @@ class Steering:
 
   def _blend(self, weighted: list[tuple[str, float]]) -> np.ndarray:
     vectors = {text: self._texts[text] for text, _ in weighted}
-    # Where the model's vectors have unit length, so has their blend.
+    # If all vectors have unit length, so has their blend.
     lengths = [float(np.linalg.norm(vector)) for vector in vectors.values()]
     unit = bool(np.allclose(lengths, 1.0, atol=1e-3))
     return embed_prompt(weighted, vectors.__getitem__, unit=unit)
@@ -167,7 +167,7 @@ class Steering:
 def asked_of(
   controls: Controls, rate: float, velocity: float
 ) -> ControlTargets:
-  """What the sliders ask; at rest they ask nothing.
+  """Control targets of the sliders; a slider at rest sets none.
 
   Args:
     controls: Where they stand.

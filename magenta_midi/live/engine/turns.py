@@ -52,7 +52,7 @@ class Turn(NamedTuple):
 class TurnSettings:
   """How turns are taken; `tools/live/turn_taking.py` measures the wait."""
 
-  # Who begins: `me`, the player, or `ai`, the model.
+  # First turn: `me`, the player, or `ai`, the model.
   first: str = "me"
   # Turns of so many bars in place of silences; 0: off.
   trade_bars: int = 0
@@ -174,7 +174,7 @@ class TurnTaking:
     ai_first = self.settings.first == "ai"
     self._trade = Trade(trade_bars, bar_at, ai_first=ai_first)
 
-  # What happens.
+  # Events.
 
   def handle(self, event: PlayerEvent) -> None:
     """The player did something."""
@@ -215,7 +215,7 @@ class TurnTaking:
       if self._sounds or now_ns - time_ns <= _FRESH_NS:
         self._add(time_ns, velocity)
 
-  # What follows.
+  # Decisions.
 
   @property
   def wait_s(self) -> float:

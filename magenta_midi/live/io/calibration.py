@@ -78,7 +78,7 @@ class Calibration:
       )
 
   def usual_velocity(self, velocity: int) -> int:
-    """What a keyboard of the default touch would have sent, 1 to 127.
+    """Velocity on a keyboard of the default touch, 1 to 127.
 
     Straight between softest, typical and loudest notes; ascending.
     """
@@ -119,7 +119,7 @@ class Calibration:
 
   @classmethod
   def load(cls, name: str) -> "Calibration":
-    """What was saved for a keyboard; the defaults where nothing was.
+    """Reads the calibration of a keyboard; the defaults if none was saved.
 
     Raises:
       ValueError: The file is damaged.

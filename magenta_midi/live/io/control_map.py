@@ -28,7 +28,7 @@ __all__ = [
   "value_of",
 ]
 
-# What a controller can be bound to.
+# Targets of controllers.
 TARGETS = (
   "mode",
   *RANGES,
@@ -48,7 +48,7 @@ _FULL_WEIGHT = 2.0  # of a prompt, fader at the top: 1 is in the middle
 
 
 class Binding(NamedTuple):
-  """Which controller moves what.
+  """Binding of a controller to a target.
 
   Attributes:
     channel: 1 to 16.
@@ -62,7 +62,7 @@ class Binding(NamedTuple):
 
 
 def config_folder() -> Path:
-  """Where settings are kept on this system."""
+  """Folder of settings on this system."""
   if sys.platform == "win32":
     home = os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming"
   elif sys.platform == "darwin":
@@ -73,7 +73,7 @@ def config_folder() -> Path:
 
 
 def value_of(target: str, position: int) -> Change | Action | None:
-  """What a controller at a position means for its target.
+  """Change or action of a target for a controller's position.
 
   Args:
     target: One of TARGETS.

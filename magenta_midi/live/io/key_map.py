@@ -108,7 +108,7 @@ class KeyMap:
 
   @property
   def line(self) -> str:
-    """What is asked of the player now; empty for nothing."""
+    """Present question to the player; empty if there is none."""
     if self.typing is not None:
       return f"prompt: {self.typing}_  (Enter to use it, Esc to drop it)"
     if self.learning:

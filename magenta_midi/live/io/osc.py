@@ -140,7 +140,7 @@ class OscInput:
 
 
 def _meaning(address: str, values: tuple[Any, ...]) -> Change | Action | None:
-  """What a message says.
+  """Change or action of a message.
 
   Raises:
     ValueError: Its arguments cannot be.
@@ -173,7 +173,7 @@ def _meaning(address: str, values: tuple[Any, ...]) -> Change | Action | None:
     if type(value) is not int or value < 1:
       raise ValueError(f"adapter must be a number from 1, got {value!r}.")
     return Change(name, value)
-  # Checked here, so that whoever takes it need not; stored as it comes out.
+  # Checked here, so that receivers need no check; the checked value is stored.
   after = changed(Controls(), name, value)
   if name in ("prompt", "register_low", "register_high"):
     if name == "prompt":

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 __all__ = ["CLIENT_NAME", "display_names", "find_port", "obvious_keyboard"]
 
-# What this program is called beside the other clients of a MIDI system.
+# Name of this program among the clients of a MIDI system.
 CLIENT_NAME = "magenta-midi"
 
 # ALSA's `client:port` numbers, which change with the order of plugging in:

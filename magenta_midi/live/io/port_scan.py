@@ -23,12 +23,12 @@ __all__ = ["APIS", "PortList", "PortWatch", "compiled_apis", "scan"]
 APIS = {"coremidi": 1, "winmm": 4, "alsa": 2, "jack": 3}
 # Chooses one of them, where several work.
 API_VARIABLE = "MAGENTA_MIDI_API"
-# Where no system answers they are asked once more after so long.
+# If no system answers, all are asked once more after this time, s.
 AGAIN_S = 0.3
 
 
 class PortList(NamedTuple):
-  """What was found.
+  """Ports that a scan found.
 
   Attributes:
     inputs: Names of ports that can be read, such as keyboards.
@@ -132,7 +132,7 @@ class PortWatch:
     for line in self._process.stdout:
       if ports := _parse(line):
         self.latest = ports
-        self.count += 1  # last: whoever sees it finds the new list
+        self.count += 1  # last: a reader of it sees the new list
 
   def close(self) -> None:
     """Ends the helper."""
@@ -154,7 +154,7 @@ class PortWatch:
     self.close()
 
 
-# What the children do.
+# Child processes.
 
 
 def compiled_apis(rtmidi: Any, wanted: str | None = None) -> list[str]:

@@ -57,12 +57,12 @@ class Watch(Protocol):
 
   @property
   def latest(self) -> PortList | None:
-    """What the last one found; None before the first."""
+    """Result of the last scan; None before the first."""
     ...
 
 
 class _Reconnecting(Generic[_P]):
-  """What inputs and outputs share."""
+  """Common part of inputs and outputs."""
 
   _is_input: bool
 
@@ -100,7 +100,7 @@ class _Reconnecting(Generic[_P]):
     return self._port is not None
 
   def take_events(self) -> list[PortEvent]:
-    """What happened to the port since the last call, oldest first."""
+    """Events of the port since the last call, oldest first."""
     self.check()
     events, self._events = self._events, []
     return events
@@ -211,7 +211,7 @@ class ReconnectingInput(_Reconnecting[BackendInput]):
     return self._dropped + (self._port.dropped if self._port else 0)
 
   def poll(self) -> list[tuple[int, bytes]]:
-    """What came since the last call: time.perf_counter_ns(), message."""
+    """Messages since the last call: time.perf_counter_ns(), message."""
     self.check()
     messages, self._left = self._left, []
     if self._port is not None:

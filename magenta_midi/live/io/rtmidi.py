@@ -47,7 +47,7 @@ class PortError(OSError):
 
 @runtime_checkable
 class InputPort(Protocol):
-  """Where messages come from."""
+  """Source of messages."""
 
   @property
   def name(self) -> str:
@@ -65,7 +65,7 @@ class InputPort(Protocol):
     ...
 
   def poll(self) -> list[tuple[int, bytes]]:
-    """What came since, at once: time.perf_counter_ns() at arrival, message."""
+    """New messages, without waiting: perf_counter_ns() at arrival, message."""
     ...
 
   def close(self) -> None:
@@ -75,7 +75,7 @@ class InputPort(Protocol):
 
 @runtime_checkable
 class OutputPort(Protocol):
-  """Where messages go."""
+  """Destination of messages."""
 
   @property
   def name(self) -> str:
@@ -226,7 +226,7 @@ class RtMidiInput:
     return self._parser.garbage
 
   def poll(self) -> list[tuple[int, bytes]]:
-    """What came since the last call, oldest first; never waits."""
+    """Messages since the last call, oldest first; never waits."""
     queue = self._queue
     return [queue.popleft() for _ in range(len(queue))]
 

@@ -112,7 +112,7 @@ class Sound:
     """
     if self._shell:
       line = _command(data)
-      if line is None:  # nothing that FluidSynth's shell can be told
+      if line is None:  # FluidSynth's shell has no command for it
         return self.alive
       packet = line.encode()
     elif 0 < len(data) < 4:
@@ -281,7 +281,7 @@ def _open_fluidsynth(soundfont: str | os.PathLike[str] | None) -> Sound:
     try:
       sound = Sound([*command, str(font)], shell=True)
     except SoundError as error:
-      # What its own choice of driver said; others may not even be compiled in.
+      # Error of the default driver; others may not even be compiled in.
       said = said or str(error)
     else:
       sound.name = f"FluidSynth ({font.name})"

@@ -54,7 +54,7 @@ class Limits:
 
 
 class Gate:
-  """Which notes may begin, given those that did.
+  """Gate that decides which notes may begin, given those that did.
 
   Args:
     limits: What is too much.

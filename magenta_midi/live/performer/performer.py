@@ -33,7 +33,7 @@ ALL_SOUND_OFF, RESET, ALL_NOTES_OFF = 120, 121, 123
 RING_NS = 4 * SECOND
 # A model that sends nothing for longer is taken for dead.
 SILENT_NS = 3 * SECOND // 2
-# What is sent late still sounds so long, unless it is shorter anyway.
+# Least length of a note that is sent late, unless it is shorter anyway.
 MIN_NS = 20 * MS
 # Fates that are remembered: far more than one plan and its successors name.
 REMEMBERED = 1024
@@ -183,7 +183,7 @@ class Performer:
       self._drop(event, now_ns, reason)
     self._plan = []
 
-  # What is sent.
+  # Sending.
 
   def next_due_ns(self) -> int | None:
     """When `due` has something to do; None: nothing is planned or sounds."""
@@ -202,7 +202,7 @@ class Performer:
     return min(times, default=None)
 
   def due(self, now_ns: int) -> list[Message]:
-    """What is to be sent now: what ends, pedals, then what begins.
+    """Messages to send now: note-offs, pedals, then note-ons.
 
     Args:
       now_ns: The time; one before that of an earlier call counts as that.
@@ -240,7 +240,7 @@ class Performer:
     return self._gate.ready_ns(event)
 
   def _miss(self, events: list[Planned], now_ns: int) -> None:
-    """What is due while there is no instrument."""
+    """Drops events that are due while there is no instrument."""
     for event in events:
       self._drop(event, now_ns, "no output")
     self._sustain.due(now_ns)
@@ -336,7 +336,7 @@ class Performer:
   def _control(self, controller: int, value: int, time_ns: int) -> Message:
     return Message(time_ns, control_change(self.channel, controller, value))
 
-  # What became of it.
+  # Outcome of events.
 
   def _remember(self, event: Planned) -> None:
     name = event.id, event.time_ns
@@ -370,7 +370,7 @@ class Performer:
     self._feedback.append(Sounded(id, time_ns, kind, key, velocity, reason))
 
   def feedback(self) -> list[Sounded]:
-    """What became of planned events since the last call."""
+    """Outcomes of planned events since the last call."""
     feedback, self._feedback = self._feedback, []
     return feedback
 
@@ -410,7 +410,7 @@ class Performer:
     for note in self._open.values():
       note.end_ns = min(note.end_ns, last_ns)
     ends = [note.end_ns for note in self._open.values()]
-    # Where the model meant to, else with the last key and not at once.
+    # At the time that the model planned, else with the last key, not at once.
     self._sustain.come_up(
       min(ups[0] if ups else max([now_ns + SECOND, *ends]), last_ns)
     )
@@ -458,7 +458,7 @@ class Performer:
       sent = [message for message in sent if message.data not in ends_all]
     return sent
 
-  # What goes missing.
+  # Lost events.
 
   def lost(self, now_ns: int) -> None:
     """The instrument is gone: what falls due meanwhile is never sent."""

@@ -82,7 +82,7 @@ class Sustain:
     return sent + self._send(time_ns)
 
   def due(self, now_ns: int) -> list[Message]:
-    """What happens by itself, and what the player did."""
+    """Messages of pedal changes that are due, also those by the player."""
     sent: list[Message] = []
     if self._up_ns is not None and self._up_ns <= now_ns:
       sent += self._lift(self._up_ns)

@@ -94,7 +94,7 @@ class HostError(OSError):
 
 @dataclasses.dataclass
 class News:
-  """What happened since the last look.
+  """Events of a session since the last poll.
 
   Attributes:
     received: The player's messages.
@@ -134,7 +134,7 @@ class Host:
     # How often the model was started again.
     self.restarts = 0
     self._bars: SetBars | None = None
-    # A ring has one writer: whoever holds this.
+    # A ring has one writer: the thread that holds this lock.
     self._writing = threading.Lock()
     # The last reports, once all has ended.
     self.last_news: News | None = None
@@ -199,7 +199,7 @@ class Host:
       time.sleep(0.02)
 
   def poll(self) -> News:
-    """What happened since the last call; starts a dead model again.
+    """Events since the last call; starts a dead model process again.
 
     Raises:
       HostError: The ports' process is gone, or something cannot work.
@@ -214,7 +214,7 @@ class Host:
         case PortsReady():
           self.ports_ready = True
         case ModelState(controls=controls):
-          # What a model that is started again begins with.
+          # Settings of a model process that is started again.
           self._model_config = dataclasses.replace(
             self._model_config, controls=controls
           )

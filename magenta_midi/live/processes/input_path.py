@@ -23,7 +23,7 @@ __all__ = ["InputPath"]
 
 
 class InputPath:
-  """What becomes of each message of the player.
+  """Path of each message of the player.
 
   Attributes:
     thru: The port that messages are passed on to; None: none.

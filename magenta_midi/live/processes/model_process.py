@@ -60,7 +60,7 @@ ANSWERS = ("react", "reply", "deeper")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-  """What the model's process is started with.
+  """Settings that the model process starts with.
 
   Attributes:
     checkpoint: A folder; None: the embedded one.
@@ -153,7 +153,7 @@ class _Model:
 
   def run(self) -> None:
     """Until asked to end."""
-    # What was played before this is received too: it is the context.
+    # Notes played before this are received too: they are the context.
     self.report(
       ModelReady(
         checkpoint=self.mm.checkpoint, sha256=self.mm.config.get("sha256")

@@ -54,7 +54,7 @@ POLL_NS = 1_000_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PortConfig:
-  """Which ports, and how they are played.
+  """Ports, and settings for playing on them.
 
   Attributes:
     api: The system of ports.

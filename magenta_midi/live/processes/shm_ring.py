@@ -40,8 +40,8 @@ def _attach(name: str) -> shared_memory.SharedMemory:
   """Shared memory that another process made, and that it will remove."""
   if sys.version_info >= (3, 13):
     return shared_memory.SharedMemory(name=name, track=False)
-  # Before 3.13 whoever attaches is registered as an owner: a process with a
-  # tracker of its own would then remove the memory as it ends.
+  # Before Python 3.13 an attaching process is registered as an owner: if it has
+  # its own tracker, it would remove the memory when it ends.
   with _attaching:
     register = resource_tracker.register
     resource_tracker.register = lambda name, rtype: None
@@ -109,7 +109,7 @@ class Ring:
 
   @property
   def name(self) -> str:
-    """What `attach` takes."""
+    """Name for `attach`."""
     return self._memory.name
 
   @property

@@ -81,7 +81,7 @@ def unpack_message(record: bytes) -> Message:
 
 
 def pack_sounded(sounded: Sounded) -> bytes:
-  """What became of an event; the reason keeps 24 bytes."""
+  """Record of an event's outcome; the reason keeps 24 bytes."""
   id, time_ns, kind, key, velocity, reason = sounded
   return _SOUNDED.pack(
     id,

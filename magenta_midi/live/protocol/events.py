@@ -60,7 +60,7 @@ class PlannedPedal(NamedTuple):
 
 
 class Sounded(NamedTuple):
-  """What became of a planned event.
+  """Outcome of a planned event.
 
   Attributes:
     id: Of the planned event.

@@ -402,7 +402,7 @@ def decode(record: bytes) -> Any:
 
 
 def request_of(event: Change | Action) -> ModelRequest:
-  """What the model is sent for a change or an action."""
+  """Request to the model process for a change or an action."""
   if event is Action.QUIT:
     return Quit()
   if isinstance(event, Action):

@@ -60,7 +60,7 @@ _LONG = ("decisions", "trace")
 
 
 class JournalContents(NamedTuple):
-  """What a journal holds.
+  """Contents of a journal.
 
   Attributes:
     header: Its first line; empty if that is damaged.
@@ -136,7 +136,7 @@ def read_journal(path: Path) -> JournalContents:
 
 
 class TraceContents(NamedTuple):
-  """What the engine wrote: its calls, its decisions, and damaged lines."""
+  """Contents of a trace: calls, decisions, and damaged lines."""
 
   calls: list[list[Any]]
   decisions: list[dict[str, Any]]

@@ -1,7 +1,8 @@
 """Journal file: grows line by line while music plays, and never waits.
 
-Whoever plays hands bytes over; a thread writes them. It holds the interpreter
-only between the system's calls, which are where a slow disk waits.
+The playing thread puts bytes into a queue; another thread writes them. That
+thread holds the interpreter only between system calls, and a slow disk blocks
+only inside these calls.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ except ImportError:  # Windows
 
 __all__ = ["Journal", "in_use"]
 
-# What a disk may owe us: an hour of dense playing.
+# Limit of bytes that wait for the disk: an hour of dense playing.
 _MAX_WAITING_BYTES = 8 * 2**20
 
 

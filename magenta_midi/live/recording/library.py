@@ -80,7 +80,7 @@ def find_session(sessions: Path, wanted: str) -> Path:
 
 
 def list_sessions(sessions: Path) -> list[dict[str, Any]]:
-  """What is known of each session, the oldest first.
+  """Facts of each session, the oldest first.
 
   Each has an `id` and a `state`: `done`, `playing`, or `damaged`, which has
   no more than these.
@@ -117,7 +117,7 @@ def read_session_score(folder: Path) -> Score:
 
 
 def _cut(score: Score, from_s: float, to_s: float) -> Score:
-  """What begins between two times; what still sounds then is cut off."""
+  """Notes that begin between two times, cut off at the second."""
   score = score.crop(from_s, to_s)
   notes = score.notes.copy()
   room_s = to_s - from_s - notes["onset_s"]

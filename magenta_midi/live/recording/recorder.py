@@ -31,7 +31,8 @@ __all__ = [
   "sessions_folder",
 ]
 
-# What the system has is safe from our crash; the disk, from the machine's.
+# Data in the system's cache survives a crash of this process; data on the disk
+# survives a crash of the machine.
 _TO_DISK_NS = 3 * SECOND
 # Entries written out per flush: 0.5 ms. More wait for the next.
 _MAX_ENTRIES = 500
@@ -40,7 +41,7 @@ _NAME_LENGTH = 40
 
 
 def sessions_folder() -> Path:
-  """Where sessions lie: under XDG_DATA_HOME, or ~/.local/share."""
+  """Folder of sessions: under XDG_DATA_HOME, or ~/.local/share."""
   named = os.environ.get("XDG_DATA_HOME", "")
   # The specification has relative paths ignored.
   base = Path(named) if os.path.isabs(named) else Path.home() / ".local/share"
@@ -249,7 +250,7 @@ class SessionRecorder:
 
 
 def _json(value: Any) -> str:
-  # What JSON does not know is a description for people: its text will do.
+  # Values without a JSON type are descriptions for people: written as text.
   return json.dumps(value, separators=(",", ":"), default=str) + "\n"
 
 

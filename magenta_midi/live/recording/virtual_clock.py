@@ -36,7 +36,7 @@ TAIL_NS = 20 * SECOND
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-  """What a replay gave.
+  """Result of a replay.
 
   Attributes:
     sent: What the model played, in order.
@@ -127,7 +127,7 @@ class Replay:
         self._advance(now_ns, waiting)
         for command in commands:
           self._apply(command, now_ns)
-        # What is due already goes out at once.
+        # Events that are already due are sent at once.
         self._advance(now_ns, waiting)
       self._tick(now_ns)
       log += self._plain.drain_log()

@@ -14,7 +14,7 @@ _HOUR_NS = 3600 * SECOND
 
 
 class Trade:
-  """Who has which bars."""
+  """Bars of the player and bars of the model, in alternation."""
 
   def __init__(self, length: int, bar_at: BarAt, *, ai_first: bool):
     """Turns of so many bars, counted from the grid's bar 0.

@@ -217,7 +217,7 @@ def _fitted(times: list[int], numbers: list[int]) -> _Fit | None:
   line = short
   if len(times) > _SHORT:
     line = _line(at, time)
-    # Where the tempo has changed, the newest lie off the long line together.
+    # After a change of tempo the newest clocks lie off the long line together.
     newest = time[-_FEWEST:] - line.at_ns - line.period_ns * at[-_FEWEST:]
     spread = max(short.deviation_ns, _MIN_DEVIATION_NS)
     if abs(float(np.median(newest))) > _TOGETHER * spread:

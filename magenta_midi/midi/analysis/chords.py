@@ -32,8 +32,8 @@ QUALITIES = {
 
 _SUFFIXES = {"maj": "", "min": "m", "min7": "m7"}
 
-# What the root in the bass is worth, of a fit of at most 1: enough to tell
-# C6 from Am7, which fit alike; too little to turn G7 over B into Bdim.
+# Bonus for the root in the bass; a fit is at most 1. It is enough to separate
+# C6 from Am7, which fit equally, and too little to turn G7 over B into Bdim.
 _ROOT_IN_BASS = 0.01
 
 # A pitch class that sounds three times as long counts twice: it matters more
@@ -131,5 +131,5 @@ def find_chords(
 
 
 def chord_tones(numbers: Int[np.ndarray, " n"]) -> np.ndarray:
-  """Which pitch classes belong to chords, bool `[n, 12]`; none to -1."""
+  """Mask of the pitch classes of chords, bool `[n, 12]`; empty for -1."""
   return _TONES[numbers] & (numbers >= 0)[:, None]

@@ -56,7 +56,7 @@ def find_onsets(score: Score) -> Onsets:
 def melody_and_below(
   notes: np.ndarray, onsets: Onsets
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " l"]]:
-  """Which chords have a melody note, and which a note below the melody.
+  """Chords with a melody note, and chords with a note below the melody.
 
   A note is below where a higher key is struck with it or still held. In a
   chord, the highest key is the melody's and the lowest the one below.

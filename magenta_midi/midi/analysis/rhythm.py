@@ -132,8 +132,8 @@ def pair_ratio(onsets: Onsets) -> float:
   number = np.floor((log_pair - _LOG_PAIR) * _PAIR_BINS).astype(np.int64)
   count = np.convolve(np.bincount(number), np.ones(3), "same")
   commonest_s = 2.0 ** ((count.argmax() + 0.5) / _PAIR_BINS + _LOG_PAIR)
-  # Where many notes are left out, three halves of a beat, or between them
-  # four thirds of it, may be commoner than the beat.
+  # If many notes are left out, 3/2 of a beat, or between them 4/3 of it, may
+  # be more frequent than the beat.
   tried = [
     _ratio_of_pairs(ioi_s, pair_s, commonest_s * share)
     for share in (1.0, 2 / 3, 3 / 4)
@@ -143,7 +143,7 @@ def pair_ratio(onsets: Onsets) -> float:
 
 
 def _accents(onsets: Onsets) -> np.ndarray:
-  """What draws a pulse to a chord: loudness, number of notes, low ones."""
+  """Accents of chords: loudness, number of notes, low notes."""
   loud = onsets.velocity / onsets.velocity.mean() * np.sqrt(onsets.notes)
   return np.where(onsets.lowest < onsets.lowest.mean(), _BASS * loud, loud)
 
@@ -222,7 +222,7 @@ def _phase(
 
 
 def _tied(phase: np.ndarray, ioi: np.ndarray, off: float) -> np.ndarray:
-  """Which begin off the beat and are alone on the next; in beats."""
+  """Mask of onsets off the beat with no onset on the next beat; in beats."""
   phase = phase[:-1]
   left = np.where(phase < 0, -phase, 1 - phase)
   return (np.abs(phase) > off) & (ioi > left + _OFF_BEAT)

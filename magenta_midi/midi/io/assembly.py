@@ -36,7 +36,7 @@ _SILENCE = (120, 123, 124, 125, 126, 127)  # all sound off, all notes off
 
 
 class FileMusic(NamedTuple):
-  """What a MIDI file holds, in seconds; fields as in `Score`."""
+  """Contents of a MIDI file, in seconds; fields as in `Score`."""
 
   notes: np.ndarray  # `NOTE_DTYPE`, tidy
   pedals: np.ndarray  # `PEDAL_DTYPE`, tidy

@@ -266,7 +266,7 @@ def read_track(data: bytes) -> Track:
         window *= 4
         continue
       window = _FIRST_WINDOW
-      # Where runs are short, trying for one costs more than it saves.
+      # If runs are short, searching for one costs more than it saves.
       slow = _SLOW_MESSAGES if found < _SLOW_MESSAGES else 0
       if reader.at >= len(data):
         break

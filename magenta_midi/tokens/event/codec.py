@@ -426,7 +426,7 @@ class EventCodec:
     keys: Any = None,
     xp=np,
   ) -> Any:
-    """Which codes are legal next, bool `[size]`; see `grammar.legal`."""
+    """Mask of the legal next codes, bool `[size]`; see `grammar.legal`."""
     del level, codes
     return grammar.legal(
       rules,

@@ -57,7 +57,7 @@ def legal(
   keys: Any = None,
   xp=np,
 ) -> Any:
-  """Which codes are legal next.
+  """Mask of the legal next codes.
 
   Args:
     rules: The state after the model's previous token.

@@ -376,7 +376,7 @@ class NoteCodec:
     keys: Any = None,
     xp=np,
   ) -> Any:
-    """Which codes of `level` are legal, bool; see `grammar.legal`."""
+    """Mask of the legal codes of `level`, bool; see `grammar.legal`."""
     return grammar.legal(
       level,
       codes,

@@ -76,7 +76,7 @@ def legal(
   keys: Any = None,
   xp=np,
 ) -> Any:
-  """Which codes of a level are legal next.
+  """Mask of the legal next codes of a level.
 
   Args:
     level: 0 onset, 1 key, 2 velocity, 3 duration.

@@ -231,7 +231,7 @@ class CocaStream:
     groups, windows = [], []
     for index, (width, count) in enumerate(self.sizes.groups):
       chosen = self._waiting[index][-count:]
-      # What came first and found no place is let go: nothing piles up.
+      # The oldest examples without a place are dropped: the list stays short.
       self._waiting[index] = self._waiting[index][:-count][-256:]
       ids = np.stack([window.ids[:width] for window in chosen])
       time = np.stack([window.time[:width] for window in chosen])

@@ -105,7 +105,7 @@ class CocaTask:
     on_progress: See `train_coca`.
   """
 
-  # What follows the run writes the style model.
+  # The code after the run writes the style model.
   exported = True
 
   def __init__(

@@ -88,7 +88,7 @@ class _Trainer:
     self.optimizer_state = self.optimizer.init(params)
 
   def state(self) -> State:
-    """What a resumed run needs."""
+    """State for a resumed run."""
     return State(self.step, self._named(), {})
 
   def load(self, state: State) -> None:
@@ -201,7 +201,7 @@ class CocaTrainer(_Trainer):
     return found
 
   def state(self) -> State:
-    """What a resumed run needs: the arrays, and the place in the data."""
+    """State for a resumed run: the arrays, and the place in the data."""
     return super().state()._replace(facts=dict(pool=self.stream.pool))
 
   def load(self, state: State) -> None:

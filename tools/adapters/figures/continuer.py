@@ -17,7 +17,7 @@ __all__ = ["Continuer", "Source"]
 
 
 class Source(NamedTuple):
-  """What plays: a checkpoint (None: the one that was loaded) and an adapter."""
+  """Source of notes: a checkpoint (None: the loaded one) and an adapter."""
 
   adapter: str | None = None
   checkpoint: Path | None = None
@@ -106,7 +106,7 @@ def _digest(name: str, passage: Passage, seed: int) -> str:
 
 
 def _read(path: Path) -> Score | None:
-  """What was played; None: nothing yet, or the file is damaged."""
+  """Saved continuation; None: not there yet, or the file is damaged."""
   try:
     return read_score(path).merged() if path.is_file() else None
   except MidiFileError:

@@ -27,7 +27,7 @@ __all__ = [
 CALL_S = 8.0
 # A chordal call has so many times the notes of its top line, and that so many.
 CHORDAL, MIN_LINE = 2.0, 8
-# Of a reply with fewer notes, no texture can be told.
+# A reply with fewer notes has no measurable texture.
 MIN_NOTES = 4
 SIDES = ("single", "chordal")
 

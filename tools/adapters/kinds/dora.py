@@ -26,7 +26,7 @@ __all__ = ["Dora", "begin_dora", "drop_dora", "merge_dora", "named_values"]
 
 
 class Dora(NamedTuple):
-  """What one matrix learns, float32."""
+  """Learned arrays of one matrix, float32."""
 
   a: Any  # [in, r]
   b: Any  # [r, out]

@@ -72,7 +72,7 @@ class Job:
 
   @property
   def setting(self) -> str:
-    """What tells it from others of its kind."""
+    """Setting that differs within its kind."""
     if self.rank is not None:
       return f"rank {self.rank}"
     return "" if self.slots is None else f"{self.slots} positions"

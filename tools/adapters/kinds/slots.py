@@ -137,7 +137,7 @@ def heard_states(
     memory = model.encode(Frames(*map(jnp.asarray, context)))
     heard = np.asarray(memory.mask)[:, : batch.context_ids.shape[1]]
     for row in range(len(part)):
-      # Where a piece pauses for 10 s nothing is heard: any position will do.
+      # A context with a rest of 10 s has no frames: any position will do.
       positions = np.flatnonzero(heard[row])
       position = rng.choice(positions) if len(positions) else 0
       found.append(memory.states[row, position])

@@ -54,7 +54,7 @@ _WHOLE = {
 
 
 class Variant(NamedTuple):
-  """What is trained."""
+  """A variant: the trained parameters and their settings."""
 
   model: Depthformer
   # A tree of float32 arrays, as they begin.

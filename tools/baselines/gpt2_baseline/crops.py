@@ -30,7 +30,7 @@ from tools.baselines.gpt2_baseline.music_tokens import (
 __all__ = ["CropSource", "Rows", "stack_frames"]
 
 CONTEXT_STEPS = 1000
-# What follows *now* in a crop: enough to fill 1024 tokens with most music.
+# Steps after *now* in a crop: enough to fill 1024 tokens with most music.
 TARGET_STEPS = 5000
 # A shorter rest of a row stays empty.
 _MIN = 32

@@ -34,7 +34,7 @@ _TOKENIZERS: dict[str, tuple[Any, int]] = dict(
 )
 KINDS = tuple(_TOKENIZERS)
 
-# What nats are told apart by; of MIDI-Like, note-offs are durations.
+# Columns of nats; note-offs of MIDI-Like count as durations.
 NAMES = ("time", "key", "velocity", "duration", "pedal")
 _TYPES = dict(
   Bar=0,
@@ -66,7 +66,7 @@ class Tokens(NamedTuple):
 
 @dataclasses.dataclass
 class Losses:
-  """What tokens left out or changed, counted."""
+  """Counts of notes that tokens left out or changed."""
 
   notes: int = 0
   # MIDI-Like: notes ended by the next one of their key.
@@ -178,7 +178,7 @@ class MusicTokens:
     velocity = self._velocities[codes[is_note, 2]].astype(np.int8)
     if self.kind == "midilike":
       duration = self._clipped(onset, key, duration)
-      # What sounds at the origin, where its key begins anew.
+      # Notes that sound at the origin, if their key begins anew.
       sounds = duration > 0
       onset, duration, key, velocity = (
         field[sounds] for field in (onset, duration, key, velocity)
@@ -212,7 +212,7 @@ class MusicTokens:
     return Tokens(ids[kept], time[kept].astype(np.int32))
 
   def begins(self, ids: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Where a stream may be cut: at bars, without them at time tokens."""
+    """Mask of the places to cut a stream: bars, without them time tokens."""
     if self.kind == "remi":
       bar = self._ours[self._tokenizer.vocab["Bar_None"]]
       return np.asarray(ids == bar)

@@ -143,8 +143,8 @@ def _window_parts(
   length: int,
 ) -> Iterator[Scored]:
   if tokens.kind == "midilike":
-    # What is left of a note that sounds at the start is on the grid of
-    # durations, up to 10 s: its note-off must not move into the window.
+    # The rest of a note that sounds at the start is on the grid of durations,
+    # up to 10 s: its note-off must not move into the window.
     windows = windows.copy()
     windows["context_steps"] += 1
   for start in range(0, len(windows), 256):

@@ -57,11 +57,11 @@ class BaselineConfig:
   run: TrainConfig
   # Of a batch, each of `network.context` tokens.
   rows: int = 2
-  # What it is trained on, and the shares.
+  # Training corpora, and their shares.
   data: tuple[str, ...] = ()
 
   def settings(self) -> dict[str, Any]:
-    """What a run is continued with only if it is the same; JSON values."""
+    """Settings that must be the same in a continued run; JSON values."""
     run = dataclasses.asdict(self.run)
     settings = dict(
       dataclasses.asdict(self), run={name: run[name] for name in _READ}
@@ -102,7 +102,7 @@ def _stored_config(settings: dict[str, Any]) -> BaselineConfig:
 
 
 class Progress(NamedTuple):
-  """Where a run stands."""
+  """Progress of a run."""
 
   step: int
   fraction: float
@@ -258,7 +258,7 @@ class Gpt2Trainer:
     return self._model
 
   def state(self) -> State:
-    """What a resumed run needs; batches follow from the step's number."""
+    """State for a resumed run; batches follow from the step's number."""
     return State(self.step, self._named(), self.facts)
 
   def load(self, state: State) -> None:

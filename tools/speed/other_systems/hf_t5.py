@@ -26,7 +26,7 @@ GUIDANCE = 5.0
 def build(options: argparse.Namespace) -> T5ForConditionalGeneration:
   """A T5 v1.1 (gated GELU, outputs not scaled) that never ends.
 
-  `transformers` ties the head to the embedding whatever it is told; that
+  `transformers` ties the head to the embedding in every configuration; that
   setting now only chooses between T5 and T5 v1.1.
   """
   torch.manual_seed(0)

@@ -31,7 +31,7 @@ CHUNK_MS = 2000.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class System:
-  """What the rounds found of one system."""
+  """Results of the rounds for one system."""
 
   name: str
   parameters: int
@@ -89,7 +89,7 @@ def ratio_rows(systems: Sequence[System]) -> list[tuple[str, ...]]:
 
 
 def detail_rows(systems: Sequence[System]) -> list[tuple[str, ...]]:
-  """What stands behind the medians."""
+  """Rows with the details behind the medians."""
   return [
     (
       system.name,

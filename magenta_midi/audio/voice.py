@@ -24,6 +24,7 @@ from magenta_midi.audio.strings import (
   release_s,
   strings,
 )
+from magenta_midi.midi.pedal import pedal_after
 from magenta_midi.typing import Float
 
 __all__ = ["BLOCK", "POLYPHONY", "Voice"]
@@ -134,7 +135,8 @@ class Voice:
       self._held.discard((channel, data[1]))
       self._settle(channel)
     elif kind == 11 and data[1] == 64:
-      self._pedals[channel] = data[2] >= 64
+      # No hysteresis: an instrument follows the MIDI standard.
+      self._pedals[channel] = pedal_after(data[2], down=False)
       self._settle(channel)
     elif kind == 11 and data[1] == 120:  # all sound off
       self._let_go(channel)

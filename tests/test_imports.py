@@ -1,8 +1,14 @@
 """The package as a graph: no circles, no folder too full to look through."""
 
 import ast
+import importlib
+import sys
 from collections import Counter
 from pathlib import Path
+
+import pytest
+
+from magenta_midi.tokens import EventCodec, NoteCodec
 
 ROOT = Path(__file__).parents[1]
 MAX_MODULES = 20
@@ -102,3 +108,20 @@ def test_no_folder_has_more_modules_than_one_looks_through():
     counts = Counter(path.parent for path in python_files(top))
     for folder, count in counts.items():
       assert count <= MAX_MODULES, folder
+
+
+def test_a_task_module_may_name_the_old_place_of_the_seqio_tasks(monkeypatch):
+  old, new = "magenta_midi.train.seqio_tasks", "magenta_midi.magenta_rt"
+  monkeypatch.delitem(sys.modules, old, raising=False)
+  with pytest.warns(DeprecationWarning, match=f"{old} .*{new}.seqio_tasks"):
+    found = importlib.import_module(old)
+  assert found is importlib.import_module(f"{new}.seqio_tasks")
+
+
+@pytest.mark.parametrize("codec", [NoteCodec, EventCodec])
+def test_a_codec_is_found_in_its_package_too(codec):
+  package = importlib.import_module(codec.__module__.rpartition(".")[0])
+  with pytest.warns(DeprecationWarning, match=f"tokens.{codec.__name__}"):
+    assert getattr(package, codec.__name__) is codec
+  with pytest.raises(AttributeError, match="no attribute 'Codec'"):
+    _ = package.Codec

@@ -132,6 +132,8 @@ class Duet:
     )
 
   def __enter__(self) -> "Duet":
+    if not self._session.running:  # entered again: a session plays once
+      self._session = LiveSession(self._session.settings, on_event=self._handle)
     try:
       self._session.start()
     except SamePort as error:

@@ -51,6 +51,15 @@ def test_both_at_once_without_ports(duet_checkpoint):
     with pytest.raises(ValueError, match="density must be"):
       duet.change("density", 40.0)
   assert len(duet.score.notes) > 12
+  # Entered again it waits until it is ready, and receives.
+  received = []
+  duet.on_received = received.append
+  with duet:
+    duet.start_session()
+    duet.act("panic")
+    duet.play(note_on(1, 60, 70))
+    duet.play_output(0.5)
+  assert [message.data for message in received] == [note_on(1, 60, 70)]
 
 
 def test_devices_that_cannot_be_meant(jack_server):

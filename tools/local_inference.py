@@ -1,7 +1,7 @@
 """Short inference script: load, prompt, stream chunks, play or write.
 
-  python tools/local_inference.py --seconds 20 --out out.mid
-  python tools/local_inference.py --context recording.mid --port "FluidSynth"
+  python -m tools.local_inference --seconds 20 --out out.mid
+  python -m tools.local_inference --context recording.mid --port "FluidSynth"
 
 On a GPU install jax with CUDA (`pip install 'jax[cuda12]'`): nothing else
 changes. It is short so that it can be copied into a script of your own.
@@ -17,7 +17,9 @@ from magenta_midi.generate.generator import join_chunks
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser()
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("--checkpoint", help="folder [default: the embedded]")
   parser.add_argument("--prompt", help="style, in words")
   parser.add_argument("--context", help="MIDI file to continue")

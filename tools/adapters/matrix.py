@@ -26,6 +26,7 @@ from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.recordings import read_recordings, recordings_corpus
 from magenta_midi.evaluation.comparison import Comparison
 from magenta_midi.evaluation.evaluate import Evaluation, evaluate
+from tools.help_text import help_of
 
 BASE = "base"
 
@@ -95,19 +96,48 @@ def table(rows: Mapping[str, Mapping[str, Any]], own: Mapping[str, str]) -> str:
   return "\n".join(lines)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument(
   "folders",
   nargs=-1,
   required=True,
   type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
-@click.option("--adapter", "names", multiple=True, metavar="NAME")
-@click.option("--own", "owners", multiple=True, metavar="PLAYER=NAME")
-@click.option("--control", "controls", multiple=True, metavar="PLAYER=NAME")
-@click.option("--windows", type=int, help="Of each player [default: all].")
-@click.option("--checkpoint", type=click.Path(path_type=Path))
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option(
+  "--adapter",
+  "names",
+  multiple=True,
+  metavar="NAME",
+  help="Adapter of a column; repeatable.",
+)
+@click.option(
+  "--own",
+  "owners",
+  multiple=True,
+  metavar="PLAYER=NAME",
+  help="Adapter that belongs to the player; repeatable.",
+)
+@click.option(
+  "--control",
+  "controls",
+  multiple=True,
+  metavar="PLAYER=NAME",
+  help="Adapter of another player to compare with; repeatable.",
+)
+@click.option(
+  "--windows", type=int, help="Windows of each player to score [default: all]."
+)
+@click.option(
+  "--checkpoint",
+  type=click.Path(path_type=Path),
+  help="Folder of a checkpoint [default: the embedded checkpoint].",
+)
+@click.option(
+  "--json",
+  "file",
+  type=click.Path(path_type=Path),
+  help="Write the figures into this file too.",
+)
 def command(
   folders: tuple[Path, ...],
   names: tuple[str, ...],

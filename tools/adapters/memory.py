@@ -38,6 +38,7 @@ from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.optimizers import make_optimizer
 from magenta_midi.train.run_settings import TrainConfig
+from tools.help_text import help_of
 
 # Memory that must be enough, bytes.
 LIMIT = 6e9
@@ -194,10 +195,14 @@ def config_of(name: str, original: bool, dtype: str | None) -> Any:
   )
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument("name", type=click.Choice(list(PRESETS)))
 @click.option(
-  "--quantize", type=click.Choice(["none", "int8", "nf4"]), default="nf4"
+  "--quantize",
+  type=click.Choice(["none", "int8", "nf4"]),
+  default="nf4",
+  show_default=True,
+  help="How the base is held.",
 )
 @click.option("--rank", type=int, default=LoraConfig().rank, show_default=True)
 @click.option(
@@ -205,11 +210,21 @@ def config_of(name: str, original: bool, dtype: str | None) -> Any:
   type=int,
   default=4,
   show_default=True,
-  help="In a batch; finetune's largest frames come 4 at a time.",
+  help="Examples in a batch; finetune takes the longest ones 4 at a time.",
 )
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]))
-@click.option("--original", is_flag=True, help="With its audio tokens.")
-@click.option("--compile/--count", "compiled", default=True)
+@click.option(
+  "--original",
+  is_flag=True,
+  help="Count Magenta RealTime's own shapes, with its audio tokens.",
+)
+@click.option(
+  "--compile/--count",
+  "compiled",
+  default=True,
+  show_default=True,
+  help="Also compile the step, or count only.",
+)
 def main(
   name: str,
   quantize: Any,

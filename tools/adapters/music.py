@@ -56,6 +56,7 @@ from tools.adapters.figures.probe import (
 from tools.adapters.figures.table import BASE, in_words
 from tools.adapters.figures.texture import CALL_S, as_call, is_chordal, texture
 from tools.adapters.matrix import pairs
+from tools.help_text import help_of
 from tools.music.continuations import Passage
 
 MUSIC_S = 20.0
@@ -258,42 +259,66 @@ def check_players(
 folders_type = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+  help=help_of(__doc__),
+  context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.argument("players", nargs=-1, required=True, type=folders_type)
-@click.option("--adapter", "adapters", multiple=True, metavar="PLAYER=NAME")
+@click.option(
+  "--adapter",
+  "adapters",
+  multiple=True,
+  metavar="PLAYER=NAME",
+  help="Adapter of a player; repeatable.",
+)
 @click.option(
   "--full",
   "full",
   multiple=True,
   metavar="PLAYER=DIR",
-  help="A fully fine-tuned checkpoint.",
+  help="Fully fine-tuned checkpoint of a player; repeatable.",
 )
 @click.option(
   "--probe-only",
   "more",
   multiple=True,
   type=folders_type,
-  help="A player whom the probe is to know, without an adapter; repeatable.",
+  help="Player without an adapter that the probe learns too; repeatable.",
 )
 @click.option(
-  "--neutral", type=folders_type, help="Other music to play on from."
+  "--neutral", type=folders_type, help="Folder of other music to continue."
 )
-@click.option("--count", default=40, show_default=True, help="Of contexts.")
+@click.option(
+  "--count",
+  default=40,
+  show_default=True,
+  help="Number of contexts to continue.",
+)
 @click.option(
   "--stretches",
   "most",
   default=200,
   show_default=True,
-  help="Of 20 s, of each player, that the probe learns from, and is judged by.",
+  help="Stretches of 20 s of each player to train and to test the probe.",
 )
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="The base.")
+@click.option(
+  "--checkpoint",
+  type=click.Path(path_type=Path),
+  help="The base [default: the embedded checkpoint].",
+)
 @click.option(
   "--cache",
   default=Path("runs/adapter_music"),
+  help="Folder that keeps the continuations.",
   show_default=True,
   type=click.Path(file_okay=False, path_type=Path),
 )
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option(
+  "--json",
+  "file",
+  type=click.Path(path_type=Path),
+  help="Write the figures into this file too.",
+)
 def command(
   players: tuple[Path, ...],
   adapters: tuple[str, ...],

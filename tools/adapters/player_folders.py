@@ -21,6 +21,7 @@ import click
 import numpy as np
 
 from magenta_midi.cli.terminal.errors import one_line_errors
+from tools.help_text import help_of
 
 HELD_OUT_SHARE = 1 / 3
 
@@ -111,7 +112,7 @@ def link(recordings: Iterable[Recording], folder: Path) -> int:
   return notes
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument(
   "lists",
   nargs=-1,
@@ -119,10 +120,17 @@ def link(recordings: Iterable[Recording], folder: Path) -> int:
   type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--most", default=20, show_default=True, help="Files to learn.")
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+  "--most",
+  default=20,
+  show_default=True,
+  help="Largest number of files of a player to train on.",
+)
+@click.option(
+  "--seed", default=0, show_default=True, help="Seed of the drawn order."
+)
 def command(lists: tuple[Path, ...], out: Path, most: int, seed: int) -> None:
-  """Makes the folders, and says what is in them."""
+  """Makes the folders and reports what they hold."""
   with one_line_errors():
     for file in lists:
       recordings = read_list(file)

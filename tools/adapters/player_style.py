@@ -28,6 +28,7 @@ from magenta_midi.data.recordings import join_split, read_recordings
 from magenta_midi.finetune.player_style import window_embeddings
 from magenta_midi.midi.score import Score
 from magenta_midi.model.lora.adapter_file import PlayerStyle
+from tools.help_text import help_of
 from tools.music.likeness import QUANTITIES, measured, overlap_area
 from tools.style.obedience import MUSIC_S, contexts
 
@@ -122,7 +123,7 @@ def nearer(
   }
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.argument(
   "players",
@@ -130,18 +131,38 @@ def nearer(
   required=True,
   type=click.Path(exists=True, path_type=Path),
 )
-@click.option("--takes", default=15, show_default=True)
-@click.option("--count", default=6, show_default=True, help="Of contexts.")
+@click.option(
+  "--takes",
+  default=15,
+  show_default=True,
+  help="Recordings of each player to learn from.",
+)
+@click.option(
+  "--count",
+  default=6,
+  show_default=True,
+  help="Number of contexts to continue.",
+)
 @click.option(
   "--guidance",
   "guidances",
   type=float,
   multiple=True,
   default=(0.0, 0.75, 1.5),
+  help="Guidance of the continuations; repeatable.",
   show_default=True,
 )
-@click.option("--checkpoint", type=click.Path(path_type=Path))
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option(
+  "--checkpoint",
+  type=click.Path(path_type=Path),
+  help="Folder of a checkpoint [default: the embedded checkpoint].",
+)
+@click.option(
+  "--json",
+  "file",
+  type=click.Path(path_type=Path),
+  help="Write the figures into this file too.",
+)
 def command(
   folder: Path,
   players: tuple[Path, ...],

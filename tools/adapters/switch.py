@@ -37,6 +37,7 @@ from magenta_midi.live.recording.serialization import make_engine
 from magenta_midi.model.lora.adapter_file import Adapter
 from magenta_midi.model.lora.adapter_library import install_adapter
 from magenta_midi.model.lora.lora import LoraConfig, LowRank, init_factors
+from tools.help_text import help_of
 
 STEP_NS = 60_000_000
 CHOICES = ("a", "a:0.6 + b:0.4", "b", "")
@@ -185,16 +186,27 @@ def measure(rounds: int, events: int) -> dict[str, Any]:
   }
 
 
-@click.command()
-@click.option("--rounds", type=int, default=40, show_default=True)
+@click.command(help=help_of(__doc__))
+@click.option(
+  "--rounds",
+  type=int,
+  default=40,
+  show_default=True,
+  help="Number of switches.",
+)
 @click.option(
   "--events",
   type=int,
   default=20,
   show_default=True,
-  help="Strokes between two switches.",
+  help="Notes of the player between two switches.",
 )
-@click.option("--json", "path", type=click.Path(path_type=Path))
+@click.option(
+  "--json",
+  "path",
+  type=click.Path(path_type=Path),
+  help="Write the figures into this file too.",
+)
 def main(rounds: int, events: int, path: Path | None) -> None:
   """Measures a switch, and events by each adapter beside the base."""
   with (

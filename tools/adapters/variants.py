@@ -51,6 +51,7 @@ from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.lora.lora import LoraConfig
 from tools.adapters.kinds.measuring import BASE, Job, measure
 from tools.adapters.kinds.variants import KINDS, LOW_RANK, POSITIONS
+from tools.help_text import help_of
 
 # Of AdamW, where none is given: two to begin a sweep with.
 RATES = {
@@ -241,7 +242,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
   return "\n".join(lines)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument("player", type=click.Path(exists=True, path_type=Path))
 @click.option(
   "--kind",
@@ -258,22 +259,50 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
   default=(f"{LoraConfig().rank}",),
   show_default=True,
 )
-@click.option("--alpha", type=float, help="Of low rank [default: 2 ranks].")
-@click.option("--targets", help="Of low rank, as finetune's.")
-@click.option("--dropout", type=float, help="Of low rank's inputs.")
-@click.option("--slots", multiple=True, default=("16",), help="Positions.")
-@click.option("--pieces", multiple=True, help="Recordings [default: all].")
-@click.option("--steps", default=300, show_default=True)
+@click.option(
+  "--alpha",
+  type=float,
+  help="Alpha of lora and dora [default: twice the rank].",
+)
+@click.option("--targets", help="Targets of lora and dora, as in finetune.")
+@click.option(
+  "--dropout", type=float, help="Dropout of the inputs of lora and dora."
+)
+@click.option(
+  "--slots",
+  multiple=True,
+  default=("16",),
+  show_default=True,
+  help="Learned positions of slots and prefix.",
+)
+@click.option(
+  "--pieces",
+  multiple=True,
+  help="Number of recordings to train on [default: all].",
+)
+@click.option(
+  "--steps", default=300, show_default=True, help="Optimizer steps of each run."
+)
 @click.option(
   "--learning-rate", "rates", multiple=True, metavar="RATE or KIND:RATE"
 )
 @click.option(
   "--general",
   type=click.Path(exists=True, path_type=Path),
-  help="Other music: what of it is forgotten.",
+  help="Other music, to measure forgetting.",
 )
-@click.option("--windows", default=384, show_default=True, help="2 s each.")
-@click.option("--evaluations", default=1, show_default=True)
+@click.option(
+  "--windows",
+  default=384,
+  show_default=True,
+  help="Held-out windows to score, 2 s each.",
+)
+@click.option(
+  "--evaluations",
+  default=1,
+  show_default=True,
+  help="How often a run is scored.",
+)
 @click.option(
   "--frames-per-batch",
   default=FinetuneConfig.frames_per_batch,
@@ -281,9 +310,19 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--checkpoint", type=click.Path(exists=True, path_type=Path))
-@click.option("--keep", is_flag=True, help="Plain checkpoints too.")
-@click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option("--keep", is_flag=True, help="Keep the trained checkpoints too.")
+@click.option(
+  "--out",
+  type=click.Path(path_type=Path),
+  required=True,
+  help="Folder of the runs; finished ones are not trained again.",
+)
+@click.option(
+  "--json",
+  "file",
+  type=click.Path(path_type=Path),
+  help="Write the figures into this file too.",
+)
 def command(
   player: Path,
   kinds: tuple[str, ...],

@@ -14,11 +14,12 @@ from magenta_midi.model.checkpoint import (
   load_checkpoint,
   save_checkpoint,
 )
+from tools.help_text import help_of
 
 LARGEST_MB = 25.0
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument("checkpoint", type=click.Path(path_type=Path, exists=True))
 @click.option(
   "--storage",

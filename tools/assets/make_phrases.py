@@ -14,8 +14,8 @@ A note is KEY[:BEATS]:VELOCITY[+MS|-MS]: how long the finger stays down if it
 is not the step, how hard it plays, and how much late or early it comes.
 """
 
+import argparse
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,11 +122,21 @@ def _play(
 
 def main() -> None:
   """Writes every phrase, by default into the package."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    "folder",
+    nargs="?",
+    type=Path,
+    help="Folder to write to [default: the package].",
+  )
+  folder = parser.parse_args().folder
   for name in PHRASES:
     score = read_table((TABLES / f"{name}.txt").read_text(encoding="utf-8"))
     path = phrase_path(name)
-    if len(sys.argv) > 1:
-      path = Path(sys.argv[1]) / path.name
+    if folder is not None:
+      path = folder / path.name
     score.to_file(path)
     print(f"{path}: {len(score)} notes, {score.end_s:.1f} s")
 

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from magenta_midi.style.text.phrases import load_phrases
 from magenta_midi.style.text.words import split_words
+from tools.help_text import help_of
 
 # Reference for the rest: the language of scores and program notes.
 MUSIC = (
@@ -91,16 +92,28 @@ def caption_words() -> list[str]:
   return sorted(said - phrases.held_out_words)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument("vectors", type=click.Path(exists=True, path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--frequent", default=18_000, show_default=True)
-@click.option("--musical", default=20_000, show_default=True)
+@click.option(
+  "--out", type=click.Path(path_type=Path), required=True, help="File to write."
+)
+@click.option(
+  "--frequent",
+  default=18_000,
+  show_default=True,
+  help="Number of most frequent words to keep.",
+)
+@click.option(
+  "--musical",
+  default=20_000,
+  show_default=True,
+  help="Number of words near to words of music to keep.",
+)
 @click.option(
   "--rarest",
   default=90_000,
   show_default=True,
-  help="Beyond this place the vectors are noise.",
+  help="Words beyond this place are not kept: their vectors are noise.",
 )
 def main(
   vectors: Path, out: Path, frequent: int, musical: int, rarest: int

@@ -39,7 +39,9 @@ def parity_holds(shared: Path) -> bool:
 
 def main() -> None:
   """Checks, then writes under a temporary name and renames."""
-  parser = argparse.ArgumentParser(description=__doc__)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument(
     "--shared", type=Path, required=True, help="folder that holds fixtures/"
   )

@@ -6,6 +6,7 @@ Writes them between the markers of the page. `tests/test_docs.py` checks that
 the page is current, that the modules exist, and that each one imports the next.
 """
 
+import argparse
 import re
 import tomllib
 from pathlib import Path
@@ -196,6 +197,9 @@ def drawn(page: str) -> str:
 
 
 def main() -> None:
+  argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  ).parse_args()
   page = drawn(PAGE.read_text("utf-8"))
   PAGE.write_text(page, "utf-8")
 

@@ -422,7 +422,9 @@ def run_fault(name: str, times: int, checkpoint: str | None) -> list[Figures]:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("--times", type=int, default=20)
   parser.add_argument("--only", choices=sorted(FAULTS), action="append")
   parser.add_argument("--checkpoint")

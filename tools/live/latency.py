@@ -23,6 +23,7 @@ import numpy as np
 from magenta_midi.cli.terminal.errors import one_line_errors
 from magenta_midi.midi.score import Score
 from magenta_midi.testing.jack import JackServer, jack_missing
+from tools.help_text import help_of
 
 # A call, and the silence in which its reply begins and ends.
 CALL_S, SILENCE_S = 5.0, 11.0
@@ -176,17 +177,34 @@ def measure(
   }
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument(
   "recording", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--minutes", default=5.0, show_default=True)
 @click.option(
-  "--phrases", default=20, show_default=True, help="Calls for a reply."
+  "--minutes",
+  default=5.0,
+  show_default=True,
+  help="Length of the simultaneous part.",
 )
-@click.option("--checkpoint", type=click.Path(path_type=Path))
+@click.option(
+  "--phrases",
+  default=20,
+  show_default=True,
+  help="Number of phrases to reply to.",
+)
+@click.option(
+  "--checkpoint",
+  type=click.Path(path_type=Path),
+  help="Folder of a checkpoint [default: the embedded checkpoint].",
+)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option(
+  "--json",
+  "file",
+  type=click.Path(path_type=Path),
+  help="Write the figures into this file too.",
+)
 def command(
   recording: Path,
   minutes: float,

@@ -38,6 +38,7 @@ from magenta_midi.midi.analysis.analysis import (
   pitch_class_weights,
 )
 from magenta_midi.midi.score import Score
+from tools.help_text import help_of
 
 CALL_S, TOGETHER_S = 8.0, 20.0
 # A reply to 8 s is over after 12 s at most, and a pause comes before it.
@@ -262,7 +263,7 @@ def together(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
   return found | agreements(own, partners, pieces)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument(
   "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
 )

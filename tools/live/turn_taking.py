@@ -37,6 +37,7 @@ from magenta_midi.live.player import Keyboard
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
 from magenta_midi.live.recording.score_messages import messages_of
 from magenta_midi.midi.score_files import SUFFIXES, MidiFileError, read_score
+from tools.help_text import help_of
 
 FALSE_START_NS = SECOND // 2
 LONG_GAP_NS = 5 * SECOND // 2
@@ -295,7 +296,10 @@ def read_solos(folder: Path, count: int) -> list[list[Message]]:
   return solos
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+  help=help_of(__doc__),
+  context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
   "--solos",

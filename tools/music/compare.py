@@ -37,6 +37,7 @@ from magenta_midi.cli.terminal.output import (
 from magenta_midi.generate.generator import CONTEXT_S, Generator
 from magenta_midi.generate.sampling import Sampling
 from magenta_midi.midi.continuation import context_then_music
+from tools.help_text import help_of
 from tools.music.continuations import (
   Passage,
   Piece,
@@ -153,7 +154,10 @@ def two_sample_line(found: dict[str, Any]) -> str:
   )
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+  help=help_of(__doc__),
+  context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
   "--data",
   "folders",

@@ -20,6 +20,7 @@ from magenta_midi.api import MagentaMidi
 from magenta_midi.data.corpus import join_corpora, read_corpus
 from magenta_midi.data.examples.partners import MODES, PARTS
 from magenta_midi.evaluation.evaluate import LEVEL_NAMES, Players, evaluate
+from tools.help_text import help_of
 
 DELAYS_MS = (0, 20, 50, 100, 150)
 
@@ -34,7 +35,7 @@ def cases(modes: list[str], knows_partners: bool) -> Iterator[Players]:
       yield Players(mode=mode, swapped=swapped, heard=False)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.option(
   "--data",
   "folders",
@@ -43,19 +44,33 @@ def cases(modes: list[str], knows_partners: bool) -> Iterator[Players]:
   type=click.Path(path_type=Path, exists=True),
   help="Folder with DIR.csv beside it; repeatable.",
 )
-@click.option("--checkpoint", type=click.Path(path_type=Path))
-@click.option("--split", default="test", show_default=True)
+@click.option(
+  "--checkpoint",
+  type=click.Path(path_type=Path),
+  help="Folder of a checkpoint [default: the embedded checkpoint].",
+)
+@click.option(
+  "--split", default="test", show_default=True, help="Which pieces."
+)
 @click.option(
   "--mode",
   "modes",
   multiple=True,
   type=click.Choice(MODES[1:]),
   default=MODES[1:],
+  help="How pieces are split; repeatable [default: all].",
 )
 @click.option(
-  "--windows", type=int, help="Score only so many 2 s, evenly spread."
+  "--windows",
+  type=int,
+  help="Number of windows of 2 s to score, evenly spread [default: all].",
 )
-@click.option("--json", "as_json", is_flag=True)
+@click.option(
+  "--json",
+  "as_json",
+  is_flag=True,
+  help="Print one JSON object as the last line of stdout.",
+)
 def main(
   folders: tuple[Path, ...],
   checkpoint: Path | None,
@@ -64,7 +79,7 @@ def main(
   windows: int | None,
   as_json: bool,
 ) -> None:
-  """Prints nats per own note with and without the partner."""
+  """Prints nats a note with and without the other part."""
   mm = MagentaMidi.load(checkpoint)
   model = mm.generator.model
   read = [read_corpus(folder, (split,))[0][split] for folder in folders]

@@ -28,6 +28,7 @@ from magenta_midi.cli.terminal.output import console, json_option, print_json
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.tokens.note.codec import NoteCodec
+from tools.help_text import help_of
 from tools.music.compare import (
   FEWEST,
   play_all,
@@ -138,7 +139,10 @@ def read_results(path: Path, run_of: dict[str, Any]) -> list[dict[str, Any]]:
   return results
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+  help=help_of(__doc__),
+  context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
   "--data",
   "folders",

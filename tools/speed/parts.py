@@ -30,6 +30,7 @@ from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.midi import Score
 from magenta_midi.midi.analysis.chords import find_chord
 from magenta_midi.midi.piano_roll import plot_piano_roll
+from tools.help_text import help_of
 
 # A step of the time grid: what is done for each note is to end within it.
 STEP_S = 0.01
@@ -154,13 +155,13 @@ def timed_s(call: Callable[[], object], repeat: int) -> np.ndarray:
   return np.array(found)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.option(
   "--repeat",
   type=click.IntRange(min=1),
   default=20,
   show_default=True,
-  help="Runs of each; as many as fit into 5 s, if those are fewer.",
+  help="Largest number of runs of each part; they take at most 5 s.",
 )
 def main(repeat: int) -> None:
   """Prints a table: microseconds of each part, and the share of its time."""

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from magenta_midi.cli.terminal.errors import one_line_errors
+from tools.help_text import help_of
 from tools.speed.other_systems.environment import TORCH, make_environment
 from tools.speed.other_systems.shapes import T5Shape, fitted
 from tools.speed.other_systems.tables import (
@@ -305,7 +306,7 @@ def write_between(path: Path, text: str) -> None:
   partial.replace(path)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.option(
   "--venv",
   "folder",
@@ -324,19 +325,20 @@ def write_between(path: Path, text: str) -> None:
   type=click.IntRange(1),
   default=5,
   show_default=True,
-  help="Of the music; the large shape has half of them.",
+  help="Rounds of measuring; the large shape has half of them.",
 )
 @click.option(
   "--threads",
   type=click.IntRange(1),
   default=2,
   show_default=True,
-  help="And cores that the whole run keeps to.",
+  help="Threads, and cores that the run is bound to.",
 )
 @click.option(
   "--only",
   type=click.Choice(["music", "v1-59m"]),
-  help="One of the two comparisons; a file then loses the other.",
+  help="Run one of the two comparisons; the file of --markdown then loses the"
+  " other.",
 )
 @click.option(
   "--markdown",
@@ -344,7 +346,12 @@ def write_between(path: Path, text: str) -> None:
   type=click.Path(path_type=Path, dir_okay=False),
   help="Also write the tables into this file, between their marks.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Every figure, last.")
+@click.option(
+  "--json",
+  "as_json",
+  is_flag=True,
+  help="Print one JSON object as the last line of stdout.",
+)
 def main(
   folder: Path,
   torch: str,

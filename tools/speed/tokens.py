@@ -63,7 +63,9 @@ def end_to_end(paths: list[str]) -> Score:
 
 def main() -> None:
   """Runs the measurements of the command line."""
-  parser = argparse.ArgumentParser(description=__doc__)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("files", nargs="*", help="MIDI files")
   parser.add_argument(
     "--notes", type=int, default=1_000_000, help="synthetic notes"

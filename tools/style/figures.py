@@ -29,6 +29,7 @@ from magenta_midi.style.text.facts import read_facts
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.train.style.data import Window, draw_windows
 from magenta_midi.train.style.recall import embed_windows, recall
+from tools.help_text import help_of
 
 DRAWS = 1000
 SCORED = ("speed", "loudness", "density", "register", "mode")
@@ -145,17 +146,31 @@ def _quantiles(values: np.ndarray) -> dict[str, float]:
   }
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.option(
   "--data",
   multiple=True,
   required=True,
+  help="Folder with DIR.csv beside it; repeatable.",
   type=click.Path(exists=True, path_type=Path),
 )
-@click.option("--model", type=click.Path(exists=True, path_type=Path))
-@click.option("--clips", default=200, show_default=True)
-@click.option("--split", default="test", show_default=True)
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option(
+  "--model",
+  type=click.Path(exists=True, path_type=Path),
+  help="Folder of a MidiCoCa [default: the embedded one].",
+)
+@click.option(
+  "--clips", default=200, show_default=True, help="Number of clips to rank."
+)
+@click.option(
+  "--split", default="test", show_default=True, help="Which pieces."
+)
+@click.option(
+  "--json",
+  "file",
+  type=click.Path(path_type=Path),
+  help="Write the figures into this file too.",
+)
 def command(
   data: tuple[Path, ...],
   model: Path | None,

@@ -30,6 +30,7 @@ from magenta_midi.midi.analysis.description import describe
 from magenta_midi.midi.score import Score
 from magenta_midi.style.controls import ControlTargets
 from magenta_midi.style.text.attributes import ATTRIBUTES
+from tools.help_text import help_of
 
 CONTEXT_S, MUSIC_S = 10.0, 20.0
 PROMPTS = {
@@ -249,15 +250,36 @@ def _around(limits: tuple[float, float]) -> tuple[float, float]:
   return (min(0.0, low) if low < 0.5 * high else low, high)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option("--checkpoint", type=click.Path(path_type=Path))
-@click.option("--seeds", default=30, show_default=True)
 @click.option(
-  "--curve-seeds", default=10, show_default=True, help="0: no curve, no blend."
+  "--checkpoint",
+  type=click.Path(path_type=Path),
+  help="Folder of a checkpoint [default: the embedded checkpoint].",
 )
-@click.option("--picture", type=click.Path(path_type=Path))
-@click.option("--json", "file", type=click.Path(path_type=Path))
+@click.option(
+  "--seeds",
+  default=30,
+  show_default=True,
+  help="Pairs of continuations for each attribute.",
+)
+@click.option(
+  "--curve-seeds",
+  default=10,
+  show_default=True,
+  help="The same for the curve over guidance and for blends; 0: neither.",
+)
+@click.option(
+  "--picture",
+  type=click.Path(path_type=Path),
+  help="Picture of the curve over guidance to write (PNG).",
+)
+@click.option(
+  "--json",
+  "file",
+  type=click.Path(path_type=Path),
+  help="Write the figures into this file too.",
+)
 def command(
   folder: Path,
   checkpoint: Path | None,

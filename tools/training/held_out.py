@@ -27,6 +27,7 @@ from magenta_midi.evaluation.evaluate import (
   protocol_windows,
 )
 from magenta_midi.tokens.note.codec import PEDAL_DOWN
+from tools.help_text import help_of
 
 # Windows of each training corpus that the marginals are counted on.
 MARGINAL_WINDOWS = 6000
@@ -93,7 +94,7 @@ def marginal_nats(
   return Evaluation(nats, notes, seconds)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.option(
   "--data",
   "folders",
@@ -102,9 +103,20 @@ def marginal_nats(
   type=click.Path(path_type=Path, exists=True),
   help="Folder with DIR.csv beside it; repeatable.",
 )
-@click.option("--checkpoint", type=click.Path(path_type=Path))
-@click.option("--split", default="test", show_default=True)
-@click.option("--json", "as_json", is_flag=True)
+@click.option(
+  "--checkpoint",
+  type=click.Path(path_type=Path),
+  help="Folder of a checkpoint [default: the embedded checkpoint].",
+)
+@click.option(
+  "--split", default="test", show_default=True, help="Which pieces."
+)
+@click.option(
+  "--json",
+  "as_json",
+  is_flag=True,
+  help="Print one JSON object as the last line of stdout.",
+)
 def main(
   folders: tuple[Path, ...],
   checkpoint: Path | None,

@@ -31,31 +31,55 @@ from magenta_midi.tokens.codec import get_codec
 from magenta_midi.train.allocator import keep_memory
 from magenta_midi.train.style.data import CocaStream, draw_windows
 from magenta_midi.train.style.train_coca import CocaConfig, train_coca
+from tools.help_text import help_of
 
 CLIPS = 200
 
 
-@click.command()
-@click.option("--data", multiple=True, required=True, help="FOLDER:SHARE")
+@click.command(help=help_of(__doc__))
 @click.option(
-  "--words", "vectors", type=click.Path(exists=True, path_type=Path)
+  "--data",
+  multiple=True,
+  required=True,
+  metavar="FOLDER:SHARE",
+  help="Corpus and its share of the examples; repeatable.",
 )
-@click.option("--minutes", default=40.0, show_default=True, help="Both towers.")
+@click.option(
+  "--words",
+  "vectors",
+  type=click.Path(exists=True, path_type=Path),
+  help="Word vectors from tools.assets.pack_words.",
+)
+@click.option(
+  "--minutes",
+  default=40.0,
+  show_default=True,
+  help="Minutes in which both towers train.",
+)
 @click.option(
   "--text-minutes",
   default=8.0,
   show_default=True,
-  help="After these, the text tower alone.",
+  help="Minutes after these in which only the text tower trains.",
 )
-@click.option("--init-from", type=click.Path(exists=True, path_type=Path))
+@click.option(
+  "--init-from",
+  type=click.Path(exists=True, path_type=Path),
+  help="Checkpoint whose encoder the MIDI tower starts from.",
+)
 @click.option(
   "--continue-from",
   type=click.Path(exists=True, path_type=Path),
-  help="A MidiCoCa's folder, to go on with.",
+  help="Folder of a MidiCoCa whose training is continued.",
 )
 @click.option("--learning-rate", default=0.01, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option(
+  "--out",
+  type=click.Path(path_type=Path),
+  required=True,
+  help="Folder of the run.",
+)
 def main(
   data: tuple[str, ...],
   vectors: Path,

@@ -61,6 +61,7 @@ from magenta_midi.train.run_clock import RunSchedule
 from magenta_midi.train.run_settings import TrainConfig
 from magenta_midi.train.sources import make_source
 from magenta_midi.train.trainer import Trainer
+from tools.help_text import help_of
 
 Origin = Literal["previous", "start", "any"]
 # As search_choices has it.
@@ -490,7 +491,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
   return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-@click.command()
+@click.command(help=help_of(__doc__))
 @click.option(
   "--data",
   multiple=True,
@@ -499,9 +500,14 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
   help="As for `magenta-midi train`; repeatable.",
 )
 @click.option(
-  "--minutes", default=8.0, show_default=True, help="Of each, of training."
+  "--minutes",
+  default=8.0,
+  show_default=True,
+  help="Training minutes of each choice.",
 )
-@click.option("--seeds", default=1, show_default=True, help="Runs of each.")
+@click.option(
+  "--seeds", default=1, show_default=True, help="Runs of each choice."
+)
 @click.option(
   "--choice",
   "names",
@@ -513,7 +519,8 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
   "--warmup-steps",
   default=50,
   show_default=True,
-  help="Of the learning rate; the 200 of longer runs are half of these.",
+  help="Warm-up steps of the learning rate. The 200 of longer runs would be"
+  " half of one of these.",
 )
 @click.option("--preset", default="small", show_default=True)
 @click.option(

@@ -30,6 +30,7 @@ from typing import Any
 import click
 
 from magenta_midi.cli.terminal.options import weighted_folder
+from tools.help_text import help_of
 
 _DUET = ("--partners", "solo:0.3,tracks:0.25,hands:0.25,turns:0.2")
 # How many held-out windows are scored: 33 minutes of music.
@@ -161,24 +162,41 @@ def _duet_nats(folder: Path, data: tuple[str, ...]) -> float:
   return json.loads(path.read_text(encoding="utf-8"))["nats_per_note"]
 
 
-@click.command()
-@click.option("--data", multiple=True, required=True, metavar="DIR[:WEIGHT]")
-@click.option("--minutes", default=6.0, show_default=True, help="Of each.")
+@click.command(help=help_of(__doc__))
+@click.option(
+  "--data",
+  multiple=True,
+  required=True,
+  metavar="DIR[:WEIGHT]",
+  help="As for `magenta-midi train`; repeatable.",
+)
+@click.option(
+  "--minutes",
+  default=6.0,
+  show_default=True,
+  help="Training minutes of each choice.",
+)
 @click.option(
   "--steps",
   type=click.IntRange(min=1),
-  help="Of each, in place of minutes.",
+  help="Optimizer steps of each choice, in place of minutes.",
 )
-@click.option("--seeds", default=1, show_default=True, help="Runs of each.")
+@click.option(
+  "--seeds", default=1, show_default=True, help="Runs of each choice."
+)
 @click.option(
   "--choice",
   "names",
   multiple=True,
   type=click.Choice(list(CHOICES)),
-  help="Only these [default: all].",
+  help="Choice to train; repeatable [default: all].",
 )
 @click.option(
-  "--out", type=click.Path(path_type=Path), default=Path("runs/search")
+  "--out",
+  type=click.Path(path_type=Path),
+  default=Path("runs/search"),
+  show_default=True,
+  help="Folder of the results.",
 )
 def main(
   data: tuple[str, ...],

@@ -98,7 +98,8 @@ def say(found: "Finetuned") -> None:
     )
   elif difference.beyond is None:
     verdict = (
-      "it predicts this player better; one piece alone gives no interval"
+      "a gain on one held-out piece, which gives no interval: it may be chance."
+      " Give more recordings to be sure."
     )
   elif difference.beyond:
     verdict = (

@@ -338,7 +338,9 @@ def command(
     log.print(f"stopped and saved; the same command continues {out}")
     raise click.Abort
   figures = evaluation.figures() if evaluation else {}
-  log.print(f"checkpoint: {out / 'checkpoint'}; curve: {out / 'loss.png'}")
+  # A run of few steps has logged nothing to draw.
+  curve = f"; curve: {out / 'loss.png'}" if (out / "loss.png").exists() else ""
+  log.print(f"checkpoint: {out / 'checkpoint'}{curve}", soft_wrap=True)
   if as_json:
     facts = dict(checkpoint=str(out / "checkpoint"), held_out=figures)
     # A run that was continued has its start from an earlier session.
@@ -404,6 +406,12 @@ def _read(
     log.print(
       f"{folder}: {len(corpus)} pieces, {corpus.notes:,} notes,"
       f" {share / sum(shares):.0%} of the examples"
+    )
+  if not held_out:
+    log.print(
+      "note: no piece is held out, so the run has no held-out figures and no"
+      " samples. Give more files, or a list DIR.csv with the split valid.",
+      soft_wrap=True,
     )
   return _Music(corpora, shares, join_corpora(held_out))
 

@@ -35,7 +35,7 @@ __all__ = [
 FORMAT = 1
 SUFFIX = ".safetensors"
 # Default license text.
-LICENCE = "Made from its player's own takes: theirs to pass on."
+LICENCE = "Made from its player's own recordings: theirs to pass on."
 MAX_NAME = 64
 STYLE = "style"
 # Keys of the metadata entry `style`.

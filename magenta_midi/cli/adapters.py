@@ -229,7 +229,7 @@ def style_line(adapter: "Adapter") -> str:
   """The player's style in an adapter, and its figures."""
   style = adapter.style
   if style is None:
-    return "no style vector: its base hears no style, or no take has one"
+    return "no style vector: its base or its recordings have no style"
   found = [
     style.figures.get(name)
     for name in ("nats_per_note", "nats_per_note_without")

@@ -134,7 +134,7 @@ class _Scorer:
   """A checkpoint and the way it is scored.
 
   Raises:
-    ValueError: Style is asked for and the checkpoint has none.
+    ValueError: `style` is set and the checkpoint has no style.
   """
 
   def __init__(self, mm: "MagentaMidi", context: bool, style_prompted: bool):
@@ -166,7 +166,7 @@ class _Scorer:
       )
 
   def score_prompted(self, corpus: "Corpus") -> "Evaluation | None":
-    """The same with style and controls of the music itself, if asked for."""
+    """The same with style and controls of the music itself, if requested."""
     return None if self.style is None else self.score(corpus, self.style)
 
 
@@ -218,14 +218,14 @@ def _say_difference(difference: dict[str, Any], how: str = "") -> None:
   better = "better" if nats < 0 else "worse"
   interval = f" (95 % {low:+.3f} to {high:+.3f} over pieces)"
   if not (nats or low or high):
-    verdict = "no difference at all"
+    verdict = "no difference"
   elif difference["beyond"] is None:
     interval = ""
-    verdict = f"{better}, but one piece cannot tell whether others would agree"
+    verdict = f"{better}; one piece alone gives no interval"
   elif difference["beyond"]:
-    verdict = f"{better}, by more than the choice of pieces explains"
+    verdict = f"{better} by more than the variation between pieces"
   else:
-    verdict = "no more than the choice of pieces explains"
+    verdict = "not more than the variation between pieces"
   click.echo(
     f"difference{how}: {nats:+.3f} nats a note{interval},"
     f" {difference['nats_per_second']:+.1f} a second: {verdict}"

@@ -297,7 +297,7 @@ def config_of(
   """The settings that options give.
 
   Args:
-    start: The adapter to go on from, which says what they do not.
+    start: The adapter to continue; it gives the settings that they leave out.
     options: Of the command; None: not given.
 
   Raises:

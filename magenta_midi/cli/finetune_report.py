@@ -103,11 +103,10 @@ def say(found: "Finetuned") -> None:
     )
   elif difference.beyond:
     verdict = (
-      "it predicts this player better; the gain is larger than the variation"
-      " between pieces"
+      "it predicts this player better by more than the variation between pieces"
     )
   else:
-    verdict = "the gain is not larger than the variation between pieces"
+    verdict = "the gain is not more than the variation between pieces"
   click.echo(f"  {verdict}")
   if found.general_before is not None and found.general_after is not None:
     click.echo(

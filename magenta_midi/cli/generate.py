@@ -263,7 +263,7 @@ def _write(
   plot: Path | None,
   given_until_s: float | None,
 ) -> None:
-  """Writes the MIDI file, then what was asked for beside it."""
+  """Writes the MIDI file, then the other requested files."""
   score.to_file(out)
   if wav is not None:
     from magenta_midi.audio.render import render

@@ -43,7 +43,7 @@ _MODULES = {
 
 
 class _LateGroup(click.Group):
-  """Imports a command's module only when it is run or asked for help."""
+  """Imports a command's module only when it runs or prints its help."""
 
   def list_commands(self, ctx: click.Context) -> list[str]:
     del ctx

@@ -80,7 +80,7 @@ def _list(found: "PortList", as_json: bool) -> None:
   if not problem and not found.inputs and not found.outputs:
     problem = (
       f"no MIDI ports ({found.api}). Plug a keyboard in and switch it on, or"
-      " let jam make ports of its own with --virtual."
+      " let jam make virtual ports with --virtual."
     )
   if as_json:
     print_json(

@@ -42,7 +42,7 @@ __all__ = ["command"]
 @click.option(
   "--cost",
   type=click.Path(path_type=Path),
-  help="Table of how long each job takes, JSON in ms [default: the package's].",
+  help="Table of the duration of each job, JSON in ms [default: built in].",
 )
 @click.option(
   "--wall",
@@ -74,8 +74,8 @@ __all__ = ["command"]
   "--out",
   type=click.Path(path_type=Path),
   required=True,
-  help="MIDI file to write, a track for each; its session lies beside it as"
-  " .json.",
+  help="MIDI file to write, a track for each; the session is"
+  " written beside it as .json.",
 )
 @json_option
 def command(
@@ -100,7 +100,7 @@ def command(
   if recording.suffix == ".json":
     if adapters:
       raise UserError(
-        "a session is played again with its own adapters; leave --adapter out."
+        "a session is played again with its adapters; leave --adapter out."
       )
     _again(recording, out, as_json)
     return
@@ -168,7 +168,7 @@ def command(
       )
   for remark in filter(None, remarks):
     console().print(f"note: {remark}", soft_wrap=True, markup=False)
-  score = duet_score(result.heard, result.sent)
+  score = duet_score(result.received, result.sent)
   score.to_file(out)
   facts: dict[str, Any] = {
     "mode": mode,

@@ -58,14 +58,14 @@ def replay_wall(
   out: Path,
   digests: Mapping[str, str],
 ) -> dict[str, Any]:
-  """Plays a recording into the duet's own ports.
+  """Plays a recording into the duet's ports.
 
   Args:
     music: What the player plays.
     controls: Who plays when, style, adapters and the rest.
     seed: Of the model's draws.
     checkpoint: A folder; None: the embedded one.
-    out: MIDI file to write, a track for each; its session lies beside it.
+    out: MIDI file to write, a track for each; the session is beside it.
     digests: Of the adapters, from `check_choices`.
 
   Returns:
@@ -131,13 +131,13 @@ def _connected(backend: RtMidiBackend, before: set[str]):
   """Both ends that face the session's two ports: a keyboard and a synth."""
   end = time.monotonic() + PORTS_S
   while True:
-    # Both are looked for before our own ends of the cables are listed too.
+    # Both are searched before the other ends of the cables are listed too.
     to = [name for name in backend.outputs() if name not in before]
     fro = [name for name in backend.inputs() if name not in before]
     if to and fro:
       break
     if time.monotonic() > end:
-      raise HostError("the duet's own ports cannot be found.")
+      raise HostError("the duet's ports cannot be found.")
     time.sleep(0.05)
   with (
     contextlib.closing(backend.open_output(to[0])) as keys,
@@ -199,14 +199,14 @@ class _Run:
     self._seconds = end_ns / SECOND
 
   def finish(self, session: LiveSession, synth: BackendInput) -> None:
-    """Ends the session and takes what it sends then."""
+    """Ends the session and receives its last messages."""
     session.close()
     self._restarts = session.restarts
     time.sleep(0.1)
     self._arrived += [Message(*got) for got in synth.poll()]
 
   def handle(self, event: SessionEvent) -> None:
-    """Takes an event of the session."""
+    """Handles an event of the session."""
     meters = self._meters
     match event:
       case MessageReceived(message=message):
@@ -214,7 +214,7 @@ class _Run:
       case MessageSent(message=message):
         self.sent.append(message)
         if is_note_on(message.data):
-          meters.struck(message.time_ns)
+          meters.note_sent(message.time_ns)
       case ModelReady():
         self.checkpoint, self.sha256 = event.checkpoint, event.sha256
       case ModelState():
@@ -235,7 +235,7 @@ class _Run:
           meters.tick(time_ns, plays=plays, counts=counts)
 
   def _resident(self, session: LiveSession) -> dict[str, int]:
-    """Memory of each process, MB; empty where the system does not say."""
+    """Memory of each process, MB; empty if the system does not report it."""
     pids = {"app": os.getpid(), **session.process_ids}
     found = {}
     for name, pid in pids.items():

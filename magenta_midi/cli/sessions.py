@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-# The player on the first, the model on its own as when it was played.
+# The player on the first channel, the model on its channel of the session.
 _CHANNELS = (1, 2)
-_SPIN_S = 0.001  # before a message is due: a sleep may take longer
+_SPIN_S = 0.001  # before a message is due: a sleep may be longer
 
 
 @click.group("sessions")
@@ -41,10 +41,10 @@ _SPIN_S = 0.001  # before a message is due: a sleep may take longer
 )
 @click.pass_context
 def command(ctx: click.Context, folder: Path | None) -> None:
-  """List, hear, rate and export what was played.
+  """List, play, rate and export saved sessions.
 
   An ID may be shortened to its beginning; `last` is the newest. Each command
-  takes --json.
+  has --json.
   """
   from magenta_midi.live.recording.recorder import sessions_folder
 
@@ -105,7 +105,7 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
 
   table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
   table.add_column("ID", no_wrap=True)
-  for name in ("length", "you", "AI", "marks", "rated", "kept"):
+  for name in ("length", "player", "model", "marks", "rated", "kept"):
     table.add_column(name, justify="right")
   played = [_adapters_played(session) for session in rows]
   if any(played):
@@ -322,7 +322,7 @@ def _change(
 def trim(
   sessions: Path, session: str, from_s: float, to_s: float | None, as_json: bool
 ) -> None:
-  """Make a session of its own from a part; the whole stays as it is."""
+  """Make a new session from a part; the whole session does not change."""
   from magenta_midi.live.recording.files import read_facts
   from magenta_midi.live.recording.library import trim_session
 
@@ -343,7 +343,7 @@ def trim(
 def export(sessions: Path, session: str, target: Path, as_json: bool) -> None:
   """Write stems: player.mid, ai.mid, both.mid and tempo.mid, into DIR.
 
-  The 30 s before each bookmark get the same in a folder of their own.
+  The 30 s before each bookmark are written in the same way to a subfolder.
   """
   from magenta_midi.live.recording.library import export_session
 

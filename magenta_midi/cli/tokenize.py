@@ -69,7 +69,7 @@ def command(source: Path, codec: str, out: Path | None, as_json: bool) -> None:
 
 
 def _worst_onset_ms(score: Any, decoded: Any) -> float:
-  """How far the nearest decoded note of the same key and part lies, ms."""
+  """Distance to the nearest decoded note of the same key and part, ms."""
   import numpy as np
 
   worst = 0.0

@@ -120,7 +120,7 @@ def _events_path(parts: Path, number: int) -> Path:
 def _read_part(
   folder: Path, parts: Path, number: int, files: Sequence[SourceFile]
 ) -> None:
-  """Reads some files; their records, written last, say that they are done."""
+  """Reads some files; their records are written last and mark them as done."""
   records, start = [], 0
   with open_atomically(_events_path(parts, number)) as file:
     for one in files:

@@ -66,7 +66,7 @@ def prepare_with_beam(
     try:
       _run(source, out.absolute(), PipelineOptions(list(options)))
     except Exception as error:
-      # Runners wrap what went wrong in an error and a traceback of their own.
+      # Runners wrap the original error in another error with a traceback.
       lines = str(error).strip().splitlines() or [type(error).__name__]
       reason = lines[-1].rstrip(".")
       raise ValueError(
@@ -88,7 +88,7 @@ def _run(source: Source, out: Path, options: PipelineOptions) -> None:
       | "spread" >> beam.Reshuffle()
       | "read" >> beam.Map(functools.partial(_read, folder, source.shards))
     )
-    # Shards without a piece are said to be empty too.
+    # Shards without a piece are listed as empty.
     empty = (
       pipeline
       | "shards" >> beam.Create(range(source.shards))

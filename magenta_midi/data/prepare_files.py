@@ -1,9 +1,9 @@
 """Work of `prepare` on single files and single shards.
 
-A file becomes a record and its events. The hash of its music says which shard
-it goes to, so that all copies of a piece meet in one shard, wherever they
-were read; there the one to keep is chosen. The same holds for processes on
-one machine and for a pipeline on many.
+A file becomes a record and its events. The hash of its music selects the shard,
+so that all copies of a piece are in one shard, whichever process read them; one
+of the copies is kept. Processes on one machine and pipelines on many work in
+the same way.
 """
 
 import dataclasses
@@ -124,7 +124,7 @@ def write_shard(
     out: The prepared folder.
     shard: Number of the shard.
     records: Of all its files, in any order.
-    events_of: Gives a record's events; asked only for what is kept.
+    events_of: Gives a record's events; called only for kept pieces.
 
   Raises:
     OSError: It cannot be written there.

@@ -47,7 +47,7 @@ except ImportError:  # Windows
 
 __all__ = ["SHARD_MIDI_BYTES", "Source", "finish", "list_source", "opened"]
 
-# MIDI files for one shard; their events take about 1.7 times that.
+# Bytes of MIDI files for one shard; their events need about 1.7 times as many.
 SHARD_MIDI_BYTES = 32 * 2**20
 
 _PLAN = "plan.json"
@@ -65,8 +65,8 @@ class Source:
   Attributes:
     folder: Of MIDI files.
     files: In the order in which they are listed in the end.
-    rows: What the list beside the folder says of them, by path.
-    plan: What the folder is recognized by when it is prepared again.
+    rows: Their rows in the list beside the folder, by path.
+    plan: Identifies the folder when it is prepared again.
   """
 
   folder: Path
@@ -128,7 +128,7 @@ def list_source(
 
 @contextlib.contextmanager
 def opened(out: Path, plan: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
-  """Takes a folder for a preparation, or finds it there.
+  """Opens the folder of a preparation; makes it if it is not there.
 
   Args:
     out: Made if it is not there.

@@ -3,9 +3,9 @@
 A folder that `magenta-midi prepare` made holds
 
 - `shard-00000.npy` and so on: pieces end to end, arrays of `EVENT_DTYPE`;
-- `pieces.csv`: a row for each piece, in the order of the files, that says
-  where its events lie, its split, and what the corpus's own list said of it;
-- `manifest.json`: what it was made of, counts, the shards with their SHA-256,
+- `pieces.csv`: a row for each piece, in the order of the files: the place of
+  its events, its split, and its facts from the corpus's list;
+- `manifest.json`: the source, counts, the shards with their SHA-256,
   duplicates, and bad files with their reasons. It is written last.
 
 While it is being made it holds `.unfinished/` and no manifest.
@@ -51,7 +51,7 @@ MANIFEST = "manifest.json"
 PIECES = "pieces.csv"
 UNFINISHED = ".unfinished"
 
-# Columns of the corpus's own list that are kept.
+# Columns of the corpus's list that are kept.
 FACTS = ("title", "composer", "performer", "tags")
 PIECE_COLUMNS = (
   "path",  # below the corpus's folder, with /
@@ -193,9 +193,9 @@ def _open_shard(path: Path, events: int | None = None) -> np.ndarray:
 class PreparedCorpus(Corpus):
   """Pieces of one split, on disk.
 
-  What is asked for piece by piece is read when it is used; `events` and
-  `offsets` hold the whole split in memory once they are asked for. A copy in
-  another process opens the shards itself.
+  Single pieces are read when they are used; `events` and `offsets` load the
+  whole split into memory at their first use. A copy in another process opens
+  the shards itself.
   """
 
   _folder: Path
@@ -208,7 +208,7 @@ class PreparedCorpus(Corpus):
     names: tuple[str, ...],
     index: Shaped[np.ndarray, " pieces"],
   ):
-    # The dataclass is frozen, and its arrays are made when asked for.
+    # The dataclass is frozen, and its arrays are made at their first use.
     self.__dict__.update(names=names, _folder=folder, _index=index, _shards={})
 
   def __reduce__(self) -> tuple:

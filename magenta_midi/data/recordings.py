@@ -155,17 +155,17 @@ def _recordings(
 ) -> tuple[list[Recording], list[tuple[str, str]]]:
   recordings, refused, seen = [], [], {}
   for name, score, session in found:
-    own = _players_part(score)
+    player = _players_part(score)
     pieces = tuple(
       piece
-      for part in cut_at_silences(own)
+      for part in cut_at_silences(player)
       if len(piece := pack_piece(part)) >= MIN_NOTES
     )
     damage = "; ".join(score.repairs.damage())
     recording = Recording(name, title_of(name), pieces, damage=damage)
     if session is not None:
       recording = recording._replace(title=session.title, weight=session.weight)
-    reason = _reason(score, own, recording)
+    reason = _reason(score, player, recording)
     if session is not None and not session.weight:
       reason = f"rated {session.rating} of 5"
     if reason is None:
@@ -182,25 +182,25 @@ def _recordings(
 
 def _players_part(score: Score) -> Score:
   """The score without the parts that a model played."""
-  own = [
+  player = [
     part
     for part, name in enumerate(score.part_names)
     if name.casefold() not in MODEL_PARTS
   ]
-  return score.select(own) if len(own) < score.parts else score
+  return score.select(player) if len(player) < score.parts else score
 
 
-def _reason(score: Score, own: Score, recording: Recording) -> str | None:
+def _reason(score: Score, player: Score, recording: Recording) -> str | None:
   """Why a recording cannot be used; None: it can."""
-  if len(score) and not len(own):
+  if len(score) and not len(player):
     return "holds nothing but what a model played"
-  if not len(own):
+  if not len(player):
     repairs = "; ".join(score.repairs.messages())
     return "holds no notes" + (f" ({repairs})" if repairs else "")
   if not recording.pieces or recording.seconds < MIN_S:
     return (
-      f"{own.notes['onset_s'][-1] - own.notes['onset_s'][0]:.1f} s and"
-      f" {len(own)} notes of music, at least {MIN_S:g} s and {MIN_NOTES}"
+      f"{player.notes['onset_s'][-1] - player.notes['onset_s'][0]:.1f} s and"
+      f" {len(player)} notes of music, at least {MIN_S:g} s and {MIN_NOTES}"
       " notes are needed"
     )
   return None
@@ -243,7 +243,7 @@ def split_recordings(
       f"the held-out share must be between 0 and 1, got {share}."
     )
   if len({recording.title for recording in recordings}) < 3 <= len(recordings):
-    # Numbers may be all that tells pieces apart.
+    # The titles may differ only in their numbers.
     recordings = [
       recording._replace(title=title_words(recording.name))
       for recording in recordings
@@ -284,11 +284,11 @@ def join_split(
   seconds = sum(recording.seconds for recording in train)
   if not train or seconds < MIN_TOTAL_S:
     raise ValueError(_too_little(train))
-  heard = {_music(recording): recording.name for recording in train}
+  trained = {_music(recording): recording.name for recording in train}
   for recording in held_out:
-    if _music(recording) in heard:
+    if _music(recording) in trained:
       raise ValueError(
-        f"{recording.name} is held out, but {heard[_music(recording)]} is the"
+        f"{recording.name} is held out, but {trained[_music(recording)]} is the"
         " same music to train on. Leave one out."
       )
   return Split(

@@ -10,7 +10,7 @@ from magenta_midi.typing import Shaped
 
 __all__ = ["listed_rows", "listed_splits", "music_hash", "split_by_music"]
 
-# One piece in so many is held out where no list says which.
+# Without a list, one piece in this many is held out.
 _HELD_OUT = 20
 
 # Fields of the music. All others follow from these, except `melody`, which is

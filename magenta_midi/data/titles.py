@@ -25,8 +25,8 @@ _WORK = frozenset(
   | {"book", "part", "movement", "mvt", "act", "vol", "volume"}
 )
 MUSIC, FACTS = "session.mid", "session.json"
-# How often a session is trained on, by its rating; without a rating, 1. A
-# rating of 1 says that the player does not want to play like that.
+# Weight of a session in training, by its rating; without a rating, 1. A rating
+# of 1 means that the player does not want to play like that.
 RATING_WEIGHTS = {1: 0.0, 2: 0.5, 3: 1.0, 4: 1.5, 5: 2.0}
 
 
@@ -45,7 +45,7 @@ def title_of(name: str) -> str:
   if len(words) > 1 and words[-1] in _TAKE:
     words = words[:-1]
   title = " ".join(words)
-  # A name that is a number and nothing else is a title of its own.
+  # A name that is only a number is a title.
   return title if any(c.isalpha() for c in title) else title_words(name)
 
 

@@ -33,7 +33,7 @@ class Comparison:
 
   @property
   def nats_per_note(self) -> float:
-    """Each over its own notes, as codecs may merge them differently."""
+    """Difference; each side has its number of notes, as codecs merge notes."""
     return self.first.nats_per_note - self.second.nats_per_note
 
   @functools.cached_property
@@ -46,7 +46,7 @@ class Comparison:
 
   @property
   def beyond(self) -> bool | None:
-    """Whether the interval leaves out 0; None: one piece cannot say."""
+    """Whether the interval excludes 0; None: one piece gives no interval."""
     if len(self.first.notes) < 2:
       return None
     low, high = self.interval
@@ -55,8 +55,8 @@ class Comparison:
   def figures(self) -> dict[str, Any]:
     """Figures of the difference, as `evaluate --against --json` prints them.
 
-    The parts only where both have the same: what a token costs hangs on what
-    the others have told.
+    Parts are included only if both sides have the same parts: the cost of a
+    token depends on the tokens before it.
     """
     first, second = self.first.figures(), self.second.figures()
     found: dict[str, Any] = dict(
@@ -78,7 +78,7 @@ class Comparison:
 def check_comparable(first: Codec, second: Codec) -> None:
   """Refuses codecs between which nats do not compare.
 
-  A coarser grid has less to tell: half the steps save 0.69 nats an onset.
+  A coarser grid needs fewer nats: half the steps save 0.69 nats an onset.
 
   Raises:
     ValueError: Names the setting, and what each has.

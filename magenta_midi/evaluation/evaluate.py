@@ -66,7 +66,7 @@ class Evaluation:
   notes: Int[np.ndarray, " pieces"]
   seconds: Float[np.ndarray, " pieces"]
   names: tuple[str, ...] = LEVEL_NAMES
-  # Of the pieces; none where nobody asks.
+  # Titles of the pieces; may be empty.
   titles: tuple[str, ...] = ()
 
   @property
@@ -139,22 +139,22 @@ def resampled_pieces(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Players:
-  """How held-out pieces are split into self, who is scored, and partner."""
+  """Split of held-out pieces into the scored part and the other part."""
 
   # Of `partners.MODES`; tracks takes only pieces with a melody track.
   mode: str = "solo"
-  # Self is the rest and not the melody, the lower and not the upper hand, the
-  # second turn and not the first.
+  # The scored part is the rest instead of the melody, the lower hand instead
+  # of the upper, the second turn instead of the first.
   swapped: bool = False
-  # How late the partner is known.
+  # Delay of the other part, ms.
   delay_ms: int = 0
-  # False takes the partner out of context and stream.
-  heard: bool = True
+  # False removes the other part from context and stream.
+  other_part: bool = True
 
   def split(
     self, examples: Shaped[np.ndarray, " n"], corpus: Corpus
   ) -> Shaped[np.ndarray, " m"]:
-    """The examples that can be split so, with what they say of it.
+    """The examples that can be split in this way, with their parts set.
 
     Raises:
       ValueError: The mode is unknown, the delay out of range, or no piece has
@@ -223,9 +223,9 @@ def evaluate(
     corpus: Held-out pieces.
     windows: Score only this many windows, evenly spread; None: all.
     context: False removes the context.
-    context_s: How much of it is given; figures compare at 10 s.
-    players: How each piece is split into self, who is scored, and partner.
-    style: Tells the model style and controls of each window's own music; None:
+    context_s: Length of the context; figures are comparable at 10 s.
+    players: Split of each piece into the scored part and the other part.
+    style: Gives the model the style and controls of each window's music; None:
       they are masked, as in all figures that are compared.
     on_window: Called with (windows done, windows in all).
 
@@ -246,7 +246,7 @@ def evaluate(
   notes = np.zeros(len(corpus), np.int64)
   done = 0
   for part, padded, batch in window_batches(
-    codec, corpus, examples, partner=players.heard
+    codec, corpus, examples, other_part=players.other_part
   ):
     if style is not None:
       batch = batch._replace(style=style.given([corpus], padded))
@@ -268,7 +268,7 @@ def window_batches(
   corpus: Corpus,
   examples: Shaped[np.ndarray, " n"],
   *,
-  partner: bool = True,
+  other_part: bool = True,
 ) -> Iterator[tuple[Shaped[np.ndarray, " r"], Shaped[np.ndarray, " b"], Batch]]:
   """Batches of 2 s windows, of one shape for each of the codec's buckets.
 
@@ -276,14 +276,16 @@ def window_batches(
     codec: Whose frames they are.
     corpus: What `examples` index.
     examples: `EXAMPLE_DTYPE`.
-    partner: Whether the context has the partner's frames.
+    other_part: Whether the context has the other part's frames.
 
   Yields:
     Examples; the same, the first repeated until they fill a batch; the batch.
   """
   buckets = BUCKETS[codec.name]
   bucket = bucket_of(
-    *frame_counts(codec, [corpus], examples, CHUNK_STEPS, partner=partner),
+    *frame_counts(
+      codec, [corpus], examples, CHUNK_STEPS, other_part=other_part
+    ),
     buckets,
   )
   for index, (context_frames, target_frames) in enumerate(buckets):
@@ -301,7 +303,7 @@ def window_batches(
         context_frames=context_frames,
         target_frames=target_frames,
         target_steps=CHUNK_STEPS,
-        partner=partner,
+        other_part=other_part,
       )
       yield part, padded, batch
 

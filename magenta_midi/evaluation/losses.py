@@ -29,7 +29,7 @@ class BatchNats(NamedTuple):
 def level_logits(
   model: Depthformer, batch: Batch
 ) -> tuple[Float[jax.Array, "b t _"], ...]:
-  """Teacher-forced logits of each level over its own columns."""
+  """Teacher-forced logits of each level over its columns."""
   context = Frames(batch.context_ids, batch.context_time, batch.context_part)
   inputs = Frames(batch.input_ids, batch.input_time, batch.input_part)
   return model(context, inputs, batch.targets, batch.style)
@@ -101,8 +101,8 @@ def training_loss(
     if teacher is not None:
       expected = jax.nn.softmax(teacher[level], axis=-1)
       log_z = jax.nn.logsumexp(logits, axis=-1)
-      told = log_z - jnp.sum(expected * logits, axis=-1)
-      terms = teacher_share * (told - found)
+      taught = log_z - jnp.sum(expected * logits, axis=-1)
+      terms = teacher_share * (taught - found)
       loss = loss + jnp.sum(jnp.where(weights, terms, 0.0))
     losses.append(loss * level_weights[level] if level_weights else loss)
   frames = jnp.sum(batch.weights[..., 0])

@@ -1,10 +1,10 @@
 """Nats of a model on windows of 2 s of one player's music.
 
-Our music is a sequence of events in time. With a partner, each of their
-frames ends one forecast and begins the next: the one pays for nothing of ours
-having come by then, the next is counted from then on. The sum is what our
-events cost, given all that was known when each came; it compares with what
-they cost without a partner.
+The scored part is a sequence of events in time. Each frame of the other part
+ends one forecast and begins the next: the first one includes the cost of no
+scored event until then, the next one counts from then on. The sum is the cost
+of the scored events, given all that was known at each of them; it is comparable
+with their cost without the other part.
 """
 
 import jax
@@ -34,7 +34,7 @@ def window_nats(
     model: In evaluation mode.
     codec: The model's.
     batch: Windows of `CHUNK_STEPS`.
-    delay_ms: `[b]` how late partners are known, ms.
+    delay_ms: `[b]` delay of the other part, ms.
 
   Returns:
     `[b, 6]` nats by the codec's names, pedal and END, and `[b]` notes.
@@ -58,14 +58,14 @@ def _note_nats(
   delay_ms: jax.Array,
   step_ms: int,
 ) -> tuple[list[jax.Array], jax.Array]:
-  """Six columns `[b, t]` of nats, and where our notes come next."""
+  """Six columns `[b, t]` of nats, and the mask of scored notes."""
   columns = model.config.columns
   used = batch.weights[..., 0]
-  partner = batch.input_part > 0
+  other = batch.input_part > 0
   # Of the frame after each position.
-  partner_next = jnp.pad(partner[:, 1:], ((0, 0), (0, 1)))
+  other_next = jnp.pad(other[:, 1:], ((0, 0), (0, 1)))
   last = used & ~jnp.pad(used[:, 1:], ((0, 0), (0, 1)))
-  event = used & ~last & ~partner_next
+  event = used & ~last & ~other_next
   key_code = batch.targets[..., 1] - columns[1][0]
   pedal = event & (key_code >= PEDAL_DOWN)
   note = event & ~pedal
@@ -79,22 +79,22 @@ def _note_nats(
     for level in range(4)
   ]
 
-  # When each forecast begins: after what is known, none of ours had come.
+  # Begin of each forecast: no scored event has come since the known frames.
   late = batch.input_time + delay_ms[:, None] // step_ms
-  known = jnp.where(partner, late + 1, 0)
+  known = jnp.where(other, late + 1, 0)
   begins = jax.lax.cummax(known, axis=1)
-  # Its end: when the partner's next frame is known, or with the window.
+  # Its end: when the other part's next frame is known, or with the window.
   ends = jnp.minimum(jnp.pad(known[:, 1:], ((0, 0), (0, 1))), CHUNK_STEPS)
   ends = jnp.maximum(jnp.where(last, CHUNK_STEPS, ends), begins)
-  own_time = jnp.where(partner, 0, batch.input_time)
-  from_step = jax.lax.cummax(own_time, axis=1)
+  model_time = jnp.where(other, 0, batch.input_time)
+  from_step = jax.lax.cummax(model_time, axis=1)
   # The step that each onset code means; END is none.
   step = from_step[..., None] + jnp.arange(logits[0].shape[-1])[None, None]
   step = step.at[..., -1].set(jnp.iinfo(jnp.int32).max)
   beginning = _nats_of_any(logits[0], step >= begins[..., None])
   nothing = _nats_of_any(logits[0], step >= ends[..., None]) - beginning
   nats[0] = nats[0] - jnp.where(event, beginning, 0.0)
-  waiting = jnp.where(used & partner_next, nothing, 0.0)
+  waiting = jnp.where(used & other_next, nothing, 0.0)
 
   found = [jnp.where(note, level, 0.0) for level in nats]
   found[0] = found[0] + waiting

@@ -37,7 +37,7 @@ class NoKeyboard(ValueError):
 
 
 class SamePort(ValueError):
-  """Input and output are one port: the model would hear itself."""
+  """Input and output are one port: the model would receive itself."""
 
   def __init__(self, name: str):
     super().__init__(f"input and output are both {name}.")

@@ -234,7 +234,7 @@ def _vector_of(
   if style is None:
     raise AdapterError(
       f"the adapter {name} has no style: its base uses no style, or it was"
-      f" made without. Make it again: magenta-midi finetune TAKES --name"
+      f" made without. Make it again: magenta-midi finetune RECORDINGS --name"
       f" {_shell(name)} --replace."
     )
   check_style_model(name, style, model)
@@ -261,7 +261,7 @@ def check_style_model(name: str, style: PlayerStyle, model: StyleModel) -> None:
     f"the style of the adapter {name} is of the style model"
     f" {_model_label(style.model, style.digest)}, but this checkpoint was"
     f" trained with {_model_label(model.name, digest)}. Make it again:"
-    f" magenta-midi finetune TAKES --name {_shell(name)} --replace."
+    f" magenta-midi finetune RECORDINGS --name {_shell(name)} --replace."
   )
 
 

@@ -39,7 +39,7 @@ class GrainSource:
   Args:
     stream: At its first batch; belongs to the source from now on.
     workers: Processes that cut pools; 0: the thread cuts them.
-    ahead: Batches kept ready; 0: each is cut when it is asked for.
+    ahead: Batches kept ready; 0: each is cut when it is needed.
   """
 
   def __init__(
@@ -77,7 +77,7 @@ class GrainSource:
     """Continues where `state` was taken, by this or by a `BatchStream`.
 
     Raises:
-      ValueError: An earlier version wrote it, whose examples say less.
+      ValueError: It was written by an earlier version, with fewer fields.
     """
     self._iterator.set_state(state)
 
@@ -121,7 +121,7 @@ class _ByProcesses:
   """Opens pools that other processes cut, one set of processes at a time."""
 
   def __init__(self, pools: Pools, shard_count: int, workers: int):
-    # Of a batch that hosts share, each draws the style of its own rows only.
+    # If hosts share a batch, each draws the style of its rows only.
     self._styled = shard_count == 1
     self._pools = pools
     self._workers = workers
@@ -129,7 +129,7 @@ class _ByProcesses:
 
   def since(self, index: int) -> Iterator[Crops]:
     self.close()
-    # grain reads flags of its own, which only absl's app would have parsed.
+    # grain reads flags that absl's app would parse.
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()
     numbered = grain.MapDataset.source(

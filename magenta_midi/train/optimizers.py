@@ -47,7 +47,7 @@ def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
   """The optimizer of a run, without its rate.
 
-  `adam_relative` is Adam whose arrays move in proportion to their own size;
+  `adam_relative` is Adam with updates relative to the size of each array;
   `adamw` is AdamW; `adafactor` is Magenta RealTime's, as T5X has it: factored
   from 128 columns and rows on, decay 0.8, updates clipped to 1, relative to
   the arrays' sizes, no momentum, no weight decay and no global clip; `muon`
@@ -59,7 +59,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
       return optax.chain(
         optax.clip_by_global_norm(config.clip),
         optax.scale_by_adam(b2=config.adam_b2),
-        # As Adafactor does: each array moves in proportion to its own size.
+        # Updates relative to the size of each array, as in Adafactor.
         # Without it the query kernels, which start 8 times smaller in place of
         # 1/sqrt(head size), move 8 times too far, embeddings not far enough.
         optax.scale_by_param_block_rms(),
@@ -90,7 +90,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
           # Moonshot's: steps of AdamW's usual root mean square.
           consistent_rms=0.2,
         ),
-        # Its own sign is already turned.
+        # Undoes the sign that is already applied.
         optax.scale(-1.0),
       )
 

@@ -228,7 +228,7 @@ def _areas(notes: Any) -> list[float]:
 
 
 def _short(text: str, most: int) -> str:
-  """The end of a name, which tells more than its beginning."""
+  """End of a name, as names differ more at the end."""
   text = " ".join(text.encode("utf-8", "replace").decode().split())
   return text if len(text) <= most else f"…{text[1 - most :]}"
 

@@ -115,9 +115,9 @@ class TrainConfig:
   # Clock of the minutes: `wall`; or `processor`, the work of a core, for
   # comparable runs on a machine that is also used for other work.
   clock: Clock = "wall"
-  # How gradients become steps; `optimizers` says what each is.
+  # Optimizer; see `optimizers` for each.
   optimizer: Optimizer = "adam_relative"
-  # Peak of the learning rate; 0: the optimizer's own (`LEARNING_RATES`).
+  # Peak of the learning rate; 0: the optimizer's default (`LEARNING_RATES`).
   # Those of adam_relative and adafactor are relative to the root mean square
   # of each array.
   learning_rate: float = 0.0
@@ -217,7 +217,7 @@ class TrainConfig:
 
   @property
   def duet(self) -> bool:
-    """Whether any example has a partner."""
+    """Whether any example has another part."""
     return any(self.partners[mode] for mode in self.partners.keys() - SOLO)
 
 
@@ -231,7 +231,7 @@ def style_rows(
     facts: What is known of each piece of each corpus; None: its name only.
 
   Raises:
-    ValueError: There is no such style model; OSError if it cannot be read.
+    ValueError: The style model is unknown; OSError if it cannot be read.
   """
   if config.style is None:
     return None
@@ -249,8 +249,8 @@ def model_config(
     style: The run's `style_rows`.
 
   Raises:
-    ValueError: The preset or one of its fields is unknown, codec or model
-      know no partner and the run has one, or `level_weights` do not fit.
+    ValueError: The preset or one of its fields is unknown, the run has another
+      part that codec or model do not support, or `level_weights` do not fit.
   """
   level_weights(config, codec)
   values: dict[str, Any] = dict(
@@ -277,8 +277,8 @@ def model_config(
   )
   if config.duet and shape.parts < PARTS:
     raise ValueError(
-      f"a run with partners needs parts of at least {PARTS} (self, and the"
-      f" partner by delay), got {shape.parts}."
+      f"a run with partners needs parts of at least {PARTS} (the model, and"
+      f" the other part by delay), got {shape.parts}."
     )
   return shape
 

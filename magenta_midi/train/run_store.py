@@ -154,7 +154,7 @@ class RunStore:
     try:
       self._manager.close()
     except Exception as error:
-      # Another error is on its way already, or `wait` told of this one.
+      # Another error is already raised, or `wait` has reported this one.
       logging.getLogger(__name__).debug("closing %s: %s", self.folder, error)
 
   @property
@@ -222,8 +222,8 @@ class RunStore:
     """Reads a state.
 
     Args:
-      like: Arrays of the same names and shapes; each comes back where its
-        like lies, on whatever devices it was when it was saved.
+      like: Arrays of the same names and shapes; each array is restored to the
+        devices of its counterpart, whichever devices it was saved from.
       step: Which state; None: the newest.
 
     Raises:
@@ -258,7 +258,7 @@ class RunStore:
     return State(step, dict(restored["arrays"]), facts)
 
   def _explained(self, error: Exception) -> Exception:
-    """The same as an OSError that says what stays, where it is one."""
+    """The error as an OSError with a hint, if its cause is the file system."""
     if isinstance(error, OSError) and error.errno is not None:
       number: int | None = error.errno
     else:

@@ -42,7 +42,7 @@ _BATCH = PartitionSpec(("data", "fsdp"))
 def join_hosts() -> None:
   """Makes this process one of many, if the environment asks for it.
 
-  `MAGENTA_MIDI_HOSTS=auto` takes what the cluster says (TPU pod slices,
+  `MAGENTA_MIDI_HOSTS=auto` reads the cluster's settings (TPU pod slices,
   Slurm, GKE); `ADDRESS:PORT,COUNT,INDEX` names the first host, how many there
   are, and which this one is. Absent: one host. To be called before any other
   use of JAX.
@@ -67,7 +67,7 @@ def join_hosts() -> None:
 
 
 def make_mesh(sizes: Mapping[str, int]) -> Mesh | None:
-  """The mesh of so many devices along each axis; None: one device, no mesh.
+  """Mesh with these numbers of devices by axis; None: one device, no mesh.
 
   Raises:
     ValueError: There are not so many devices, or they are of several hosts
@@ -98,10 +98,10 @@ def path_name(path: tuple) -> str:
 def shardings(tree: Any, params: Any, mesh: Mesh) -> Any:
   """Shardings of the arrays of a tree that holds copies of `params`.
 
-  An array goes where the parameter goes whose path ends its own and whose
-  shape it has: the moments of Adam, but not the factors of Adafactor. All
-  else is on every device. An axis that its devices do not divide is not
-  split.
+  An array has the sharding of the parameter with the same shape and a path that
+  ends the array's path: so have the moments of Adam, but not the factors of
+  Adafactor. All other arrays are on every device. An axis that is not divisible
+  by its devices is not split.
 
   Args:
     tree: Parameters, or an optimizer's state.
@@ -160,8 +160,8 @@ class HostRows(NamedTuple):
 def host_rows(mesh: Mesh | None) -> HostRows:
   """The rows of this process's devices.
 
-  Hosts that split only what a row takes (`model`) cut the same ones. Where
-  devices are not laid out in equal blocks, every host cuts all.
+  Hosts that split only the work of a row (`model`) cut the same rows. If the
+  devices are not in equal blocks, every host cuts all rows.
   """
   if mesh is None:
     return HostRows()
@@ -182,7 +182,7 @@ def place_batch(batch: Any, mesh: Mesh | None) -> Any:
   """Puts a batch's rows on their devices.
 
   Args:
-    batch: The rows of `host_rows`, a multiple of what it says.
+    batch: The rows of `host_rows`, a multiple of its number.
     mesh: From `make_mesh`.
   """
   if mesh is None:
@@ -205,7 +205,7 @@ def place_batch(batch: Any, mesh: Mesh | None) -> Any:
 
 
 def on_one_device(tree: Any, mesh: Mesh | None) -> Any:
-  """Whole copies of a tree's arrays on this process's own device."""
+  """Whole copies of a tree's arrays on a device of this process."""
   if mesh is None:
     return tree
   everywhere = NamedSharding(mesh, PartitionSpec())

@@ -51,8 +51,8 @@ def make_source(
   """A run's source of batches, at its first batch.
 
   Args:
-    config: The run's; `source` and `workers` say who cuts the batches, which
-      are the same for all.
+    config: The run's; `source` and `workers` select what cuts the batches; the
+      batches are the same for all.
     codec: The run's.
     corpora: What to train on.
     shares: Share of examples from each corpus.

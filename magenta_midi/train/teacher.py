@@ -1,8 +1,8 @@
-"""A larger model whose predictions a smaller one learns from.
+"""Teacher: a larger model whose predictions a smaller one learns from.
 
-Hinton et al. 2015 (arXiv 1503.02531), at temperature 1: beside the code that
-was played, the student is told how likely its teacher finds every code, level
-by level, on the same augmented music.
+Hinton et al. 2015 (arXiv 1503.02531), at temperature 1: beside the true code,
+the student learns the teacher's probabilities of all codes, level by level, on
+the same augmented music.
 """
 
 from pathlib import Path
@@ -31,19 +31,19 @@ def check_teacher(
   duet: bool,
   style: dict[str, Any] | None = None,
 ) -> bool:
-  """Refuses a teacher that cannot hear what its student is told.
+  """Refuses a teacher that cannot read the student's batches.
 
   Args:
     folder: The teacher's checkpoint.
     codec: The run's.
-    duet: Whether the run has partners.
-    style: What the run's style slots mean, as in config.json; None: nothing.
+    duet: Whether the run has another part.
+    style: Meaning of the run's style slots, as in config.json; None: no style.
 
   Returns:
-    Whether it can be told of style too.
+    Whether it reads the style too.
 
   Raises:
-    ValueError: It is of another codec, or knows no partner.
+    ValueError: It has another codec, or no other part.
     CheckpointError: It is absent or damaged.
   """
   stored = StoredCheckpoint(folder)
@@ -61,13 +61,13 @@ def check_teacher(
 
 
 class Teacher:
-  """A model that is asked, not trained.
+  """Teacher model; it is not trained.
 
   Args:
     folder: Its checkpoint.
     codec: The run's.
-    duet: Whether the run has partners.
-    style: What the run's style slots mean; None: nothing.
+    duet: Whether the run has another part.
+    style: Meaning of the run's style slots; None: no style.
 
   Attributes:
     params: Its parameters, to be given to the compiled step.
@@ -81,19 +81,19 @@ class Teacher:
     duet: bool,
     style: dict[str, Any] | None = None,
   ):
-    self._told = check_teacher(folder, codec, duet=duet, style=style)
+    self._reads_style = check_teacher(folder, codec, duet=duet, style=style)
     model, _ = load_checkpoint(folder)
     self._graph, self.params, self._rest = nnx.split(model, nnx.Param, ...)
 
   def logits(
     self, params: Any, batch: Batch
   ) -> tuple[Float[jax.Array, "b t _"], ...]:
-    """Its logits of each level; no gradient goes through them.
+    """Logits of each level, without gradients.
 
     Args:
       params: Its `params`, as the step has them.
-      batch: What the student hears; of style only what the teacher knows.
+      batch: The student's batch; its style is used if the teacher knows it.
     """
     model: Depthformer = nnx.merge(self._graph, params, self._rest)
-    heard = batch if self._told else batch._replace(style=None)
-    return jax.lax.stop_gradient(level_logits(model, heard))
+    readable = batch if self._reads_style else batch._replace(style=None)
+    return jax.lax.stop_gradient(level_logits(model, readable))

@@ -208,7 +208,7 @@ class BaseTraining:
     return self.out / "checkpoint"
 
   def begin(self, run: TrainingRun) -> None:
-    """Takes the weights of `init_from`, where the run is new."""
+    """Copies the weights of `init_from` if the run is new."""
     self.run = run
     # The checkpoint's figures are not in a state.
     run.marks.evaluated_at = -1

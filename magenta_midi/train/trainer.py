@@ -310,7 +310,7 @@ class Trainer:
     Raises:
       CheckpointError: It was trained with other weights of the style model.
     """
-    # A state of an earlier version does not say which style model it had.
+    # A state of an earlier version does not name its style model.
     if not same_style(self._entry, state.facts.get("style", self._entry)):
       raise CheckpointError(
         "its style model has other weights now. Give --out a new folder and"

@@ -1,7 +1,7 @@
-"""A warm start: the blocks of a trained checkpoint in a new model.
+"""Warm start: the blocks of a trained checkpoint in a new model.
 
-What a block learned of attention and of music does not hang on which token
-has which id, so a MIDI model may start from one of audio tokens.
+A block's knowledge of attention and music does not depend on the ids of tokens,
+so a MIDI model may start from a model of audio tokens.
 """
 
 from typing import Any, NamedTuple
@@ -99,13 +99,13 @@ def warm_start(
   codec: Codec,
   style: dict[str, Any] | None = None,
 ) -> WarmStart:
-  """Puts into a model what a checkpoint of the same widths has for it.
+  """Copies into a model the fitting arrays of a checkpoint of equal widths.
 
-  Arrays of one name and shape are taken, blocks by the index of their layer;
-  embeddings and head only where codec and vocabulary are the same. A depth
-  stack of other levels keeps its biases distance by distance; of other parts,
-  the own one is taken. Of a style table that means something else the mask's
-  row is taken.
+  Arrays of the same name and shape are copied, blocks by the index of their
+  layer; embeddings and head only if codec and vocabulary are the same. A depth
+  stack with other levels keeps its biases distance by distance. From a part
+  table of another size only the model's row is copied; from a style table with
+  another meaning only the mask's row.
 
   Args:
     model: Changed in place.
@@ -167,10 +167,10 @@ def warm_start(
 
 
 def _partners(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-  """Their own player's row; partners beside it, in order of their delay.
+  """Checkpoint's row of the model; rows of the other part, by delay.
 
-  Arrays move in proportion to their size (see `loop`): at the drawn size it
-  would take long to tell a partner from oneself.
+  Updates are relative to the size of an array (see `optimizers`): with rows of
+  the drawn size a model would need long to separate the parts.
   """
   table = np.repeat(theirs[:1].astype(np.float32), len(fresh), axis=0)
   late = np.linspace(0, 2, len(fresh) - 1, dtype=np.float32)[:, None]
@@ -179,16 +179,17 @@ def _partners(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:
 
 
 def _unmasked(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-  """Their row of the mask, and beside it rows of drawn values."""
+  """Checkpoint's row of the mask, and rows of drawn values."""
   table = fresh.copy()
   table[0] = theirs[0]
   return table
 
 
 def _rebucketed(theirs: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-  """Their bias of each distance in buckets of ours, float32 `[h, buckets]`.
+  """Checkpoint's bias by distance in new buckets, float32 `[h, buckets]`.
 
-  Buckets of distances that they do not tell apart get the nearest one's.
+  Buckets for distances that the checkpoint does not separate get the nearest
+  value.
   """
   ours = fresh.shape[1]
   distance = np.arange(ours)

@@ -244,7 +244,7 @@ def test_own_nats_beside_a_partner(duet, mode, swapped, delay_ms):
 def test_a_partner_not_heard_is_not_there(duet):
   model = duet_model()
   corpus = pack_scores([("duet", duet)])
-  deaf = Players(mode="tracks", delay_ms=40, heard=False)
+  deaf = Players(mode="tracks", delay_ms=40, other_part=False)
   alone = evaluate(model, CODEC, pack_scores([("melody", duet.select(0))]))
   found = evaluate(model, CODEC, corpus, players=deaf)
   np.testing.assert_allclose(found.nats, alone.nats, rtol=1e-4)

@@ -210,7 +210,7 @@ def test_actions_end_and_silence(generator):
 
 def test_both_players_are_in_the_session(generator):
   result = play(generator, "call-response", a_call())
-  score = duet_score(result.heard, result.sent)
+  score = duet_score(result.received, result.sent)
   assert score.part_names == ("player", "ai")
   parts = score.notes["part"]
   assert (parts == 0).sum() == len(a_call())

@@ -201,7 +201,7 @@ def test_words_that_introduce_a_name_are_dropped(folder, text):
 @pytest.mark.parametrize(
   ("text", "reason"),
   [
-    ("@old", r"^the adapter old has no style.*finetune TAKES --name old"),
+    ("@old", r"^the adapter old has no style.*finetune RECORDINGS --name old"),
     ("old", r'has no style.* To mean the word.*: "old"\.$'),
     (
       "@coca",

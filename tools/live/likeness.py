@@ -3,13 +3,14 @@
     python -m tools.live.likeness FOLDER_OR_FILE ... --phrases 200
 
 Call-response: a stretch of each piece is the phrase. A reply is compared with
-its own phrase and with phrases of other pieces in key (how well each of the 24
+its phrase and with phrases of other pieces in key (how well each of the 24
 keys fits), tempo (median gap between onsets) and density (notes a second). AUC
-is the probability that it is more similar to its own: 0.5 is a reply that did
-not listen. What the pianist really played next is the upper reference.
-Simultaneous: how many of the model's onsets are consonant with what the player
-sounds, and fall within 50 ms of one of the player's, beside players from other
-pieces. All on a virtual clock; intervals by bootstrap over phrases.
+is the probability that it is more similar to its phrase: 0.5 is a reply that
+does not depend on it. The pianist's next phrase is the upper reference.
+Simultaneous: the share of the model's onsets that are consonant with the
+player's sounding notes, and the share within 50 ms of a player's onset, beside
+players from other pieces. All on a virtual clock; intervals by bootstrap over
+phrases.
 """
 
 import json
@@ -113,7 +114,7 @@ def answer(
   result = Replay(engine, make_performer(), CostTable.load()).run(
     messages_of(score), tail_ns=round(tail_s * SECOND)
   )
-  return duet_score(result.heard, result.sent).select(1)
+  return duet_score(result.received, result.sent).select(1)
 
 
 def likeness(
@@ -149,7 +150,7 @@ def _median_gap_s(score: Score) -> float:
 def auc(
   alike: np.ndarray, piece: np.ndarray, rows: np.ndarray | None = None
 ) -> float:
-  """Chance that a row is more alike its own column than another piece's.
+  """Chance that a row is more like its column than another piece's.
 
   Args:
     alike: Likeness, square.
@@ -184,18 +185,18 @@ def judged(
   return report
 
 
-def agreement(own: Score, partner: Score) -> tuple[float, float]:
-  """Shares of own onsets that are consonant, and that fall together.
+def agreement(model: Score, player: Score) -> tuple[float, float]:
+  """Shares of the model's onsets that are consonant, and synchronous.
 
-  Those with nothing sounding beside them count only for the second; NaN where
+  Onsets with no sounding note of the player count only for the second; NaN if
   there are none.
   """
-  notes = partner.notes
+  notes = player.notes
   end_s = notes["onset_s"] + notes["duration_s"]
-  at_s = own.notes["onset_s"][:, None]
+  at_s = model.notes["onset_s"][:, None]
   # Notes with nearly the same onset count as sounding together.
   sounds = (notes["onset_s"] <= at_s + CLOSE_S) & (end_s > at_s)
-  apart = notes["key"].astype(int) - own.notes["key"].astype(int)[:, None]
+  apart = notes["key"].astype(int) - model.notes["key"].astype(int)[:, None]
   clashes = (sounds & np.isin(np.abs(apart) % 12, HARSH)).sum(axis=1) > 0
   beside = sounds.sum(axis=1) > 0
   close = np.any(np.abs(notes["onset_s"] - at_s) <= CLOSE_S, axis=1)
@@ -206,12 +207,12 @@ def agreement(own: Score, partner: Score) -> tuple[float, float]:
 
 
 def agreements(
-  own: Sequence[Score], partners: Sequence[Score], pieces: Sequence[int]
+  models: Sequence[Score], players: Sequence[Score], pieces: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-  """Agreement with the true partner and, on average, with all others."""
+  """Agreement with the true player and, on average, with all others."""
   rng = np.random.default_rng(0)
   report = {}
-  table = np.array([[agreement(o, p) for p in partners] for o in own])
+  table = np.array([[agreement(m, p) for p in players] for m in models])
   same = np.array(pieces)[:, None] == np.array(pieces)
   for column, name in enumerate(("consonance", "synchrony")):
     shares = table[..., column]
@@ -229,7 +230,7 @@ def agreements(
 
 
 def in_turns(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
-  """Replies, judged, and the pianist's own next phrase beside them."""
+  """Figures of replies, and of the pianist's next phrases."""
   replies = [
     answer(mm, phrase.score, "call-response", seed=seed, tail_s=REPLY_S)
     for seed, phrase in enumerate(phrases)
@@ -253,14 +254,14 @@ def together(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
     answer(mm, phrase.score, "simultaneous", seed=seed, tail_s=LAST_S)
     for seed, phrase in enumerate(phrases)
   ]
-  kept = [i for i, own in enumerate(music) if len(own) >= MIN_NOTES]
+  kept = [i for i, score in enumerate(music) if len(score) >= MIN_NOTES]
   found = {"stretches": len(phrases), "played": len(kept)}
   pieces = [phrases[i].piece for i in kept]
   if len(set(pieces)) < 2:
     return found
-  partners = [phrases[i].score for i in kept]
-  own = [music[i] for i in kept]
-  return found | agreements(own, partners, pieces)
+  players = [phrases[i].score for i in kept]
+  models = [music[i] for i in kept]
+  return found | agreements(models, players, pieces)
 
 
 @click.command(help=help_of(__doc__))
@@ -281,12 +282,12 @@ def command(
   """Prints one JSON object."""
   with one_line_errors():
     calls = find_phrases(paths, phrases, CALL_S)
-    partners = find_phrases(paths, stretches, TOGETHER_S)
+    players = find_phrases(paths, stretches, TOGETHER_S)
     mm = MagentaMidi.load(checkpoint)
     report = {
       "checkpoint": mm.checkpoint,
       "call_response": in_turns(mm, calls),
-      "simultaneous": together(mm, partners),
+      "simultaneous": together(mm, players),
     }
   click.echo(json.dumps(report))
 

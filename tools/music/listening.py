@@ -32,7 +32,7 @@ def cases(modes: list[str], knows_partners: bool) -> Iterator[Players]:
       if knows_partners:
         for delay_ms in DELAYS_MS:
           yield Players(mode=mode, swapped=swapped, delay_ms=delay_ms)
-      yield Players(mode=mode, swapped=swapped, heard=False)
+      yield Players(mode=mode, swapped=swapped, other_part=False)
 
 
 @click.command(help=help_of(__doc__))
@@ -97,12 +97,12 @@ def main(
       model, mm.codec, corpus, windows=windows, players=players
     ).figures()
     side = sides[players.mode][players.swapped]
-    partner = f"{players.delay_ms} ms late" if players.heard else "none"
+    partner = f"{players.delay_ms} ms late" if players.other_part else "none"
     figures.append(
       dict(
         mode=players.mode,
         self=side,
-        delay_ms=players.delay_ms if players.heard else None,
+        delay_ms=players.delay_ms if players.other_part else None,
         **found,
       )
     )

@@ -64,7 +64,7 @@ def configurable(call: Any, **defaults: Any) -> Configurable:
 
   Args:
     call: Its parameters have annotated types.
-    **defaults: In place of its own.
+    **defaults: Replace its defaults.
   """
   parameters = {}
   if dataclasses.is_dataclass(call):

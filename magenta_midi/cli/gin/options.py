@@ -85,7 +85,7 @@ class GinDefaultsCommand(GinCommand):
   """
 
   def prepare(self, ctx: click.Context, source: GinSource) -> None:
-    """Takes the bindings as the options' defaults."""
+    """Sets the bindings as the options' defaults."""
     # Late: --help needs none of it.
     from magenta_midi.cli.gin.evaluation import (
       Configurable,

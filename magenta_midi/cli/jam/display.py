@@ -44,11 +44,11 @@ class Snapshot:
   # Whether the sustain pedals are down.
   pedal_player: bool = False
   pedal_model: bool = False
-  # As the controls say; shown from there.
+  # As in the controls; shown from there.
   controls: Controls = field(default_factory=Controls)
   # Present turn, or state of the accompaniment policy: "you", "support", ...
   turn: str = ""
-  # Heard in what is played: "Am7", "C major".
+  # Detected in the music: "Am7", "C major".
   chord: str = ""
   key: str = ""
   # Beats a minute; None for free time.

@@ -76,7 +76,7 @@ class Keys:
       self._continued = None
 
   def poll(self) -> list[str]:
-    """Takes the keys pressed since; one character each, never waits.
+    """Keys pressed since the last call, one character each; never waits.
 
     Arrows and other keys that send more than one character are left out; Esc
     alone is the character of code 27.
@@ -162,7 +162,7 @@ class Keys:
         termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
 
   def _watch_continue(self) -> None:
-    """After Ctrl-Z and `fg` the shell has set the terminal its own way."""
+    """Sets the terminal again; the shell changes it after Ctrl-Z and `fg`."""
     if threading.current_thread() is not threading.main_thread():
       return
     before = signal.getsignal(signal.SIGCONT)

@@ -66,10 +66,10 @@ def draw_roll(
       out.
     model: The model's.
     plan: What it means to play.
-    now_s: Where the keyboard lies in time.
+    now_s: Time of the keyboard's row, s.
     width: Cells a line.
     rows: Lines, 3 or more.
-    colored: Whether there are colors; else "#", "o" and "." tell apart.
+    colored: Whether there are colors; else "#", "o" and "." are the marks.
 
   Returns:
     `rows` lines of `width` cells: keys from left to right, two moments a line.

@@ -52,7 +52,7 @@ class JamSession:
   """From the options of `jam` to its report.
 
   Args:
-    options: As `jam` takes them.
+    options: The options of `jam`.
   """
 
   def __init__(self, options: dict[str, Any]):
@@ -221,7 +221,7 @@ def _port_errors() -> Iterator[None]:
     ) from None
   except SamePort as error:
     raise UserError(
-      f"--in and --out are both {error.name}: the model would hear itself."
+      f"--in and --out are both {error.name}: the model would receive itself."
       " Give another --out, or --virtual."
     ) from None
 

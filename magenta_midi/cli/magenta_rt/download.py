@@ -62,7 +62,7 @@ def fetch_checkpoint(
     The archive. It is there under its name only when whole and checked.
 
   Raises:
-    UserError: The server cannot be reached, or what came is damaged.
+    UserError: The server cannot be reached, or the file is damaged.
   """
   path = path or cache_folder() / "assets" / ARCHIVES[tag]
   if path.is_dir():
@@ -87,7 +87,7 @@ def fetch_checkpoint(
     if isinstance(error, urllib.error.HTTPError):
       reason = f"{error.code} {error.reason}"
     elif isinstance(error, OSError) and error.filename is not None:
-      raise  # our own disk, not the server
+      raise  # an error of the disk, not of the server
     kept = (
       " What came is kept: the same command continues."
       if (part.exists() and part.stat().st_size)
@@ -102,7 +102,7 @@ def fetch_checkpoint(
   if server.sha256 is not None and found != server.sha256:
     part.unlink()
     raise UserError(
-      f"{url}: what came is damaged (SHA-256 {found}, the server says"
+      f"{url}: the file is damaged (SHA-256 {found}, the server's is"
       f" {server.sha256}) and was deleted. Run the same command again."
     )
   if server.sha256 is None:
@@ -125,7 +125,7 @@ class _Served(NamedTuple):
 class _Redirects(urllib.request.HTTPRedirectHandler):
   """Keeps the headers of the answers on the way to the file.
 
-  The repository's own answer names the checksum, then sends on to a store.
+  The repository's answer has the checksum and redirects to a store.
   """
 
   def __init__(self) -> None:
@@ -139,7 +139,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def _fetch(
   url: str, part: Path, show: Callable[[int, int | None], None]
 ) -> _Served:
-  """Completes `part` from where it ends; takes broken connections up again."""
+  """Completes `part` from its end; continues after broken connections."""
   failures = 0
   while True:
     before = _size(part)

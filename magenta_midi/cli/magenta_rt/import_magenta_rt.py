@@ -95,13 +95,13 @@ def command(
     assert path is not None
     with _opened(path, out, bar) as checkpoint:
       # The notes of export-t5x; --config has priority over them.
-      told = None
+      exported = None
       if (beside := checkpoint.folder / NOTES).is_file():
-        told = _read_settings(beside, NOTES)
+        exported = _read_settings(beside, NOTES)
       if given is not None:
         model = _given_model(checkpoint, tag, given, "--config")
-      elif told is not None:
-        model = _given_model(checkpoint, tag, told, NOTES)
+      elif exported is not None:
+        model = _given_model(checkpoint, tag, exported, NOTES)
       else:
         model = _published_model(checkpoint, tag)
       if tag is not None and model.tag is None:
@@ -117,7 +117,7 @@ def command(
         model.config,
         out,
         codec=model.codec,
-        notes=notes | (told.notes if told is not None else {}),
+        notes=notes | (exported.notes if exported is not None else {}),
         on_array=lambda name, done, total: bar.update(
           task, completed=done, total=total, note=name
         ),
@@ -242,7 +242,7 @@ def _given_model(
 
 
 def _published_model(checkpoint: "T5xCheckpoint", tag: str | None) -> _Model:
-  """The published model; refuses one that was not asked for."""
+  """The published model; refuses one other than the requested model."""
   from magenta_midi.magenta_rt.config import (
     misfits,
     published_codec,

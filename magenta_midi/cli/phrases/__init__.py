@@ -24,6 +24,6 @@ def phrase_path(name: str = DEFAULT) -> Path:
   if name not in PHRASES:
     raise ValueError(
       f"phrase must be one of {', '.join(PHRASES)}, got {name!r}. "
-      "Give a MIDI file of your own with --context."
+      "Give your MIDI file with --context."
     )
   return Path(__file__).with_name(f"{name}.mid")

@@ -1,4 +1,4 @@
-"""Prints where a phrase lies: python -m magenta_midi.cli.phrases [NAME]."""
+"""Path of a phrase: python -m magenta_midi.cli.phrases [NAME]."""
 
 import sys
 

@@ -36,7 +36,7 @@ _UNSAFE = ("_xla_gc_callback", "tpu_client_timer_callback")
 
 
 class UserError(click.ClickException):
-  """A mistake in the input; the message says how to correct it."""
+  """A mistake in the input; the message explains how to correct it."""
 
   exit_code = 2
 

@@ -94,7 +94,7 @@ def read_music(path: Path, what: str) -> "Score":
 def style_items(
   prompts: tuple[str, ...], what: str = "--prompt"
 ) -> list[tuple[Any, float]]:
-  """Parses `TEXT or FILE[:WEIGHT]`; the suffix tells a FILE from a TEXT.
+  """Parses `TEXT or FILE[:WEIGHT]`; a FILE is known by its suffix.
 
   Args:
     prompts: As given.
@@ -155,7 +155,7 @@ def players_named(
   Args:
     model: The style model.
     items: From `style_items`.
-    say: Receives a line for each name: what it stands for.
+    say: Receives a line for each name, with its meaning.
 
   Returns:
     Of each item its parts, with their weights: one, or a player and the rest

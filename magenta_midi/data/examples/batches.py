@@ -67,7 +67,7 @@ class _Ready(NamedTuple):
 
   bucket: int
   crops: Crops  # of all hosts, cut or not
-  own: Crops  # this host's rows, cut
+  rows: Crops  # this host's rows, cut
 
 
 @dataclasses.dataclass
@@ -160,8 +160,8 @@ class BatchStream:
     """Continues where `state` was taken.
 
     Raises:
-      ValueError: An earlier version wrote it, whose examples say less, or a
-        run on a seqio task.
+      ValueError: It was written by an earlier version, with fewer fields in
+        its examples, or by a run on a seqio task.
     """
     if "counts" not in state:
       raise ValueError(
@@ -172,8 +172,8 @@ class BatchStream:
     found = state["examples"].tobytes()
     if len(found) != sum(sizes) * EXAMPLE_DTYPE.itemsize:
       raise ValueError(
-        "the run's state is of an earlier version, whose examples knew no"
-        " partner. Give --out a new folder and --init-from this run's"
+        "the run's state is of an earlier version, whose examples had no"
+        " other part. Give --out a new folder and --init-from this run's"
         " checkpoint."
       )
     crops = self._again(np.frombuffer(found, EXAMPLE_DTYPE))
@@ -235,19 +235,21 @@ class BatchStream:
 
   def _cut(self, buckets: list[int], batches: list[Crops]) -> list[_Ready]:
     """Cuts this host's rows of batches, those of all at once."""
-    own = []
+    crops_here = []
     for crops in batches:
       rows = self._rows(len(crops.examples))
       first = self.shard_index * rows
-      own.append(take_crops(crops, slice(first, first + rows)))
-    if own and own[0].context is None:
-      joined = self.pools.cut(np.concatenate([one.examples for one in own]))
-      ends = np.cumsum([len(one.examples) for one in own]).tolist()
-      own = [
+      crops_here.append(take_crops(crops, slice(first, first + rows)))
+    if crops_here and crops_here[0].context is None:
+      joined = self.pools.cut(
+        np.concatenate([one.examples for one in crops_here])
+      )
+      ends = np.cumsum([len(one.examples) for one in crops_here]).tolist()
+      crops_here = [
         take_crops(joined, slice(end - len(one.examples), end))
-        for one, end in zip(own, ends, strict=True)
+        for one, end in zip(crops_here, ends, strict=True)
       ]
-    return list(map(_Ready, buckets, batches, own))
+    return list(map(_Ready, buckets, batches, crops_here))
 
   def __iter__(self) -> Iterator[Batch]:
     """Yields batches for ever."""
@@ -265,20 +267,20 @@ class BatchStream:
     """The next batch, not yet counted."""
     while not self._ready:
       self._fill()
-    bucket, crops, own = self._ready.pop()
+    bucket, crops, crops_here = self._ready.pop()
     context_frames, target_frames = self.buckets[bucket]
-    own = self.pools.styled(own)
+    crops_here = self.pools.styled(crops_here)
     batch, capped = pad_sides(
       self.codec,
-      *own.sides,
-      own.examples["delay_ms"].astype(np.int32),
+      *crops_here.sides,
+      crops_here.examples["delay_ms"].astype(np.int32),
       context_frames=context_frames,
       target_frames=target_frames,
     )
-    batch = batch._replace(style=own.style)
+    batch = batch._replace(style=crops_here.style)
     return Cut(
       filled_up(batch, self._rows(len(crops.examples))),
-      len(own.examples),
+      len(crops_here.examples),
       int(np.count_nonzero(capped)),
     )
 

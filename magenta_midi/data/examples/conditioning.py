@@ -1,10 +1,10 @@
 """Style and control tokens of training examples.
 
-Half of the time the style is that of the example's own music to come, half of
-the time that of a caption of it, and now and then it is masked; each control
-is given half of the time. Where the music departs from its context, either all
-controls tell of it, or the style alone. All draws follow from the example
-itself and a seed, so that a resumed run repeats them.
+In half of the examples the style is that of the example's targets, in half
+that of a caption of them; in a few it is masked. Each control is given half of
+the time. In an example with a shift of style, either all controls describe the
+shift, or only the style does. All draws follow from the example and a seed, so
+that a resumed run repeats them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from magenta_midi.data.corpus import Corpus
-from magenta_midi.data.examples.style_shifts import MODE, TOLD_BY
+from magenta_midi.data.examples.style_shifts import MODE, SHIFT_ATTRIBUTES
 from magenta_midi.data.examples.style_windows import StyleWindows, style_windows
 from magenta_midi.midi.analysis.description import describe
 from magenta_midi.model.depthformer import Frames
@@ -44,10 +44,10 @@ MASKED, CAPTIONED, CONTROL_DROPPED = 0.1, 0.5, 0.5
 # Share of the examples without shift that get neither style nor controls.
 # Without it they are so rare that a model with no style set plays unlike any of
 # its examples.
-UNTOLD = 0.3
+UNCONDITIONED = 0.3
 # Controls are measured over what is predicted, styles over 10 s.
 CONTROL_S = 4.0
-# A window of fewer notes says little of a style.
+# A window with fewer notes gives no reliable style.
 MIN_NOTES = 6
 # Frames of a window that a MIDI tower reads (1 in 25 has more: the newest are
 # kept), and windows or texts at a time. Few shapes are compiled, and a batch
@@ -80,7 +80,7 @@ def stored_style(config: Mapping[str, Any]) -> StyleRows:
     config: Its config.json.
 
   Raises:
-    ValueError: It hears no style, or one that is not there.
+    ValueError: It has no style, or its style model is not installed.
   """
   entry = config.get("style")
   if not entry:
@@ -123,7 +123,7 @@ class StyleRows:
     self.model = model
     self.facts = facts
     self.seed = seed
-    # Whatever codec is trained: the style hears notes.
+    # The style model reads notes, with any codec of the run.
     self._codec: Codec = NoteCodec()
 
   @property
@@ -158,15 +158,15 @@ class StyleRows:
       for example in examples
     ]
     chance = np.array([rng.random(5 + len(CONTROLS)) for rng in random])
-    departs = examples["departure"] > 0
+    shifted = examples["departure"] > 0
     enough = windows.notes() >= MIN_NOTES
-    by_controls = departs & (~enough | (chance[:, -1] < 0.5))
+    by_controls = shifted & (~enough | (chance[:, -1] < 0.5))
     # There is no control for the mode.
     by_controls &= examples["departure"] != MODE
-    by_style = departs & ~by_controls
-    untold = ~departs & (chance[:, -2] < UNTOLD)
+    by_style = shifted & ~by_controls
+    unconditioned = ~shifted & (chance[:, -2] < UNCONDITIONED)
     masked = chance[:, 0] < np.where(by_controls, 0.5, MASKED)
-    masked |= untold
+    masked |= unconditioned
     given = (by_style | ~masked) & enough
     captioned = given & (chance[:, 1] < CAPTIONED)
     captions = {
@@ -174,12 +174,14 @@ class StyleRows:
       for row in np.flatnonzero(captioned).tolist()
     }
     # Shifts that have no words get the style of the music.
-    heard = [r for r, text in captions.items() if text is None and by_style[r]]
-    captioned[heard] = False
+    without_words = [
+      r for r, text in captions.items() if text is None and by_style[r]
+    ]
+    captioned[without_words] = False
     rows = np.concatenate(
       [
         self._of_music(windows, given & ~captioned),
-        # Half of the registers do not say how wide.
+        # In half of the registers the width is masked.
         self._of_controls(windows, chance[:, 2] < CONTROL_DROPPED),
       ],
       axis=1,
@@ -190,8 +192,8 @@ class StyleRows:
     styles[at] = self._of_texts(texts)
     # A style model may not know a word.
     by_style &= styles.any(axis=1)
-    dropped = (chance[:, 3:-2] < CONTROL_DROPPED) | untold[:, None]
-    dropped = np.where(departs[:, None], by_style[:, None], dropped)
+    dropped = (chance[:, 3:-2] < CONTROL_DROPPED) | unconditioned[:, None]
+    dropped = np.where(shifted[:, None], by_style[:, None], dropped)
     controls[dropped] = MASK_TOKEN
     return rows
 
@@ -282,7 +284,7 @@ class StyleRows:
     except ValueError:
       return None
     if example["departure"]:
-      return statement(description, rng, TOLD_BY[example["departure"]])
+      return statement(description, rng, SHIFT_ATTRIBUTES[example["departure"]])
     return caption(facts, description, rng)
 
 

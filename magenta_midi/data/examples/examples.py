@@ -1,11 +1,11 @@
 """Training examples: crops of a corpus at a uniform *now*, augmented.
 
-`context` holds what lies before *now* (state frames first), `inputs` the
-decoder's frames (all PAD, then both players' events as they become known: our
-own at its onset, a partner's after the delay), `targets` at every position
-the next own event after it, END where none follows. A partner's note that may
-still sound is HELD. Everything is vectorised over the batch; tests hold it
-equal to the codec's `encode_context` and `encode_targets`.
+`context` holds the frames before *now* (state frames first). `inputs` holds the
+decoder's frames: all PAD, then both parts' events as they become known, the
+model's at its onset, the other part's after the delay. `targets` holds at every
+position the model's next event, or END if none follows. A note of the other
+part that may still sound is HELD. Everything is vectorized over the batch;
+tests compare it with the codec's `encode_context` and `encode_targets`.
 """
 
 import dataclasses
@@ -59,7 +59,7 @@ EXAMPLE_DTYPE = np.dtype(
     ("velocity_gain", "f4"),
     ("velocity_shift", "f4"),
     ("context_steps", "i4"),  # how far back the context reaches, 10 ms
-    ("begins", "?"),  # whether nothing was heard before *now*
+    ("begins", "?"),  # whether the context is empty
     *PARTNER_FIELDS,
     *DEPARTURE_FIELDS,
   ]
@@ -79,10 +79,10 @@ class Augmentation:
   velocity_shift: tuple[float, float] = (-8.0, 8.0)
   # Share of examples with a context cut to 0-10 s: phrases are short.
   short_context: float = 0.15
-  # Share of examples in which nothing was heard before *now*.
+  # Share of examples with an empty context.
   empty_context: float = 0.05
-  # Share of the examples of a run with style whose music departs from its
-  # context, as style and controls tell (`train.departures`).
+  # Share of the examples with a shift of style, which style and controls
+  # describe; only in a run with style (see `style_shifts`).
   departures: float = 0.45
 
   def __post_init__(self) -> None:
@@ -131,7 +131,7 @@ class Batch(NamedTuple):
   input_time: Any  # [b, t]
   targets: Any  # [b, t, l]
   weights: Any  # [b, t, l] True where a level is predicted
-  context_part: Any  # [b, s] 0 self, else the partner by delay
+  context_part: Any  # [b, s] 0 model, else the other part by delay
   input_part: Any  # [b, t] the same
   style: Any = None  # [b, m] rows of the style table; None: masked
 
@@ -268,7 +268,7 @@ def cut_sides(
   examples: Shaped[np.ndarray, " n"],
   target_steps: int,
   *,
-  partner: bool = True,
+  other_part: bool = True,
 ) -> tuple[Side, Side]:
   """The frames of each example, not yet padded: the context, and after *now*.
 
@@ -277,11 +277,11 @@ def cut_sides(
     corpora: What `examples` index.
     examples: `EXAMPLE_DTYPE`.
     target_steps: Length of the targets, 10 ms steps.
-    partner: False leaves the partner's events out.
+    other_part: False leaves the other part's events out.
   """
   longest = codec.config.max_duration_steps
   events = gather(codec, examples, corpora, longest, target_steps)
-  if not partner:
+  if not other_part:
     events.valid[events.part == 1] = False
     events.pedal_at_start[:, 1] = False
   context, after = both_sides(
@@ -291,7 +291,7 @@ def cut_sides(
 
 
 def _as_known(side: Side, examples: np.ndarray, step_ms: int) -> Side:
-  """The frames after *now* in the order of knowledge; ties are our own's."""
+  """Frames after *now* in the order of knowledge; in ties the model's first."""
   late_ms = np.where(side.part == 1, examples["delay_ms"][side.row], 0)
   known_ms = side.step * step_ms + late_ms
   order = np.lexsort((side.place, side.part, known_ms, side.row))
@@ -305,11 +305,11 @@ def frame_counts(
   examples: Shaped[np.ndarray, " n"],
   target_steps: int,
   *,
-  partner: bool = True,
+  other_part: bool = True,
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
   """Context frames and frames after *now* of each example."""
   context, after = cut_sides(
-    codec, corpora, examples, target_steps, partner=partner
+    codec, corpora, examples, target_steps, other_part=other_part
   )
   count = len(examples)
   return (
@@ -346,7 +346,7 @@ def cut_examples(
   context_frames: int,
   target_frames: int,
   target_steps: int,
-  partner: bool = True,
+  other_part: bool = True,
 ) -> tuple[Batch, Bool[np.ndarray, " n"]]:
   """Cuts a padded batch.
 
@@ -358,13 +358,13 @@ def cut_examples(
     target_frames: Positions of the decoder. An example with more frames
       after *now* than one less is capped.
     target_steps: Length of the targets, 10 ms steps.
-    partner: False leaves the partner's events out.
+    other_part: False leaves the other part's events out.
 
   Returns:
     The batch, and which examples were capped.
   """
   context, after = cut_sides(
-    codec, corpora, examples, target_steps, partner=partner
+    codec, corpora, examples, target_steps, other_part=other_part
   )
   return pad_sides(
     codec,
@@ -391,7 +391,7 @@ def pad_sides(
     codec: Gives the vocabulary.
     context: The frames before each *now*.
     after: The frames after it.
-    delay_ms: How late each example's partner is known, ms.
+    delay_ms: Delay of each example's other part, ms.
     context_frames: As for `cut_examples`.
     target_frames: The same.
 
@@ -415,21 +415,21 @@ def pad_sides(
   input_time[at] = after.step[fits]
   input_part[at] = part_ids(after.part[fits], delay_ms[at[0]])
 
-  # Own events of all rows end to end, each row's END after its last.
-  is_own = after.part == 0
-  own = np.bincount(after.row[is_own], minlength=count)
-  first = np.cumsum(own + 1) - (own + 1)
-  codes = np.tile(codec.end_frame(), (int(np.sum(own + 1)), 1))
-  total = np.cumsum(is_own)
-  codes[total[is_own] - 1 + after.row[is_own]] = after.codes[is_own]
+  # The model's events of all rows end to end, each row's END after its last.
+  is_models = after.part == 0
+  model_frames = np.bincount(after.row[is_models], minlength=count)
+  first = np.cumsum(model_frames + 1) - (model_frames + 1)
+  codes = np.tile(codec.end_frame(), (int(np.sum(model_frames + 1)), 1))
+  total = np.cumsum(is_models)
+  codes[total[is_models] - 1 + after.row[is_models]] = after.codes[is_models]
   next_ids = vocabulary.to_ids(codes)
-  # At each position: how many own events came up to it.
-  heard = np.zeros((count, target_frames), np.int64)
-  heard[at] = is_own[fits]
-  heard = np.cumsum(heard, axis=1)
+  # At each position: how many events of the model came up to it.
+  seen = np.zeros((count, target_frames), np.int64)
+  seen[at] = is_models[fits]
+  seen = np.cumsum(seen, axis=1)
   frames = np.bincount(after.row, minlength=count)
   used = np.arange(target_frames) <= frames[:, None]
-  which = (first[:, None] + heard)[used]
+  which = (first[:, None] + seen)[used]
   targets = np.full((count, target_frames, levels), PAD, np.int32)
   weights = np.zeros((count, target_frames, levels), bool)
   targets[used] = next_ids[which]

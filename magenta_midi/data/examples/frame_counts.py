@@ -1,7 +1,7 @@
 """Upper bounds on the frames of examples, without cutting them.
 
-Batches are planned by these figures, so that hosts that share a run agree on
-all batches and each cuts its own rows only.
+Batches are planned by these figures: hosts that share a run plan the same
+batches, and each host cuts only its rows.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def max_frames(
 ) -> Int[np.ndarray, "n 2"]:
   """Frames of the `note` codec before and after *now*, or a few more.
 
-  Merged duplicates are counted, and so is what a departure leaves out.
+  Merged duplicates are counted, and so are notes that a shift of style removes.
 
   Args:
     codec: Gives the grid.
@@ -64,7 +64,7 @@ def max_frames(
     ).tolist()
     mode = int(example["mode"])
     # Pedals that are down at the start of the context, and in turns the one
-    # that is lifted before the next player's.
+    # that is released before the next player's turn.
     pedals = 1 if mode == _SOLO else 2
     context, target = after - first + pedals, last - before
     earlier = piece[earliest:first]

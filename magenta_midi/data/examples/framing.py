@@ -37,7 +37,7 @@ class Events(NamedTuple):
   velocity: np.ndarray  # [b, w]
   valid: np.ndarray  # [b, w]
   pedal_at_start: np.ndarray  # [b, 2] pedals at the start of the context
-  part: np.ndarray  # [b, w] 0 self, 1 partner
+  part: np.ndarray  # [b, w] 0 model, 1 other part
   unfinished: np.ndarray  # [b, w] a note that ends after now
 
 
@@ -48,7 +48,7 @@ class Side(NamedTuple):
   place: np.ndarray  # position of the frame in its row
   step: np.ndarray
   codes: np.ndarray  # [n, l]
-  part: np.ndarray  # 0 self, 1 partner
+  part: np.ndarray  # 0 model, 1 other part
 
 
 def both_sides(
@@ -66,7 +66,7 @@ def both_sides(
     target_steps: Length of the other side, 10 ms steps.
 
   Raises:
-    ValueError: The codec is of another kind, or knows no partner.
+    ValueError: The codec is of another kind, or has no other part.
   """
   if isinstance(codec, NoteCodec):
     return _note_sides(codec, events, context_steps, target_steps)
@@ -111,8 +111,8 @@ def _event_sides(
     pedal_held=events.pedal_at_start[:, 0],
   )
   now = np.zeros(len(context_steps), np.int32)
-  own = tokens_between(spans, changes, now, target_steps, config)
-  return _token_side(context), _token_side(own)
+  target = tokens_between(spans, changes, now, target_steps, config)
+  return _token_side(context), _token_side(target)
 
 
 def _token_side(tokens: Tokens) -> Side:
@@ -146,7 +146,7 @@ def _note_sides(
 def _with_releases(
   codec: NoteCodec, events: Events, target_steps: int
 ) -> Events:
-  """The events, and where a partner's held keys come up after now."""
+  """The events, with the note-offs of the other part's held keys."""
   step_ms = codec.config.step_ms
   held = events.valid & events.unfinished & (events.part == 1)
   end_ms = events.offset + events.duration
@@ -231,7 +231,7 @@ def _note_side(
   codes[:, 1] = np.where(released, key - _RELEASE, key)
   codes[:, 2] = np.where(is_note, codec.config.velocity_to_code(velocity), -1)
   length = codec.config.duration_to_code(duration / 1000)
-  # Nobody knows how long a partner will hold a note.
+  # It is not known yet how long the other part holds a note.
   length = np.where(held, codec.config.held, length)
   codes[:, 3] = np.where(is_note, length, -1)
   codes[released, 3] = codec.config.released

@@ -1,8 +1,9 @@
-"""Two players made of one piece: who plays each event, and when it is known.
+"""Two parts made of one piece: who plays each event, and when it is known.
 
 A piece is split by track (its melody against the rest), by hand (a split that
-follows the music) or by turn (phrases of 2-10 s), or not at all. The partner's
-events become known after a delay, which their part id tells the model.
+follows the music) or by turn (phrases of 2-10 s), or not at all. The other
+part's events become known after a delay, which the model reads from their part
+id.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ SOLO = {"solo": 1.0}
 # Highest delay of the other part's events, and width of its bins, ms.
 MAX_DELAY_MS = 150
 DELAY_STEP_MS = 20
-# Rows of the part table: self, then the partner by delay.
+# Rows of the part table: the model, then the other part by delay.
 PARTS = 2 + MAX_DELAY_MS // DELAY_STEP_MS
 
 # Shortest and longest turn, and how far its start may move to a gap, ms.
@@ -46,8 +47,8 @@ _TO_GAP_MS = 1000
 # Fields of an example about its two parts.
 PARTNER_FIELDS = [
   ("mode", "i1"),  # of `MODES`
-  ("swapped", "?"),  # who is self
-  ("pedal", "i1"),  # tracks and hands: 0 self's, 1 partner's, 2 both's
+  ("swapped", "?"),  # which side is the model's
+  ("pedal", "i1"),  # tracks and hands: 0 model's, 1 other part's, 2 both's
   ("delay_ms", "i2"),
   ("turns", "u4"),  # seed of the turns
 ]
@@ -102,7 +103,7 @@ def draw_partners(
 def part_ids(
   part: Int[np.ndarray, " n"], delay_ms: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
-  """The model's part id of frames: 0 self, else the partner by delay."""
+  """Part ids of frames: 0 the model, else the other part by delay."""
   return np.where(part == 0, 0, 1 + delay_ms // DELAY_STEP_MS).astype(np.int32)
 
 
@@ -148,7 +149,7 @@ def split_piece(
 ) -> tuple[
   Shaped[np.ndarray, " m"], Int[np.ndarray, " m"], Bool[np.ndarray, " 2"]
 ]:
-  """Splits a stretch of a piece between self and partner.
+  """Splits a stretch of a piece between the model and the other part.
 
   Args:
     events: `EVENT_DTYPE`, sorted by time.
@@ -158,8 +159,8 @@ def split_piece(
     context_ms: Where the context begins, in the piece's time.
 
   Returns:
-    The events, of which pedal events may have come or gone; 0 (self) or 1
-    (partner) for each; and whose pedal is down at `context_ms`.
+    The events, with pedal events added or removed; 0 (model) or 1 (other
+    part) for each; and whose pedal is down at `context_ms`.
   """
   mode = int(example["mode"])
   if mode == _SOLO:
@@ -184,7 +185,7 @@ def split_piece(
   if owner == 2:
     copies = np.where(is_pedal, 2, 1)
     events, part = np.repeat(events, copies), np.repeat(part, copies)
-    # A change is self's, then the partner's.
+    # A change is first the model's, then the other part's.
     at = np.cumsum(copies)[is_pedal]
     part[at - 2], part[at - 1] = 0, 1
   else:
@@ -195,7 +196,7 @@ def split_piece(
 def _by_turn(
   events: np.ndarray, example: Any, first_ms: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Turns; the pedal is whose turn it is, and lifted just before the next."""
+  """Turns; a turn has the pedal, which is released just before the next."""
   is_pedal = events["key"] >= PEDAL_DOWN
   onset_ms = events["time_ms"][~is_pedal]
   starts = turn_starts(onset_ms, int(example["turns"]), first_ms)

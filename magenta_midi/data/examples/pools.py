@@ -1,6 +1,6 @@
 """Pools of examples: each is a function of the seed and its number alone.
 
-So pools can be cut by any process, in any order, and a resumed run asks for
+So any process can cut pools, in any order, and a resumed run continues with
 the next one.
 """
 
@@ -73,7 +73,7 @@ class Pools:
   def examples(self, index: int) -> Shaped[np.ndarray, " n"]:
     """The examples of a pool, `EXAMPLE_DTYPE`."""
     examples, _ = self.draw(index)
-    # Draws of their own: solo examples do not hang on the partners.
+    # A separate generator: solo examples do not depend on the other part.
     draw_partners(
       np.random.default_rng((self.seed, index + 1, 1)),
       self.corpora,
@@ -93,7 +93,7 @@ class Pools:
   def planned(self, examples: Shaped[np.ndarray, " n"]) -> Crops:
     """Examples with their sizes, not yet cut where that can wait."""
     if not isinstance(self.codec, NoteCodec):
-      # How many tokens an event takes, only cutting tells.
+      # The number of tokens of an event is known only after cutting.
       return self.cut(examples)
     return Crops(examples, self._max_frames(examples))
 

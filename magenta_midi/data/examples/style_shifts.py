@@ -1,10 +1,10 @@
 """Examples whose style differs from their context's.
 
-Music mostly goes on as it was: a model that hears 10 s of it learns little
-from being told how loud it will be. So in a share of the examples the music
-after *now* is played otherwise (louder, an octave higher, slower, by one hand,
-in the parallel mode, without pedal) or the music before it was; style and
-controls tell what comes. Where nothing tells it, nothing departs.
+Music mostly continues in the same style, so a model with 10 s of context learns
+little from a control for loudness. In a share of the examples the music after
+*now*, or before it, is therefore changed: louder, an octave higher, slower, one
+hand only, in the parallel mode, or without pedal. Style and controls describe
+the music after *now*. Without them no example is changed.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ __all__ = [
   "DEPARTURE_FIELDS",
   "KINDS",
   "MODE",
-  "TOLD_BY",
+  "SHIFT_ATTRIBUTES",
   "draw_departures",
   "leaves_out",
   "moved_keys",
@@ -34,11 +34,11 @@ __all__ = [
 
 KINDS = ("none", "loudness", "register", "pace", "hands", "mode", "pedal")
 NONE, LOUDNESS, REGISTER, PACE, HANDS, MODE, PEDAL = range(len(KINDS))
-# How often each is drawn among those that depart: mode, which only a clear key
-# allows and which is learned last, most.
+# Probability of each kind of shift. Mode has the highest: it needs a clear key
+# and is learned last.
 _WEIGHTS = (0.0, 0.12, 0.08, 0.15, 0.12, 0.44, 0.09)
 # Attributes of style whose words describe a shift.
-TOLD_BY: tuple[tuple[str, ...], ...] = (
+SHIFT_ATTRIBUTES: tuple[tuple[str, ...], ...] = (
   (),
   ("loudness",),
   ("register",),
@@ -70,20 +70,20 @@ def draw_departures(
   examples: Shaped[np.ndarray, " n"],
   share: float,
 ) -> None:
-  """Draws which examples depart, and how, in place.
+  """Draws the examples with a shift, and its kind, in place.
 
   Args:
     rng: Of all draws.
     corpora: What the examples index.
-    examples: `EXAMPLE_DTYPE`, with their partners.
-    share: Of examples that depart, 0..1.
+    examples: `EXAMPLE_DTYPE`, with their parts drawn.
+    share: Share of examples with a shift, 0..1.
   """
   count = len(examples)
   weights = np.array(_WEIGHTS)
   kind = rng.choice(len(KINDS), size=count, p=weights / weights.sum())
   kind[rng.uniform(size=count) >= share] = NONE
   # If two parts play at once, the hands are already divided between them.
-  alone = np.isin(examples["mode"], _ALL_OWN)
+  alone = np.isin(examples["mode"], _ALL_MODEL)
   kind[(kind == HANDS) & ~alone] = NONE
   # Small changes teach little: the outer three quarters.
   far = rng.uniform(0.25, 1.0, count) * rng.choice((-1, 1), count)
@@ -103,8 +103,8 @@ def draw_departures(
   examples["change_ms"] = examples["now_ms"]
 
 
-# Modes in which all that is played after *now* departs.
-_ALL_OWN = (MODES.index("solo"), MODES.index("turns"))
+# Modes in which all events after *now* are changed.
+_ALL_MODEL = (MODES.index("solo"), MODES.index("turns"))
 
 
 def _key(corpus: Corpus, example: Any) -> int | None:
@@ -173,12 +173,12 @@ def moved_time(
   return moved, duration_ms * pace, after
 
 
-def _departs(
+def _may_change(
   examples: np.ndarray, after: np.ndarray, part: np.ndarray
 ) -> np.ndarray:
   """Mask of the events that may change: not a part that plays at once."""
-  all_own = np.isin(examples["mode"], _ALL_OWN)[:, None]
-  return after & (all_own | (part == 0))
+  all_model = np.isin(examples["mode"], _ALL_MODEL)[:, None]
+  return after & (all_model | (part == 0))
 
 
 def moved_keys(
@@ -190,14 +190,14 @@ def moved_keys(
   """Keys an octave off, or in the parallel mode; not yet transposed.
 
   Major's third and sixth are lowered, minor's raised. Sevenths stay: natural
-  minor has the notes of another major key, and is heard as that. An octave
-  that does not fit the keyboard stays.
+  minor has the notes of another major key, and sounds like it. Keys that would
+  leave the keyboard keep their octave.
   """
   is_note = key < PEDAL_DOWN
   octaves = np.where(_of(examples, REGISTER), _amount(examples), 0)
   far = key + 12 * octaves.astype(key.dtype)
   fits = is_note & (far >= 21) & (far <= 108)
-  key = np.where(_departs(examples, after, part) & fits, far, key)
+  key = np.where(_may_change(examples, after, part) & fits, far, key)
   tonic = examples["amount"].astype(np.int64)[:, None]
   minor = tonic >= 12
   degree = (key - tonic) % 12
@@ -216,7 +216,7 @@ def moved_velocity(
 ) -> Float[np.ndarray, "n e"]:
   """Velocities with what was drawn added, not yet within 1..127."""
   louder = np.where(_of(examples, LOUDNESS), _amount(examples), 0.0)
-  return velocity + np.where(_departs(examples, after, part), louder, 0.0)
+  return velocity + np.where(_may_change(examples, after, part), louder, 0.0)
 
 
 def pedal_lifted(
@@ -239,5 +239,7 @@ def leaves_out(
   here = np.where(amount < 2, after, ~after)
   resting = is_note & here & (upper == (amount % 2 == 1))
   before = amount == 1
-  unused = ~is_note & np.where(before, ~after, _departs(examples, after, part))
+  unused = ~is_note & np.where(
+    before, ~after, _may_change(examples, after, part)
+  )
   return (_of(examples, HANDS) & resting) | (_of(examples, PEDAL) & unused)

@@ -15,9 +15,9 @@ from magenta_midi.typing import Float
 __all__ = ["style_table"]
 
 # Root mean square of a row. The encoder's states, which are attended beside
-# them, have about 0.75; drawn embeddings 1/sqrt(width) were hardly heard.
+# them, have about 0.75; drawn embeddings of 1/sqrt(width) had little effect.
 SCALE = 0.5
-# Shares of it: of a slot's own mark, and of what only one row has.
+# Shares of it: the mark of a slot, and the part of a single row.
 _MARK, _OWN = 0.5, 0.3
 
 
@@ -28,7 +28,7 @@ def style_table(
 
   Args:
     model: The style model, whose rows come before those of the controls.
-    width: Of the model that hears them.
+    width: Width of the model.
     seed: Of the matrices.
   """
   rng = np.random.default_rng((seed, 2))
@@ -38,7 +38,7 @@ def style_table(
   else:
     codes = np.asarray(quantizer.codes, np.float32)
     levels, size, dims = codes.shape
-    # Levels keep their sizes: the first says most.
+    # Levels keep their sizes: the first has the most information.
     codes = codes / np.sqrt(np.mean(np.sum(codes[0] ** 2, axis=-1)))
     tokens = codes.reshape(-1, dims) @ _drawn(rng, dims, width)
     tokens += _MARK * np.repeat(_drawn(rng, levels, width), size, axis=0)

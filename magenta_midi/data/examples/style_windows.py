@@ -1,9 +1,9 @@
 """Style windows: the 10 s of music from *now* on that give an example's style.
 
-Own events only, augmented as the example is. In turns it is the music of
-both: one plays on where the other stopped, and alone a turn may be too short
-to have a style. What began before *now* is left out; a pedal that is down
-goes down again at the start.
+Only the model's events, augmented like the example. In turns it is the music of
+both parts: one continues when the other stops, and a single turn may be too
+short for a style. Notes that began before *now* are left out; a pedal that is
+down goes down again at the start.
 """
 
 from typing import Any, NamedTuple
@@ -105,8 +105,8 @@ class StyleWindows(NamedTuple):
     time_s = (self.steps * config.step_ms + events.offset) / 1000
     is_note = events.key < PEDAL_DOWN
     inside = events.valid & (time_s < seconds)
-    heard = inside & is_note
-    count = heard.sum(axis=1)
+    notes = inside & is_note
+    count = notes.sum(axis=1)
     ends_s = np.where(
       events.valid & is_note, time_s + events.duration / 1000, 0.0
     )
@@ -117,14 +117,14 @@ class StyleWindows(NamedTuple):
     sign = np.where(events.key == PEDAL_DOWN, 1, -1) * (inside & ~is_note)
     down_s = (sign * left_s).sum(axis=1)
     down_s += events.pedal_at_start[:, 0] * length_s
-    keys = np.sort(np.where(heard, events.key, 128), axis=1)
+    keys = np.sort(np.where(notes, events.key, 128), axis=1)
     # A tenth of the notes is below, a tenth above.
     last = np.maximum(count - 1, 0)
     low, high = (
       np.take_along_axis(keys, at[:, None], 1)[:, 0]
       for at in (last // 10, last - last // 10)
     )
-    velocity = np.where(heard, events.velocity, 0).sum(axis=1)
+    velocity = np.where(notes, events.velocity, 0).sum(axis=1)
 
     def where(known: np.ndarray, values: np.ndarray) -> np.ndarray:
       return np.where(known, values, np.nan)
@@ -149,13 +149,13 @@ def style_windows(
   turns = moved["mode"] == MODES.index("turns")
   moved["mode"][turns] = MODES.index("solo")
   events = gather(codec, moved, corpora, 0, 0)
-  own = events.valid & (events.part == 0) & (events.step >= -steps)
+  models = events.valid & (events.part == 0) & (events.step >= -steps)
   pedal = events.pedal_at_start & np.array([True, False])
   events = events._replace(
-    valid=own,
+    valid=models,
     pedal_at_start=pedal,
-    # A window is heard whole: all of its notes have ended.
-    unfinished=np.zeros_like(own),
+    # The whole window is known: all of its notes have ended.
+    unfinished=np.zeros_like(models),
   )
   return StyleWindows(codec, events, len(examples))
 

@@ -27,25 +27,25 @@ _PLUS = " + "
 
 
 def adapter_choices(
-  start: Sequence[str | tuple[str, float]], at_hand: Sequence[str] = ()
+  start: Sequence[str | tuple[str, float]], switchable: Sequence[str] = ()
 ) -> tuple[str, ...]:
   """Names of the switchable choices, in the order of stepping through them.
 
-  First what plays at the start; of a blend, then each of its adapters alone
-  and in full; then the switchable ones; last the checkpoint alone.
+  First the choice at the start; if it is a blend, then each of its adapters
+  alone at full strength; then the switchable ones; last the checkpoint alone.
 
   Args:
     start: `NAME[:SCALE]`, or name and scale, all of which blend; none: the
       checkpoint.
-    at_hand: Each `NAME[:SCALE]`, or a blend of such joined by `+`.
+    switchable: Each `NAME[:SCALE]`, or a blend of such joined by `+`.
 
   Returns:
-    No choice twice; none at all where no adapter is named.
+    Choices without repetition; empty if no adapter is named.
 
   Raises:
-    ValueError: A scale is no number, or there are too many.
+    ValueError: A scale is not a number, or there are too many choices.
   """
-  if not start and not at_hand:
+  if not start and not switchable:
     return ()
   blend = [_spelled(item) for item in start]
   choices = [_PLUS.join(blend)]
@@ -53,14 +53,14 @@ def adapter_choices(
     choices += [parse_scaled(item)[0] for item in blend]
   choices += [
     _PLUS.join(_spelled(part.strip()) for part in text.split("+"))
-    for text in at_hand
+    for text in switchable
   ]
   unique = tuple(dict.fromkeys((*choices, BASE)))
   return changed(Controls(), "adapters", unique).adapters
 
 
 def parts_of(choice: str) -> list[str]:
-  """The adapters of a choice, as `load_adapters` takes them."""
+  """The adapters of a choice, in the form of `load_adapters`."""
   return choice.split(_PLUS) if choice else []
 
 

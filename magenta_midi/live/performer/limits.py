@@ -12,26 +12,26 @@ MS = 1_000_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-  """Bounds outside the model; each time one takes effect is counted."""
+  """Limits of the output; each use of a limit is counted."""
 
-  # Loudest note.
+  # Highest velocity.
   velocity_cap: int = 110
   # A piano's keys.
   lowest_key: int = 21
   highest_key: int = 108
-  # Most keys down at once; one more is not struck.
+  # Highest number of keys down at once; more note-ons are dropped.
   sounding: int = 12
   # Most onsets in any second.
   onsets_per_s: int = 25
-  # A key is struck again at the earliest after so much, ms.
+  # Shortest time between two note-ons of one key, ms.
   restrike_ms: int = 40
   # No key stays down longer, s.
   longest_s: float = 11.0
-  # A note-on later than this is not played: never a burst, ms.
+  # A note-on later than this is dropped, so that no burst is played, ms.
   late_ms: int = 30
 
   def __post_init__(self) -> None:
-    """Refuses what no instrument could be played with."""
+    """Refuses limits that no instrument can use."""
     if not 0 <= self.lowest_key <= self.highest_key <= 127:
       raise ValueError(
         f"keys must be in 0..127, lowest first; got {self.lowest_key} to"
@@ -41,7 +41,7 @@ class Limits:
       raise ValueError(
         f"velocity_cap must be in 1..127, got {self.velocity_cap}."
       )
-    # Without a rest a key could be struck twice in one moment.
+    # With 0, two note-ons of a key could have the same time.
     for name in (
       "sounding",
       "onsets_per_s",
@@ -57,13 +57,13 @@ class Gate:
   """Gate that decides which notes may begin, given those that did.
 
   Args:
-    limits: What is too much.
+    limits: The limits.
   """
 
   def __init__(self, limits: Limits):
     self._limits = limits
-    # Of each key's last strike: the planned time and that of sending.
-    self._strikes: dict[int, tuple[int, int]] = {}
+    # Times of each key's last note-on: planned and sent.
+    self._note_ons: dict[int, tuple[int, int]] = {}
     self._onsets: collections.deque[int] = collections.deque(
       maxlen=limits.onsets_per_s
     )
@@ -71,8 +71,8 @@ class Gate:
   def refusal(self, note: PlannedNote, sounding: int) -> str:
     """Why a note may not begin; empty if it may.
 
-    Goes by planned times, so that what is played does not depend on how late
-    a machine is; `ready_ns` sees to the times of sending.
+    Uses planned times, so that the music does not depend on the delay of a
+    machine; `ready_ns` takes account of the times of sending.
 
     Args:
       note: It would be next.
@@ -81,7 +81,7 @@ class Gate:
     limits, time_ns = self._limits, note.time_ns
     if not limits.lowest_key <= note.key <= limits.highest_key:
       return "key"
-    last = self._strikes.get(note.key)
+    last = self._note_ons.get(note.key)
     if last is not None and time_ns - last[0] < limits.restrike_ms * MS:
       return "re-strike"
     full = len(self._onsets) == limits.onsets_per_s
@@ -90,24 +90,24 @@ class Gate:
     return "sounding" if sounding >= limits.sounding else ""
 
   def ready_ns(self, note: PlannedNote) -> int:
-    """When a note may be sent: its time, or after its key had a rest.
+    """Earliest time to send a note: its time, or after the rest of its key.
 
-    The second is later only where the key's last strike was sent late.
+    The second is later only if the key's last note-on was sent late.
     """
-    last, rest_ns = self._strikes.get(note.key), self._limits.restrike_ms * MS
+    last, rest_ns = self._note_ons.get(note.key), self._limits.restrike_ms * MS
     if last is None or note.time_ns - last[0] < rest_ns:
       return note.time_ns
     return max(note.time_ns, last[1] + rest_ns)
 
-  def struck(self, key: int, time_ns: int, sent_ns: int) -> None:
-    """A key went down, by player or model.
+  def note_on(self, key: int, time_ns: int, sent_ns: int) -> None:
+    """Records a note-on of player or model.
 
     Args:
       key: 0 to 127.
       time_ns: When that was planned.
       sent_ns: When it happened.
     """
-    self._strikes[key] = (time_ns, sent_ns)
+    self._note_ons[key] = (time_ns, sent_ns)
 
   def counted(self, time_ns: int) -> None:
     """An onset of the model, as planned."""

@@ -29,13 +29,13 @@ __all__ = ["Performer"]
 
 MS = 1_000_000
 ALL_SOUND_OFF, RESET, ALL_NOTES_OFF = 120, 121, 123
-# At the end of a piece everything has ended after so much.
+# At the end of a piece all notes have ended after this time.
 RING_NS = 4 * SECOND
-# A model that sends nothing for longer is taken for dead.
+# A model process that sends nothing for longer counts as dead.
 SILENT_NS = 3 * SECOND // 2
 # Least length of a note that is sent late, unless it is shorter anyway.
 MIN_NS = 20 * MS
-# Fates that are remembered: far more than one plan and its successors name.
+# Outcomes that are remembered: far more than the events of several plans.
 REMEMBERED = 1024
 # A pedal that comes up by itself belongs to no planned event.
 NO_ID = -1
@@ -60,12 +60,12 @@ def _order(event: Planned) -> tuple[int, int, int]:
 class Performer:
   """Plays plans on one instrument; works on the time it is given.
 
-  On a shared instrument the player's keys are never touched: a key of the model
-  that the player presses is the player's from then on. The note-off that the
-  model owes follows the player's. The pedal is both players', see `Sustain`.
+  On a shared instrument the player's keys are never changed: a key of the model
+  that the player presses belongs to the player from then on. The model's
+  note-off follows the player's. The pedal belongs to both, see `Sustain`.
 
   Args:
-    limits: What is too much.
+    limits: Limits of the output.
     channel: The model's, 1 to 16.
     shared: Whether the player's keys sound on the same instrument.
 
@@ -86,18 +86,18 @@ class Performer:
     self._now_ns = 0
     self._plan: list[Planned] = []
     self._open: dict[int, _Open] = {}
-    # Keys that await a note-off but no longer belong to a note, and since
+    # Keys that still need a note-off but no longer belong to a note, and since
     # when: the player took them over, or the instrument was away.
-    self._owed: dict[int, int] = {}
+    self._needs_off: dict[int, int] = {}
     self._feedback: list[Sounded] = []
-    # Events that had their fate, by id and onset: a model that was started
-    # anew counts its ids from 0 again.
+    # Events with a reported outcome, by id and onset: a model process that was
+    # started again counts its ids from 0.
     self._done: set[tuple[int, int]] = set()
     self._done_lately: collections.deque[tuple[int, int]] = collections.deque()
     self._keyboard = Keyboard()
     self._sustain = Sustain(channel, shared=shared)
     self._present = True
-    # When the instrument came back; None: it knows all.
+    # When the instrument came back; None: it has received everything.
     self._back_ns: int | None = None
     self._closed = False
 
@@ -114,15 +114,15 @@ class Performer:
     return sorted(self._open)
 
   def receive(self, message: Message) -> None:
-    """A message of the player: keys and pedal."""
+    """Receives a message of the player: keys and pedal."""
     time_ns, data = message
     event = self._keyboard.receive(message)
     if is_note_on(data):
       if self.shared:
-        self._gate.struck(data[1], time_ns, time_ns)
+        self._gate.note_on(data[1], time_ns, time_ns)
         if data[1] in self._open:
           note = self._open.pop(data[1])
-          self._owed[data[1]] = time_ns
+          self._needs_off[data[1]] = time_ns
           self._report(note.id, time_ns, "off", data[1], 0, "taken over")
     elif is_note_off(data):
       self._let_go((data[1],), time_ns)
@@ -156,7 +156,9 @@ class Performer:
     return data
 
   def _let_go(self, keys: Sequence[int], time_ns: int) -> None:
-    self._owed.update((key, time_ns) for key in keys if key in self._owed)
+    self._needs_off.update(
+      (key, time_ns) for key in keys if key in self._needs_off
+    )
 
   # Plans.
 
@@ -198,7 +200,7 @@ class Performer:
     others = (self._sustain.next_due_ns(), self._back_ns)
     times += [time_ns for time_ns in others if time_ns is not None]
     if self._present:
-      times += [self._owed[key] for key in self._payable()]
+      times += [self._needs_off[key] for key in self._free_keys()]
     return min(times, default=None)
 
   def due(self, now_ns: int) -> list[Message]:
@@ -219,7 +221,7 @@ class Performer:
       self._miss(events, now_ns)
       return []
     # Offs are gathered while notes begin: a key may have to come up first.
-    offs = self._pay_offs() + self._end_notes(now_ns)
+    offs = self._send_offs() + self._end_notes(now_ns)
     moves = self._move_pedal(
       [event for event in events if isinstance(event, PlannedPedal)], now_ns
     )
@@ -245,22 +247,24 @@ class Performer:
       self._drop(event, now_ns, "no output")
     self._sustain.due(now_ns)
 
-  def _payable(self) -> list[int]:
-    """Keys that await a note-off and that nobody holds any more."""
+  def _free_keys(self) -> list[int]:
+    """Keys that still need a note-off and that the player does not hold."""
     held = self._keyboard.held if self.shared else {}
-    return [key for key in self._owed if key not in held]
+    return [key for key in self._needs_off if key not in held]
 
-  def _pay_offs(self) -> list[Message]:
+  def _send_offs(self) -> list[Message]:
     return [
-      Message(self._owed.pop(key), note_off(self.channel, key))
-      for key in self._payable()
+      Message(self._needs_off.pop(key), note_off(self.channel, key))
+      for key in self._free_keys()
     ]
 
   def _end_notes(self, now_ns: int) -> list[Message]:
     ended = [key for key, note in self._open.items() if note.end_ns <= now_ns]
-    return [self._lift(key, self._open[key].end_ns, now_ns) for key in ended]
+    return [
+      self._note_off(key, self._open[key].end_ns, now_ns) for key in ended
+    ]
 
-  def _lift(
+  def _note_off(
     self, key: int, time_ns: int, now_ns: int, reason: str = ""
   ) -> Message:
     note = self._open.pop(key)
@@ -283,7 +287,7 @@ class Performer:
     if reason := self._gate.refusal(note, others):
       return self._clip(note, now_ns, reason)
     if key in self._open:
-      offs.append(self._lift(key, time_ns, now_ns, "struck again"))
+      offs.append(self._note_off(key, time_ns, now_ns, "struck again"))
     reasons = []
     velocity = max(1, note.velocity + self.loudness_offset)
     if velocity > limits.velocity_cap:
@@ -297,11 +301,11 @@ class Performer:
     self.clips.update(reasons)
     end_ns = max(time_ns + length_ns, now_ns + min(length_ns, MIN_NS))
     self._open[key] = _Open(note.id, end_ns)
-    self._gate.struck(key, time_ns, now_ns)
+    self._gate.note_on(key, time_ns, now_ns)
     self._gate.counted(time_ns)
     ons.append(Message(time_ns, note_on(self.channel, key, velocity)))
     self._remember(note)
-    # When it was really sent: that is what sounds.
+    # The time of sending is the time at which it sounds.
     self._report(note.id, now_ns, "on", key, velocity, ", ".join(reasons))
     return None
 
@@ -312,7 +316,7 @@ class Performer:
   ) -> list[Message]:
     moves: list[Message] = []
     if self._back_ns is not None:
-      moves += self._welcome_back(self._back_ns)
+      moves += self._send_again(self._back_ns)
       self._back_ns = None
     late_ns = now_ns - self.limits.late_ms * MS
     # Of those that are late only the last state matters.
@@ -427,12 +431,14 @@ class Performer:
     if now_ns is None:
       now_ns = self._now_ns
     self._drop_plan(now_ns, "panic")
-    sent = [self._lift(key, now_ns, now_ns, "panic") for key in self.sounding]
-    for key in self._payable():
+    sent = [
+      self._note_off(key, now_ns, now_ns, "panic") for key in self.sounding
+    ]
+    for key in self._free_keys():
       sent.append(Message(now_ns, note_off(self.channel, key)))
       # An instrument that is away has to get it again.
       if self._present:
-        del self._owed[key]
+        del self._needs_off[key]
     if self._sustain.down:
       self._report(NO_ID, now_ns, "pedal", -1, 0, "panic")
     self._sustain.drop()
@@ -461,41 +467,41 @@ class Performer:
   # Lost events.
 
   def lost(self, now_ns: int) -> None:
-    """The instrument is gone: what falls due meanwhile is never sent."""
+    """The instrument is gone: events that are due meanwhile are never sent."""
     self._present = False
     self._back_ns = None
     for key in self.sounding:
-      self._lift(key, now_ns, now_ns, "lost")
-      self._owed[key] = now_ns
+      self._note_off(key, now_ns, now_ns, "lost")
+      self._needs_off[key] = now_ns
     self._sustain.drop()
 
   def back(self, now_ns: int) -> None:
-    """It is here again; `due` first sends what has ended meanwhile."""
+    """It is back; `due` first sends the note-offs of the meantime."""
     if self._present:
       return
     self.due(now_ns)
     self._present = True
     self._back_ns = now_ns
 
-  def _welcome_back(self, time_ns: int) -> list[Message]:
-    """It may not have got what was sent just before it was missed."""
+  def _send_again(self, time_ns: int) -> list[Message]:
+    """Sends the state again: messages just before the loss may be missing."""
     sent = self._sustain.send_again(time_ns)
     if not (self.shared and self._keyboard.held):
       sent.insert(0, self._control(ALL_NOTES_OFF, 0, time_ns))
     return sent
 
   def watchdog(self, now_ns: int, last_sign_ns: int) -> bool:
-    """Looks after what a silent model left behind; call it now and then.
+    """Releases the pedal of a silent model; to be called regularly.
 
-    Its plan plays out and its notes end in time by themselves; only the pedal
-    has nobody to lift it.
+    Its plan is played and its notes end as planned; only its pedal would stay
+    down.
 
     Args:
       now_ns: The time.
-      last_sign_ns: When the model last gave a sign of life.
+      last_sign_ns: When the model process last sent anything.
 
     Returns:
-      Whether the model is taken for dead.
+      Whether the model process counts as dead.
     """
     silent = now_ns - last_sign_ns > SILENT_NS
     if silent and not self._plan and not self._sustain.comes_up:

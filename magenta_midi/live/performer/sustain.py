@@ -9,13 +9,13 @@ PEDAL, DOWN = 64, 127
 
 
 class Sustain:
-  """The pedal as it is sent to the instrument.
+  """Pedal as it is sent to the instrument.
 
-  On a shared instrument it is the higher of both players' positions, so no
-  threshold decides here what is down. While the model's pedal is down it is
-  sent again after each message of the player's pedal: the player's pedal may be
-  the instrument's. What is passed on to the instrument must not lift the
-  model's pedal for even a moment, see `withholds`.
+  On a shared instrument it is the higher of both positions, so no threshold is
+  needed here. While the model's pedal is down it is sent again after each
+  message of the player's pedal, because that may be the instrument's pedal.
+  Messages that are passed on to the instrument must never release the model's
+  pedal, see `withholds`.
 
   Args:
     channel: The model's, 1 to 16.
@@ -33,10 +33,10 @@ class Sustain:
     # When the player moved the pedal; None: that has been sent.
     self._player_ns: int | None = None
     self._sent = 0
-    # When the model's comes up by itself, and when it did so lately.
+    # When the model's pedal is released as planned, and the latest releases.
     self._up_ns: int | None = None
     self._lifted: list[int] = []
-    # The player's last message, where it would have lifted the model's.
+    # The player's last message, if it would have released the model's pedal.
     self._withheld: bytes | None = None
 
   def receive(self, position: int, time_ns: int) -> None:
@@ -46,10 +46,10 @@ class Sustain:
       self._player_ns = time_ns
 
   def withholds(self, data: bytes) -> bool:
-    """Whether a message of the player's pedal would lift the model's.
+    """Whether a message of the player's pedal would release the model's.
 
-    If so, it is sent when the model's comes up: an instrument that keeps the
-    channels apart needs it then.
+    If so, it is sent when the model's pedal is released: an instrument with a
+    pedal for each channel needs it then.
 
     Args:
       data: As it would be passed on; `receive` was called with it before.

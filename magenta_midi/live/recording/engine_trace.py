@@ -18,11 +18,11 @@ __all__ = ["TracedEngine", "run_trace"]
 
 
 class TracedEngine:
-  """An engine whose calls are written down.
+  """Engine that records its calls.
 
   Args:
     engine: The engine.
-    write: Takes one entry, JSON-able.
+    write: Receives one entry of JSON values.
   """
 
   def __init__(self, engine: Engine, write: Callable[[list[Any]], None]):
@@ -83,10 +83,10 @@ def run_trace(
   """Makes the calls of a trace again.
 
   Returns:
-    The time and the command of everything the engine said.
+    The time and the command of each output of the engine.
 
   Raises:
-    ValueError: An entry is none, or the engine went another way.
+    ValueError: An entry is malformed, or the engine decided differently.
   """
   said: list[tuple[int, Command]] = []
   for entry in entries:

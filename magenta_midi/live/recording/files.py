@@ -64,11 +64,11 @@ class JournalContents(NamedTuple):
 
   Attributes:
     header: Its first line; empty if that is damaged.
-    heard: Messages of the player, in order of time.
+    received: Messages of the player, in order of time.
     sent: Messages of the model, likewise.
     decisions: Of the engine.
     trace: Calls of the engine.
-    bars: Since when which bars counted.
+    bars: Bars, each with the time from which they are valid.
     bookmarks: Their times.
     report: Written at the end; empty after a crash.
     end_ns: The end, or after a crash the last that is known.
@@ -76,7 +76,7 @@ class JournalContents(NamedTuple):
   """
 
   header: dict[str, Any]
-  heard: list[Message]
+  received: list[Message]
   sent: list[Message]
   decisions: list[dict[str, Any]]
   trace: list[list[Any]]
@@ -103,7 +103,7 @@ def read_journal(path: Path) -> JournalContents:
         case dict(values) if number == 0:
           header = values
         case ["p", int(time_ns), str(data)]:
-          contents.heard.append(Message(time_ns, bytes.fromhex(data)))
+          contents.received.append(Message(time_ns, bytes.fromhex(data)))
           end_ns = max(end_ns, time_ns)
         case ["o", int(time_ns), str(data)]:
           contents.sent.append(Message(time_ns, bytes.fromhex(data)))
@@ -128,7 +128,7 @@ def read_journal(path: Path) -> JournalContents:
   contents.decisions.extend(trace.decisions)
   damaged += trace.damaged
   # Ports may hand over what came from two devices out of order.
-  for messages in (contents.heard, contents.sent):
+  for messages in (contents.received, contents.sent):
     messages.sort(key=lambda message: message.time_ns)
   return contents._replace(
     header=header, report=report, end_ns=end_ns, damaged=damaged
@@ -172,7 +172,7 @@ def read_trace(path: Path) -> TraceContents:
 def finish(folder: Path, *, recovered: bool = False) -> None:
   """Makes a session's files from its journal; each is whole or not there.
 
-  What the player has said about a session since is kept.
+  The player's rating and other marks of the session are kept.
 
   Args:
     folder: Of the session.
@@ -184,7 +184,7 @@ def finish(folder: Path, *, recovered: bool = False) -> None:
   journal = read_journal(folder / JOURNAL)
   changes = tempo_changes(journal.bars)
   score = duet_score(
-    journal.heard,
+    journal.received,
     journal.sent,
     end_ns=journal.end_ns,
     tempo=tempo_map(changes),
@@ -198,7 +198,7 @@ def finish(folder: Path, *, recovered: bool = False) -> None:
     "format": FORMAT,
     "started": header.get("started"),
     "seconds": round(journal.end_ns / SECOND, 3),
-    "notes_player": sum(is_note_on(m.data) for m in journal.heard),
+    "notes_player": sum(is_note_on(m.data) for m in journal.received),
     "notes_ai": sum(is_note_on(m.data) for m in journal.sent),
     "rating": None,
     "keep": False,
@@ -267,7 +267,7 @@ def write_session(
   decisions: list[dict[str, Any]],
   trace: list[list[Any]],
 ) -> None:
-  """Writes music, facts and picture, the picture last: it takes longest.
+  """Writes music, facts and picture; the picture last, as it is the slowest.
 
   Raises:
     OSError: They cannot be written.

@@ -50,7 +50,7 @@ def find_session(sessions: Path, wanted: str) -> Path:
   """The session that is meant.
 
   Args:
-    sessions: Where they lie.
+    sessions: Their folder.
     wanted: Its ID, the beginning of it, or `last`.
 
   Raises:
@@ -133,7 +133,7 @@ def _cut(score: Score, from_s: float, to_s: float) -> Score:
 def trim_session(
   folder: Path, from_s: float | int, to_s: float | int | None
 ) -> Path:
-  """Makes a session of its own from a part of one, which stays as it is.
+  """Makes a new session from a part of one, which does not change.
 
   Args:
     folder: Of the session.
@@ -252,10 +252,10 @@ def _stems(
 def prunable(
   sessions: Path, older_than: datetime.timedelta, now: datetime.datetime
 ) -> list[Path]:
-  """Sessions that began longer ago, and that nobody asked to keep.
+  """Sessions that began longer ago and are not marked to be kept.
 
   Args:
-    sessions: Where they lie.
+    sessions: Their folder.
     older_than: How long ago.
     now: With its time zone.
   """

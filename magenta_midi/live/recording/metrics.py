@@ -64,18 +64,18 @@ class Meters:
     self._plan_ns: int | None = None
     self._next_tick_ns: int | None = None
 
-  def answered(self, heard_ns: tuple[int, ...], now_ns: int) -> None:
-    """The answer to these events lies in the heap."""
-    for time_ns in heard_ns:
+  def answered(self, player_ns: tuple[int, ...], now_ns: int) -> None:
+    """The plan that reacts to these events is in the heap."""
+    for time_ns in player_ns:
       self.compute_ms.append((now_ns - time_ns) / 1e6)
       self.reaction_ms.append((now_ns - time_ns + self.horizon_ns) / 1e6)
 
   def replied(self, decided_ns: int, now_ns: int) -> None:
-    """A reply is planned: the phrase was found to have ended."""
+    """A reply is planned: the end of the phrase was detected."""
     self.reply_ready_ms.append((now_ns - decided_ns) / 1e6)
     self._decided_ns = decided_ns
 
-  def struck(self, time_ns: int) -> None:
+  def note_sent(self, time_ns: int) -> None:
     """A note of the model was sent."""
     if self._decided_ns is not None and time_ns >= self._decided_ns:
       self.first_note_ms.append((time_ns - self._decided_ns) / 1e6)
@@ -86,7 +86,7 @@ class Meters:
     self._plan_ns = now_ns
 
   def tick(self, now_ns: int, *, plays: bool, counts: bool) -> None:
-    """Called often; takes a sample each 125 ms.
+    """Called often; measures each 125 ms.
 
     Args:
       now_ns: The time.

@@ -14,7 +14,7 @@ PART_NAMES = ("player", "ai")
 
 
 def duet_score(
-  heard: Sequence[Message],
+  received: Sequence[Message],
   sent: Sequence[Message],
   *,
   end_ns: int = 0,
@@ -23,16 +23,16 @@ def duet_score(
   """Both players' music, the parts named `player` and `ai`.
 
   Args:
-    heard: What the player did, in order of time.
-    sent: What the model played, likewise.
+    received: Messages of the player, in order of time.
+    sent: Messages of the model, in order of time.
     end_ns: When it ended; keys still down come up then, or after the last
       message.
     tempo: By default 120 beats a minute.
   """
-  last_ns = max([m[-1].time_ns for m in (heard, sent) if m], default=0)
+  last_ns = max([m[-1].time_ns for m in (received, sent) if m], default=0)
   end_ns = max(end_ns, last_ns + 1)
   parts = []
-  for messages in (heard, sent):
+  for messages in (received, sent):
     player = Player()
     for time_ns, data in messages:
       player.receive(Message(max(0, time_ns), data))
@@ -75,7 +75,7 @@ def messages_of(score: Score, *, channel: int = 1) -> list[Message]:
   merged = score.merged()
   messages = part_messages(merged, 0, channel=channel)
   if len(merged.pedals) and merged.pedals[-1]["down"]:
-    # Nobody stays on the pedal for ever.
+    # Releases the pedal at the end.
     up = bytes((0xB0 | (channel - 1), 64, 0))
     messages.append(Message(messages[-1].time_ns, up))
   return messages

@@ -143,7 +143,7 @@ def session_json(
   decisions: list[dict[str, Any]],
   report: dict[str, Any],
 ) -> dict[str, Any]:
-  """All that it takes to play a session again, and why it went as it did."""
+  """All data to play a session again, and the engine's decisions."""
   return {
     "format": FORMAT,
     "checkpoint": {"path": checkpoint, "sha256": sha256},
@@ -197,7 +197,7 @@ def play_session_again(
     EngineSettings, stored["settings"]["engine"], source="json"
   )
   planned: dict[int, PlannedNote | PlannedPedal] = {}
-  heard, sent = [], []
+  received, sent = [], []
   for first_id, values, calls in _lives(stored):
     engine = make_engine(
       mm,
@@ -209,18 +209,18 @@ def play_session_again(
         planned.update((event.id, event) for event in command.events)
     for entry in calls:
       if entry[0] == "m":
-        heard.append(Message(entry[1], bytes.fromhex(entry[2])))
+        received.append(Message(entry[1], bytes.fromhex(entry[2])))
       elif entry[0] == "f":
         message = _sent_again(entry[1:], planned, first_id)
         if message is not None:
           sent.append(message)
   facts = {
-    "notes_in": sum(is_note_on(m.data) for m in heard),
+    "notes_in": sum(is_note_on(m.data) for m in received),
     "notes_out": sum(is_note_on(m.data) for m in sent),
     "checkpoint": mm.checkpoint,
     "session": stored["report"],
   }
-  return duet_score(heard, sent), facts
+  return duet_score(received, sent), facts
 
 
 def _check_adapters(stored: dict[str, Any]) -> None:

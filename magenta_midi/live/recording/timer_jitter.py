@@ -1,7 +1,7 @@
 """Timer jitter of a process that does nothing else: the bound for sending.
 
-Sleeps and spins as the ports' process does, in a process of its own, and
-notes how late it was each time. Whatever the machine adds, it adds here too.
+Sleeps and spins like the ports process, in a separate process, and records the
+delay of each wake-up. The machine delays this process as it delays the other.
 """
 
 import contextlib

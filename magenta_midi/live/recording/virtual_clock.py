@@ -39,8 +39,8 @@ class ReplayResult:
   """Result of a replay.
 
   Attributes:
-    sent: What the model played, in order.
-    heard: What the player did.
+    sent: Messages of the model, in order.
+    received: Messages of the player.
     seconds: Length of the session.
     report: Figures; see `Meters.report`.
     trace: The engine's calls, to play it again.
@@ -48,7 +48,7 @@ class ReplayResult:
   """
 
   sent: list[Message]
-  heard: list[Message]
+  received: list[Message]
   seconds: float
   report: dict[str, Any]
   trace: list[list[Any]]
@@ -59,10 +59,10 @@ class Replay:
   """One run.
 
   Args:
-    engine: Warmed up or not: nothing is timed by a real clock.
-    performer: What the engine plays through.
-    costs: How long jobs take.
-    steering: What is asked of the model, its controls set; None: nothing.
+    engine: Need not be warmed up: no real clock is used.
+    performer: Performer for the engine's plan.
+    costs: Duration of each job.
+    steering: Style and controls of the model, already set; None: no style.
   """
 
   def __init__(
@@ -138,7 +138,7 @@ class Replay:
     self._deliver()
     return ReplayResult(
       sent=self._sent,
-      heard=list(messages),
+      received=list(messages),
       seconds=now_ns / SECOND,
       report=self._report(messages),
       trace=self.trace,
@@ -165,12 +165,12 @@ class Replay:
     """The ports' side up to a time: inputs and what is due, in order."""
     while True:
       due = self._performer.next_due_ns()
-      heard = waiting[-1].time_ns if waiting else to_ns + 1
-      first = min(to_ns + 1 if due is None else due, heard)
+      next_ns = waiting[-1].time_ns if waiting else to_ns + 1
+      first = min(to_ns + 1 if due is None else due, next_ns)
       if first > to_ns:
         self._reached_ns = max(self._reached_ns, to_ns)
         return
-      if heard <= first:
+      if next_ns <= first:
         message = waiting.pop()
         self._performer.receive(message)
         self._inbox.append(message)
@@ -183,7 +183,7 @@ class Replay:
       self._meters.jitter_ms.append(max(0.0, (now_ns - message.time_ns) / 1e6))
       self._sent.append(Message(now_ns, message.data))
       if is_note_on(message.data):
-        self._meters.struck(now_ns)
+        self._meters.note_sent(now_ns)
 
   def _apply(self, command: Command, now_ns: int) -> None:
     performer, meters = self._performer, self._meters
@@ -224,7 +224,7 @@ class Replay:
 
 
 def stuck_notes(sent: Sequence[Message]) -> int:
-  """Keys that were struck and never lifted."""
+  """Number of keys with a note-on and no note-off."""
   open_keys: set[int] = set()
   for message in sent:
     if is_note_on(message.data):

@@ -1,4 +1,4 @@
-"""Bars and beats at a steady tempo: where a time lies, when to click."""
+"""Bars and beats at a steady tempo, and times of clicks."""
 
 import dataclasses
 import math

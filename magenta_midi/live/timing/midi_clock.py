@@ -77,7 +77,7 @@ class ClockFollower:
     self._next_position: int | None = None
 
   def receive(self, message: Message) -> bool:
-    """Takes in a message.
+    """Receives a message.
 
     Returns:
       Whether it was one of a clock; others change nothing.
@@ -226,7 +226,7 @@ def _fitted(times: list[int], numbers: list[int]) -> _Fit | None:
 
 
 def _line(at: np.ndarray, time: np.ndarray) -> _Fit:
-  """Least squares, once more without what lies far off."""
+  """Least squares, repeated without outliers."""
   kept = np.ones(len(at), bool)
   offset = slope = deviation = 0.0
   for _ in range(2):
@@ -288,7 +288,7 @@ class ClockSender:
     self._tick = None
 
   def due(self, now_ns: int) -> list[Message]:
-    """Takes what is to be sent up to now, in order.
+    """Returns the messages to send up to now, in order, and removes them.
 
     After a pause of more than a sixteenth the ticks missed are not sent in a
     hurry: others are stopped, sent the position, and continued from there.

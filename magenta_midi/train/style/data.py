@@ -32,7 +32,7 @@ VOCABULARY = 1500
 _POOL = 192
 # Of a longer window, the newest.
 MAX_FRAMES = 256
-# A window of less music says little of a style.
+# A window with fewer notes gives no reliable style.
 _MIN_NOTES = 6
 # Of the words that the table of vectors knows, so many are read by their
 # letters.

@@ -1,8 +1,8 @@
 """Losses of MidiCoCa: contrastive, caption, measures and opposites.
 
 A window of music and its captions are pulled together against the rest of the
-batch (contrastive, with a learned temperature) and against texts that say the
-opposite. A small decoder predicts the caption from the MIDI tower's states, and
+batch (contrastive, with a learned temperature) and against texts of opposite
+meaning. A small decoder predicts the caption from the MIDI tower's states, and
 a linear read-out predicts the measures from the pooled vector. Decoder and
 read-out are used in training only.
 
@@ -44,13 +44,13 @@ class CocaBatch(NamedTuple):
   grams: Any  # int32 [n, w, g]
   mask: Any  # bool [n, w]
   deep: Any  # float32 [n] 0 where only the words' mean meaning counts
-  opposed: Any  # bool [b] True where the last texts say something of a window
+  opposed: Any  # bool [b] True if the last texts describe a window
   words: Any  # int32 [b, w] each window's first caption, PAD_WORD at the end
   measured: Any  # float32 [b, m] standardised
 
 
 class CocaLosses(NamedTuple):
-  """Parts of the loss, and how often the own caption was the nearest."""
+  """Parts of the loss, and how often a window's caption was the nearest."""
 
   contrastive: jax.Array
   caption: jax.Array

@@ -419,7 +419,7 @@ def test_a_partner_left_out_is_not_there():
   rows = example(10_000, mode=MODES.index("tracks"), pedal=1)
   shape = dict(context_frames=256, target_frames=128, target_steps=WINDOW)
   heard, _ = cut_examples(CODEC, [corpus], rows, **shape)
-  alone, _ = cut_examples(CODEC, [corpus], rows, partner=False, **shape)
+  alone, _ = cut_examples(CODEC, [corpus], rows, other_part=False, **shape)
   assert heard.context_part.any() and heard.input_part.any()
   assert not alone.context_part.any() and not alone.input_part.any()
   own = heard.input_ids[0][(heard.input_part[0] == 0)].any(axis=1).sum()

@@ -119,7 +119,7 @@ def test_it_is_the_music_of_the_targets(mode, swapped):
     context_frames=256,
     target_frames=192,
     target_steps=400,
-    partner=False,
+    other_part=False,
   )
   (window,) = style_scores([corpus], row)
   stream = batch.input_ids[0, 1:][batch.input_ids[0, 1:, 0] > 0]

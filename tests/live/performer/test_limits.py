@@ -49,7 +49,7 @@ def test_onsets_are_counted_over_any_second():
 
 def test_a_key_rests_from_its_planned_time_and_from_that_of_sending():
   gate = Gate(Limits())
-  gate.struck(60, 100 * MS, 120 * MS)
+  gate.note_on(60, 100 * MS, 120 * MS)
   assert gate.refusal(note(139), 0) == "re-strike"
   assert not gate.refusal(note(140), 0)
   assert gate.ready_ns(note(140)) == 160 * MS

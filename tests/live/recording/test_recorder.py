@@ -250,11 +250,11 @@ def test_a_journal_cut_off_anywhere_is_read(tmp_path_factory, data):
   (folder / JOURNAL).write_bytes(raw[:cut])
   part = read_journal(folder / JOURNAL)
   assert part.damaged <= 1
-  assert whole.heard[: len(part.heard)] == part.heard
+  assert whole.received[: len(part.received)] == part.received
   assert whole.sent[: len(part.sent)] == part.sent
   lines = raw[:cut].count(b"\n")
   entries = (
-    len(part.heard + part.sent) + len(part.decisions) + len(part.bookmarks)
+    len(part.received + part.sent) + len(part.decisions) + len(part.bookmarks)
   )
   # All whole lines but the header; the last may lack only its newline.
   assert entries in (max(lines - 1, 0), lines)

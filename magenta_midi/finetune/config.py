@@ -11,7 +11,7 @@ from magenta_midi.finetune.layer_schedule import check_schedule
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.lora.lora import LoraConfig
-from magenta_midi.model.lora.quantized import Quantize
+from magenta_midi.model.lora.quantized import Quantize, check_quantize
 from magenta_midi.settings import (
   check_at_least,
   check_choices,
@@ -154,6 +154,7 @@ def finetune_config(
     own.setdefault("alpha", 2.0 * own["rank"])
   if settings.get("steps") is None and settings.get("minutes") is None:
     settings["minutes"] = DEFAULT_MINUTES
+  check_quantize(settings.get("quantize", "none"))
   return FinetuneConfig(lora=LoraConfig(**own), **settings)
 
 

@@ -184,7 +184,7 @@ def test_a_host_cuts_its_own_rows_only(corpus, codec, monkeypatch):
   for _ in range(20):
     host.next()
   pools = host.state()["pool"]
-  planned = sum(len(ready.own.examples) for ready in host._ready)
+  planned = sum(len(ready.rows.examples) for ready in host._ready)
   if codec is CODEC:
     assert sum(cut) == host.cut + planned < 0.3 * 1024 * pools
   else:

@@ -1,4 +1,4 @@
-"""What commit 326db6b saved is still read: a run, a live session, a replay.
+"""Files saved by commit 326db6b: a run, a live session, a replay; all are read.
 
 The run was made with the bundled phrases and `--preset tiny`, smaller still,
 and stopped after 20 of 24 steps; the session with `jam --demo`, the replay with

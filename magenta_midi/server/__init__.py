@@ -1,0 +1,1 @@
+"""Live duets over the network: sessions, takes and jobs for a web page."""

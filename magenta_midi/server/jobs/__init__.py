@@ -1,0 +1,1 @@
+"""Work beside the players, in children of lower priority."""

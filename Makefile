@@ -1,10 +1,12 @@
 # make play    continue a bundled phrase: out/play.mid, out/play.wav, out/play.png
+# make serve   the jam in the browser
 # make test    lint, types, the import contract, tests
 # make lint    the first three
 # make test-magenta  MusicCoCa through magenta-rt, in its own environment
 # make test-beam     prepare --beam on its local runner, in its own environment
 # make test-seqio    the seqio tasks, in their own environment
 # make test-baseline tools/baselines/gpt2.py, in its own environment
+# make test-transkun transcription beside the originals, in its own environment
 # make format  rewrite the sources in house style
 # make clean   remove all that these made, and the virtual environments
 #
@@ -21,6 +23,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/core.stamp
+SERVER := $(VENV)/server.stamp
 DEV := $(VENV)/dev.stamp
 # magenta-rt pins packages of which other tools need newer versions.
 MAGENTA := .venv-magenta
@@ -30,13 +33,15 @@ BEAM := .venv-beam
 SEQIO := .venv-seqio
 # MidiTok installs tokenizers and huggingface_hub.
 BASELINE := .venv-baseline
+# PyTorch, without the packages of graphics cards.
+TRANSKUN := .venv-transkun
 TESTS := $(BIN)/python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Otherwise its wrapper asks PyPI for a newer version at each run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: play test test-magenta test-beam test-seqio test-baseline lint format clean
+.PHONY: play serve test test-magenta test-beam test-seqio test-baseline test-transkun lint format clean
 .DELETE_ON_ERROR:
 
 play: $(CORE)
@@ -45,14 +50,19 @@ play: $(CORE)
 	  $(BIN)/magenta-midi generate --seconds $(SECONDS) --context "$$context" \
 	    --out out/play.mid --wav out/play.wav --plot out/play.png
 
-# Tests in real time run last and alone. If PYTEST names one file, one of the two
-# calls finds no test: exit code 5 of pytest.
+serve: $(SERVER)
+	@$(BIN)/magenta-midi serve --open
+
+# Tests in real time run last and alone, those of a browser before them. If PYTEST
+# names one file, two of the three calls find no test: exit code 5 of pytest.
 test: lint
-	$(TESTS) --numprocesses $(WORKERS) --dist loadfile -m "not ports" \
-	  $(PYTEST) || [ $$? -eq 5 ]
-# A JACK server sometimes hangs: a test that timed out is run once more, with
-# another server.
-	$(TESTS) -m ports --reruns 1 --only-rerun TimeoutError $(PYTEST) \
+	$(TESTS) --numprocesses $(WORKERS) --dist loadfile \
+	  -m "not ports and not browser" $(PYTEST) || [ $$? -eq 5 ]
+# Pictures of the page go to out/page.
+	$(TESTS) -m browser $(PYTEST) || [ $$? -eq 5 ]
+# A JACK server sometimes hangs, and its library can crash while a server ends:
+# such a test is run once more, with another server, in another process.
+	$(TESTS) --numprocesses 1 -m ports --reruns 1 --only-rerun TimeoutError $(PYTEST) \
 	  || [ $$? -eq 5 ]
 
 # MAGENTA_PYTHON=... takes an environment that has both packages already.
@@ -107,6 +117,23 @@ test-baseline:
 	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
 	    tests/tools/baselines/test_gpt2.py $(PYTEST)
 
+# TRANSKUN_PYTHON=... takes an environment that has all packages already. What
+# carries the models asks for much that is not needed, hence --no-deps.
+test-transkun:
+	@set -e; python="$(TRANSKUN_PYTHON)"; \
+	  if [ -z "$$python" ]; then \
+	    python=$(TRANSKUN)/bin/python; \
+	    [ -x $$python ] || $(PYTHON) -m venv $(TRANSKUN); \
+	    pip="$$python -m pip install --quiet --disable-pip-version-check"; \
+	    $$pip --editable '.[dev]' && \
+	    $$pip --index-url https://download.pytorch.org/whl/cpu torch && \
+	    $$pip --no-deps transkun==2.0.1 basic-pitch==0.4.0 || { \
+	      echo "Skipped: PyTorch or transkun cannot be installed here." >&2; exit 0; }; \
+	  fi; \
+	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
+	    tests/transcribe tests/audio/test_audio_file.py \
+	    tests/cli/test_transcribe.py $(PYTEST)
+
 lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -118,7 +145,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(MAGENTA) $(BEAM) $(SEQIO) $(BASELINE) out build dist *.egg-info .hypothesis .ruff_cache
+	rm -rf $(VENV) $(MAGENTA) $(BEAM) $(SEQIO) $(BASELINE) $(TRANSKUN) out build dist *.egg-info .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps in place of the environment's own files: a stopped pip leaves those
@@ -137,6 +164,11 @@ $(CORE): pyproject.toml | $(BIN)/python
 	@echo "Installing magenta-midi into $(VENV) (a minute or two, once) ..." >&2
 	@$(PIP) --editable .
 	@touch $@
+
+$(SERVER): pyproject.toml | $(BIN)/python
+	@echo "Installing the server into $(VENV) ..." >&2
+	@$(PIP) --editable '.[server,train]'
+	@touch $(CORE) $@
 
 $(DEV): pyproject.toml | $(BIN)/python
 	@echo "Installing the development tools into $(VENV) ..." >&2

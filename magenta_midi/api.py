@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,7 +20,9 @@ from magenta_midi.generate.generator import (
   Generator,
   join_chunks,
 )
+from magenta_midi.generate.priors import Priors
 from magenta_midi.generate.sampling import Sampling
+from magenta_midi.limits import GUIDANCE, SECONDS
 from magenta_midi.midi.continuation import lifted_pedal
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import (
@@ -225,7 +226,8 @@ class MagentaMidi:
     An interrupted call continues if it is repeated.
 
     Args:
-      paths: MIDI files, or folders of MIDI files.
+      paths: MIDI files, audio files, which are transcribed, or folders of
+        these.
       name: Name of the adapter, for `use_adapters([name])`.
       out: Folder of the run; None: `runs/adapters/NAME`.
       replace: Whether an installed adapter of this name may be overwritten.
@@ -249,6 +251,7 @@ class MagentaMidi:
     from magenta_midi.finetune.config import finetune_config
     from magenta_midi.finetune.finetune import finetune, finetune_folder
     from magenta_midi.finetune.mixture import choose_rehearsal
+    from magenta_midi.transcribe.listener import Listener
 
     one = isinstance(paths, str | os.PathLike)
     sources = [paths] if one else list(paths)  # type: ignore[arg-type]
@@ -260,7 +263,9 @@ class MagentaMidi:
     replace = replace or name == start
     if not replace:
       check_free(name)
-    recordings, _ = read_recordings([Path(path) for path in sources])
+    recordings, _ = read_recordings(
+      [Path(path) for path in sources], Listener(None).hear
+    )
     split = split_recordings(recordings)
     rehearsed = choose_rehearsal(
       None if rehearsal is None else os.fspath(rehearsal),
@@ -341,26 +346,29 @@ class MagentaMidi:
     style: Prompt,
     *,
     on_remark: Callable[[str], None] = _log.warning,
-  ) -> Float[np.ndarray, " 768"]:
+  ) -> Float[np.ndarray, " 768"] | None:
     """Embeds a style prompt: text, score, file, or a weighted list of them.
 
     The name of an installed adapter in a text, with or without @, means the
-    style of its player. In double quotes it is only a word.
+    style of its player. In double quotes it is only a word. A text in which the
+    style model finds nothing about music is left out.
 
     Args:
       style: The prompt.
       on_remark: Called with a line about each name that was found and each text
-        that was ignored; by default they are logged.
+        that was left out; by default they are logged.
 
     Returns:
-      A vector of 768 dimensions, of unit length (except with MusicCoCa).
+      A vector of 768 dimensions, of unit length (except with MusicCoCa). None
+      if nothing is left: no style, which is what `generate` takes None for.
 
     Raises:
       ValueError: The prompt cannot be used, the weights cannot be normalized,
         or a named adapter has no style for this model.
     """
     model = self.style_model
-    return model.embed(with_players(style, model, on_remark=on_remark))
+    understood = with_players(style, model, on_remark=on_remark)
+    return None if understood is None else model.embed(understood)
 
   @property
   def default_sampling(self) -> Sampling:
@@ -459,6 +467,7 @@ class MagentaMidi:
     """
     if guidance is None:
       guidance = self.guidance_for(style, controls)
+    guidance = GUIDANCE.check("guidance", guidance)
     return dict(
       style=self.style_rows(style, controls),
       sampling=sampling or self.default_sampling,
@@ -479,24 +488,29 @@ class MagentaMidi:
     controls: ControlTargets | None = None,
     sampling: Sampling | None = None,
     guidance: float | None = None,
+    priors: Priors | None = None,
   ) -> tuple[Chunk, GenerationState]:
     """Generates the next 2 s.
 
     Args:
       state: From `init_state` or an earlier call; not modified.
       style: From `embed_style`; None: no style. Each chunk may have another.
-      seed: The same seed and state give the same music.
+      seed: The same seed and state give the same music; 0 to 2**32 - 1.
       controls: Targets of density, loudness, register and pedal; keys outside
         the register are not played. None: no targets.
       sampling: Settings of drawing; None: `default_sampling`.
-      guidance: Weight of style and controls against none of them; 0 costs no
-        time. None: `guidance_for` the style and controls.
+      guidance: Weight of style and controls against none of them, 0 to 8; 0
+        costs no time. None: `guidance_for` the style and controls.
+      priors: What is wanted of the music, such as `Priors(onset=...)` with
+        the beat of `prior_after`; None: nothing.
 
     Returns:
       The chunk and the state after it.
     """
     asked = self.request_settings(style, controls, sampling, guidance)
-    return self.generator.generate_chunk(state, seed=seed, **asked)
+    return self.generator.generate_chunk(
+      state, seed=seed, **asked, priors=priors
+    )
 
   def generate(
     self,
@@ -508,27 +522,31 @@ class MagentaMidi:
     seed: int = 0,
     sampling: Sampling | None = None,
     guidance: float | None = None,
+    priors: Priors | None = None,
     on_chunk: Any = lambda chunk: None,
   ) -> tuple[Score, GenerationState]:
     """Generates music of a given length.
 
     Args:
-      seconds: Length of the music.
+      seconds: Length of the music; above 0, at most a day.
       context: Music to continue; None: start without context.
       style: From `embed_style`, or a `StyleMotion` that the chunks follow from
         the start of the music.
       controls: Targets; see `generate_chunk`.
-      seed: Random seed of all draws.
+      seed: Random seed of all draws, 0 to 2**32 - 1.
       sampling: Settings of drawing; None: `default_sampling`.
       guidance: Weight of style and controls; see `generate_chunk`.
+      priors: What is wanted of the music; see `generate_chunk`.
       on_chunk: Called with each `Chunk`.
 
     Returns:
       The new music, with time 0 at the end of the context, and the state before
       it (its `now_s` is that time).
+
+    Raises:
+      ValueError: A number is out of range.
     """
-    if not (seconds > 0 and math.isfinite(seconds)):
-      raise ValueError(f"seconds must be above 0, got {seconds}.")
+    seconds = SECONDS.check("seconds", seconds)
     first = state = self.init_state(context)
     chunks = []
     while len(chunks) * self.codec.config.chunk_s < seconds:
@@ -540,6 +558,7 @@ class MagentaMidi:
         controls=controls,
         sampling=sampling,
         guidance=guidance,
+        priors=priors,
       )
       chunks.append(chunk)
       on_chunk(chunk)

@@ -9,7 +9,7 @@ expected and what was given.
 import dataclasses
 import difflib
 import functools
-import math
+import numbers
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -17,15 +17,16 @@ from typing import Any, Literal
 
 import msgspec
 
+from magenta_midi.limits import MAGNITUDE, MINUTES, STEPS, Bounds
+
 __all__ = [
   "check_at_least",
-  "check_below_one",
+  "check_at_most",
+  "check_bounds",
   "check_choice",
   "check_choices",
-  "check_finite",
   "check_length",
-  "check_positive",
-  "check_within",
+  "check_numbers",
   "convert",
   "convert_fields",
 ]
@@ -88,6 +89,8 @@ def convert(
   for candidate in (value, _whole(value)):
     try:
       return msgspec.convert(candidate, kind)
+    except UnicodeEncodeError:  # of half a pair of surrogates
+      continue
     except msgspec.ValidationError as error:
       if isinstance(error.__cause__, ValueError):
         raise error.__cause__ from None
@@ -97,7 +100,9 @@ def convert(
     for key, item in value.items():
       convert(of_key, key, f"{name}'s keys", source=source)
       convert(of_item, item, f"{name}[{key!r}]", source=source)
-  raise ValueError(f"{name} must be {_words(kind, source)}, got {value!r}.")
+  raise ValueError(
+    f"{name} must be {_words(kind, source)}, got {_shown(value)}."
+  )
 
 
 def convert_fields(
@@ -157,16 +162,34 @@ def check_choices(settings: Any) -> None:
       check_choice(name, getattr(settings, name), choices)
 
 
-def check_finite(settings: Any) -> None:
-  """Refuses NaN and infinities among the fields.
+def check_numbers(settings: Any) -> None:
+  """Refuses numbers in the fields that no setting can have.
+
+  These are nan, infinities and what lies beyond ±10^15, also inside tuples,
+  lists and dicts.
 
   Raises:
     ValueError: Names the field.
   """
+  every = Bounds(-MAGNITUDE, MAGNITUDE)
   for field in dataclasses.fields(settings):
-    value = getattr(settings, field.name)
-    if isinstance(value, float) and not math.isfinite(value):
-      raise ValueError(f"{field.name} must be finite, got {value}.")
+    for name, value in _items(field.name, getattr(settings, field.name)):
+      if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        every.check(name, value)
+
+
+def check_bounds(settings: Any, bounds: Bounds, *names: str) -> None:
+  """Refuses fields outside of their limits; None passes.
+
+  Of a tuple, a list or a dict each item is checked.
+
+  Raises:
+    ValueError: Names the field and the range.
+  """
+  for field in names:
+    for name, value in _items(field, getattr(settings, field)):
+      if value is not None:
+        bounds.check(name, value)
 
 
 def check_at_least(settings: Any, least: int | float, *names: str) -> None:
@@ -181,55 +204,42 @@ def check_at_least(settings: Any, least: int | float, *names: str) -> None:
       raise ValueError(f"{name} must be at least {least}, got {value}.")
 
 
-def check_positive(settings: Any, *names: str) -> None:
-  """Refuses fields that are not finite and above 0.
+def check_at_most(settings: Any, most: int | float, *names: str) -> None:
+  """Refuses fields above a bound; None passes.
 
   Raises:
-    ValueError: Names the field.
+    ValueError: Names the field and the bound.
   """
   for name in names:
     value = getattr(settings, name)
-    if not 0 < value < math.inf:
-      raise ValueError(f"{name} must be positive, got {value}.")
-
-
-def check_below_one(settings: Any, *names: str) -> None:
-  """Refuses fields that are not in [0, 1).
-
-  Raises:
-    ValueError: Names the field.
-  """
-  for name in names:
-    value = getattr(settings, name)
-    if not 0 <= value < 1:
-      raise ValueError(f"{name} must be in [0, 1), got {value}.")
-
-
-def check_within(
-  settings: Any, low: int | float, high: int | float, *names: str
-) -> None:
-  """Refuses fields outside a range whose ends are included.
-
-  Raises:
-    ValueError: Names the field and the range.
-  """
-  for name in names:
-    value = getattr(settings, name)
-    if not low <= value <= high:
-      raise ValueError(f"{name} must be in {low}..{high}, got {value}.")
+    if value is not None and not value <= most:
+      raise ValueError(f"{name} must be at most {most}, got {_shown(value)}.")
 
 
 def check_length(steps: int | None, minutes: int | float | None) -> None:
-  """Refuses a run that has no length, two, or one that is not positive.
+  """Refuses a run that has no length, two, or an impossible one.
 
   Raises:
     ValueError: Says which.
   """
   if (steps is None) == (minutes is None):
     raise ValueError("give either steps or minutes, not both and not none.")
-  length = steps if minutes is None else minutes
-  if length is not None and not 0 < length < math.inf:
-    raise ValueError(f"the run's length must be positive, got {length}.")
+  if minutes is None:
+    STEPS.check("steps", steps)
+  else:
+    MINUTES.check("minutes", minutes)
+
+
+def _items(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+  """The values inside of tuples, lists and dicts with their names."""
+  if isinstance(value, Mapping):
+    for key, item in value.items():
+      yield from _items(f"{name}[{key!r}]", item)
+  elif isinstance(value, list | tuple):
+    for item in value:
+      yield from _items(name, item)
+  else:
+    yield name, value
 
 
 @functools.cache
@@ -249,6 +259,12 @@ def _parts(kind: Any) -> tuple[Any, ...]:
 def _choices(kind: Any) -> tuple[Any, ...]:
   """The values of a `Literal`, and None."""
   return (None,) if kind is types.NoneType else typing.get_args(kind)
+
+
+def _shown(value: Any) -> str:
+  """A value for a message, cut off where it is long."""
+  text = repr(value)
+  return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def _whole(value: Any) -> Any:

@@ -1,11 +1,13 @@
 """Style and controls through the Python interface."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 
 from magenta_midi.api import CONTROL_GUIDANCE, DEFAULT_GUIDANCE, MagentaMidi
+from magenta_midi.generate.sampling import Sampling
 from magenta_midi.live.duet import Duet
 from magenta_midi.live.engine.compile_counter import CompilationCounter
 from magenta_midi.midi.score import Score
@@ -45,6 +47,27 @@ def styled(folder):
 def plain():
   config = {"model": {"style_slots": 2}}
   return MagentaMidi(tiny_generator(), config, "tiny")
+
+
+def test_a_text_that_says_nothing_is_no_style(styled):
+  """The notes are those without a prompt, from the same seed."""
+  lines = []
+  nothing = styled.embed_style("쿠쿠루 삥뽕", on_remark=lines.append)
+  assert nothing is None and len(lines) == 1
+  assert styled.guidance_for(nothing) == 0.0
+  plain, _ = styled.generate(4.0, seed=3)
+  same, _ = styled.generate(4.0, style=nothing, seed=3)
+  np.testing.assert_array_equal(same.notes, plain.notes)
+  slow = styled.embed_style("slow")
+  for prompt in (
+    [("느리게", 1.0), ("쿠쿠루 삥뽕", 5.0)],
+    [("slow", 1.0), (nothing, 5.0)],
+  ):
+    np.testing.assert_array_equal(styled.embed_style(prompt), slow)
+  assert styled.embed_style([(nothing, 1.0)]) is None
+  assert styled.embed_style([("slow", 0.0), ("쿠쿠루", 1.0)]) is None
+  with pytest.raises(ValueError, match="positive sum"):
+    styled.embed_style([("slow", 0.0)])
 
 
 def logits(mm, **asked):
@@ -137,7 +160,9 @@ def test_a_register_limits_keys_with_any_checkpoint(styled, plain):
 def test_invalid_embeddings_are_refused(styled):
   with pytest.raises(ValueError, match=r"shape \(768,\), got \(6,\)"):
     styled.generate(2.0, style=np.zeros(6, np.float32))
-  with pytest.raises(ValueError, match=r"pedal must be in 0\.\.1, got 2"):
+  with pytest.raises(
+    ValueError, match="pedal must be a number from 0 to 1, got 2"
+  ):
     styled.generate(2.0, controls=ControlTargets(pedal=2.0))
 
 
@@ -156,6 +181,26 @@ def test_music_without_context_begins_at_once():
   for seed in range(4):
     music, _ = mm.generate(2.0, seed=seed)
     assert len(music) and music.notes["onset_s"][0] <= 0.5, seed
+  # The likeliest start is silence; it is not taken.
+  greedy = Sampling(temperature=0.0)
+  music, _ = mm.generate(8.0, sampling=greedy)
+  assert music.notes["onset_s"][0] <= 0.5
+  assert music.notes["onset_s"][-1] > 6.0
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [
+    *(dict(seconds=x) for x in (0.0, -1.0, math.nan, math.inf, 1e300)),
+    *(dict(seconds=1.0, guidance=x) for x in (-1.0, math.nan, 1e30)),
+    *(dict(seconds=1.0, seed=x) for x in (-1, 2**32, 10**100)),
+  ],
+  ids=str,
+)
+def test_numbers_out_of_range_are_refused(plain, wrong):
+  name = list(wrong)[-1]
+  with pytest.raises(ValueError, match=f"^{name} must be a .*, got .*"):
+    plain.generate(**wrong)
 
 
 def test_playing_with_a_finetuned_adapter_compiles_nothing(
@@ -191,21 +236,21 @@ def test_playing_with_a_finetuned_adapter_compiles_nothing(
   assert found.after.nats_per_note < found.before.nats_per_note
   assert mm.adapters == ()
   with CompilationCounter() as counter:
-    mm.use_adapters(["me:30"])
+    mm.use_adapters(["me:10"])
     adapted, _ = mm.generate(4.0, seed=2)
     mm.use_adapters([])
     again, _ = mm.generate(4.0, seed=2)
   assert counter.count == 0
   assert adapted.notes.tolist() != plain.notes.tolist()
   assert again.notes.tolist() == plain.notes.tolist()
-  other = MagentaMidi.load(folder, adapters=[("me", 30.0)])
-  assert other.name.endswith("+ me:30")
+  other = MagentaMidi.load(folder, adapters=[("me", 10.0)])
+  assert other.name.endswith("+ me:10")
   same, _ = other.generate(4.0, seed=2)
   assert same.notes.tolist() == adapted.notes.tolist()
   with pytest.raises(ValueError, match="'me' is installed already"):
     mm.finetune(take, name="me", steps=2)
   # A duet can start with adapters and remove them.
-  assert Duet(other).controls.adapters == ("me:30", "")
+  assert Duet(other).controls.adapters == ("me:10", "")
   assert other.network_with([]) is not other.generator.model
   with pytest.raises(ValueError, match="cannot change while playing"):
     Duet(other).change("adapters", ())

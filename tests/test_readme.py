@@ -22,11 +22,12 @@ def test_the_quick_start_runs_as_printed(tmp_path, monkeypatch):
   assert names["style"].shape == (768,)
 
 
-def test_the_readme_is_short_and_begins_with_two_commands():
+def test_the_readme_is_short_and_begins_with_three_commands():
   text = README.read_text()
   assert len(text.splitlines()) <= 150
   first = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[0]
   assert [line.split("#")[0].strip() for line in first.splitlines()] == [
     "make play",
     "make test",
+    "make serve",
   ]

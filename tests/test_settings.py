@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from magenta_midi.limits import FRACTION, POSITIVE, SHARE
 from magenta_midi.settings import (
   check_at_least,
-  check_below_one,
+  check_bounds,
   check_choices,
-  check_finite,
   check_length,
-  check_positive,
-  check_within,
+  check_numbers,
   convert,
   convert_fields,
 )
@@ -202,26 +201,37 @@ class Checked:
       dict(dtype="x"),
       "dtype must be one of float32, None, got 'x'",
     ),
-    (check_finite, dict(value=math.nan), "value must be finite, got nan"),
+    (
+      check_numbers,
+      dict(value=math.nan),
+      "value must be a number from -1000000000000000 to 1000000000000000, got"
+      " nan",
+    ),
+    (
+      check_numbers,
+      dict(value=(0.5, {"a": 1e300})),
+      "value['a'] must be a number from -1000000000000000 to 1000000000000000,"
+      " got 1e+300",
+    ),
     (
       lambda s: check_at_least(s, 0, "value"),
       dict(value=math.nan),
       "value must be at least 0, got nan",
     ),
     (
-      lambda s: check_positive(s, "value"),
+      lambda s: check_bounds(s, POSITIVE, "value"),
       dict(value=math.inf),
-      "value must be positive, got inf",
+      "value must be a number above 0 and at most 1000000000, got inf",
     ),
     (
-      lambda s: check_below_one(s, "value"),
+      lambda s: check_bounds(s, FRACTION, "value"),
       dict(value=1.0),
-      "value must be in [0, 1), got 1.0",
+      "value must be a number of at least 0 and below 1, got 1",
     ),
     (
-      lambda s: check_within(s, 0, 1, "value"),
-      dict(value=1.5),
-      "value must be in 0..1, got 1.5",
+      lambda s: check_bounds(s, SHARE, "value"),
+      dict(value=[0.5, 1.5]),
+      "value must be a number from 0 to 1, got 1.5",
     ),
   ],
 )
@@ -234,6 +244,7 @@ def test_checks_of_what_a_type_cannot_say(check, fields, message):
 
 def test_none_is_no_number_that_is_too_small():
   check_at_least(Checked(value=None), 0, "value")
+  check_bounds(Checked(value=None), SHARE, "value")
 
 
 @pytest.mark.parametrize(
@@ -241,8 +252,8 @@ def test_none_is_no_number_that_is_too_small():
   [
     (None, None, "either steps or minutes"),
     (1, 1.0, "either steps or minutes"),
-    (0, None, "length must be positive, got 0"),
-    (None, math.nan, "length must be positive, got nan"),
+    (0, None, "steps must be a whole number from 1 to 10+ .*, got 0"),
+    (None, math.nan, "minutes must be a number above 0 .*, got nan"),
   ],
 )
 def test_a_run_has_one_length(steps, minutes, message):

@@ -51,8 +51,10 @@ RUNS = (
   ("export-t5x", "run/checkpoint", "--out", "t5x"),
   ("import-magenta-rt", "t5x/checkpoint_2", "--out", "again"),
 )
-# Without MIDI ports of these names: one line and exit status 2.
+# Without ports and files of these names: one line and exit status 2.
 REFUSED = (
+  ("serve", "--checkpoint", "no such folder"),
+  ("transcribe", "no such.wav", "--out", "heard"),
   ("jam", "--in", "no such port"),
   ("ports", "--calibrate", "--in", "no such port"),
 )
@@ -174,7 +176,7 @@ def test_every_command_runs_from_another_folder(program, tmp_path):
     assert done.returncode == 0, (line, done.stderr)
     json.loads(done.stdout.splitlines()[-1])
   for line in REFUSED:
-    assert run(line[0], "--help").returncode == 0
+    assert run(line[0], "--help").stdout.startswith("Usage: ")
     done = run(*line)
     assert done.returncode == 2, (line, done.stderr)
     assert len(done.stderr.splitlines()) == 1, done.stderr

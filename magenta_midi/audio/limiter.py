@@ -21,8 +21,15 @@ def limit(samples: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
     float32 with every sample within -CEILING..CEILING.
   """
   peak = float(np.max(np.abs(samples), initial=0.0))
-  gain = min(1.0, _LOUDEST / peak) if peak > 0 else 1.0
-  return round_off(samples.astype(np.float32) * np.float32(gain))
+  return round_off(samples.astype(np.float32) * turned_down(peak))
+
+
+def turned_down(peak: float) -> np.float32:
+  """The gain of a whole mix, at most 1, from its highest absolute sample.
+
+  One for the whole mix, so that a loud passage does not duck its neighbours.
+  """
+  return np.float32(min(1.0, _LOUDEST / peak) if peak > 0 else 1.0)
 
 
 def round_off(samples: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:

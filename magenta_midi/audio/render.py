@@ -1,19 +1,28 @@
 """Rendering a score to WAV: FluidSynth if it is there, else the piano."""
 
+import math
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from magenta_midi.audio.limiter import limit
-from magenta_midi.audio.piano import MAX_S, SAMPLE_RATE, TAIL_S, synthesize
-from magenta_midi.audio.wav import write_wav
+from magenta_midi.audio.clicks import with_clicks
+from magenta_midi.audio.piano import (
+  SAMPLE_RATE,
+  TAIL_S,
+  sample_count,
+  sounding_blocks,
+  sounding_samples,
+)
+from magenta_midi.audio.wav import write_mix
+from magenta_midi.midi.bar_map import BarMap
+from magenta_midi.midi.clicks import CLICK_S, Click
 from magenta_midi.midi.score import PEDAL_DTYPE, Score
-from magenta_midi.typing import Float
 
 ENGINES = ("auto", "numpy", "fluidsynth")
 
@@ -30,6 +39,8 @@ SOUNDFONT_FOLDERS = (
 # The distribution's or the user's choice first, then the better known.
 _PREFERRED = ("default.sf2", "default-GM.sf2", "default.sf3", "FluidR3_GM.sf2")
 
+_RAW_BLOCK = 1 << 19  # samples of FluidSynth that are in memory at once
+
 
 class RenderError(ValueError):
   """The sound cannot be made; one line says what to do."""
@@ -41,8 +52,9 @@ def render(
   *,
   engine: str = "auto",
   soundfont: str | os.PathLike[str] | None = None,
+  clicks: Sequence[Click] = (),
 ) -> str:
-  """Writes a score as 16-bit stereo at 44.1 kHz.
+  """Writes a score as 16-bit stereo at 44.1 kHz, in constant memory.
 
   Args:
     score: What to play; TAIL_S seconds follow its end.
@@ -51,14 +63,16 @@ def render(
       'auto': FluidSynth if it and a soundfont are found.
     soundfont: An .sf2 or .sf3 file for FluidSynth; by default the first one
       found in SOUNDFONT_FOLDERS.
+    clicks: Of a count-in, in order of time.
 
   Returns:
     The engine that played: 'numpy' or 'fluidsynth'.
 
   Raises:
     RenderError: The engine, program or soundfont is not there, or failed.
-    ValueError: The score is too long (see `synthesize`).
-    OSError: The file cannot be written.
+    ValueError: The score is too long (see `sample_count`).
+    OSError: The file cannot be written; too little free space is found before
+      any work.
   """
   if engine not in ENGINES:
     raise RenderError(
@@ -84,12 +98,20 @@ def render(
       "no soundfont was found. Install one (Debian: apt install "
       "fluid-soundfont-gm), name an .sf2 file, or choose engine 'numpy'."
     )
-  if engine != "numpy" and program and font:
-    samples, used = _fluidsynth(score, program, Path(font)), "fluidsynth"
-  else:
-    samples, used = synthesize(score, SAMPLE_RATE), "numpy"
-  write_wav(out_wav, samples, SAMPLE_RATE)
-  return used
+  samples = sample_count(score)
+  if clicks:
+    last_s = clicks[-1].time_s + CLICK_S
+    samples = max(samples, math.ceil(last_s * SAMPLE_RATE))
+  # FluidSynth needs a note to sound.
+  if engine != "numpy" and program and font and (len(score) or not clicks):
+    blocks = _fluidsynth(score, program, Path(font), clicks)
+    write_mix(out_wav, blocks, samples, SAMPLE_RATE)
+    return "fluidsynth"
+  sounding = sounding_samples(score)
+  sounding += len(clicks) * math.ceil(CLICK_S * SAMPLE_RATE)
+  blocks = with_clicks(sounding_blocks(score), clicks, SAMPLE_RATE)
+  write_mix(out_wav, blocks, samples, SAMPLE_RATE, sounding=sounding)
+  return "numpy"
 
 
 def find_soundfont() -> Path | None:
@@ -98,12 +120,13 @@ def find_soundfont() -> Path | None:
   What the variable MAGENTA_MIDI_SOUNDFONT names comes first.
   """
   named = os.environ.get("MAGENTA_MIDI_SOUNDFONT")
-  if named and Path(named).expanduser().is_file():
-    return Path(named).expanduser()
+  # Unlike Path.expanduser, this one does not fail where there is no home.
+  if named and Path(os.path.expanduser(named)).is_file():
+    return Path(os.path.expanduser(named))
   for folder in SOUNDFONT_FOLDERS:
     found = [
       path
-      for path in sorted(Path(folder).expanduser().glob("*.sf[23]"))
+      for path in sorted(Path(os.path.expanduser(folder)).glob("*.sf[23]"))
       if path.is_file()  # not a link to a package since removed
     ]
     for name in _PREFERRED:
@@ -116,47 +139,56 @@ def find_soundfont() -> Path | None:
 
 
 def _fluidsynth(
-  score: Score, program: str, soundfont: Path
-) -> Float[np.ndarray, "n 2"]:
-  """Plays a score through the FluidSynth program.
+  score: Score, program: str, soundfont: Path, clicks: Sequence[Click]
+) -> Iterator[tuple[int, np.ndarray]]:
+  """Plays a score through the FluidSynth program, in blocks for `write_mix`.
 
   It writes plain float samples, not WAV: those cannot clip, so that our own
   limiter decides.
   """
-  if score.end_s > MAX_S:
-    raise RenderError(
-      f"the score must be at most {MAX_S:.0f} s long to be played, got "
-      f"{score.end_s:.0f} s. Crop it first."
-    )
-  total = int(np.ceil((score.end_s + TAIL_S) * SAMPLE_RATE))
-  samples = np.zeros((total, 2), np.float32)
   if not len(score):
-    return samples
+    return
+  total = sample_count(score)
   with tempfile.TemporaryDirectory() as folder:
     midi, raw = Path(folder, "score.mid"), Path(folder, "score.raw")
-    _with_tail(score).to_file(midi)
+    bars = BarMap(score.tempo, clicks=tuple(clicks))
+    _with_tail(score).to_file(midi, bars=bars)
     command = [program, "-n", "-i", "-q", "-r", str(SAMPLE_RATE)]
     command += ["-g", "2.0", "-C", "0", "-T", "raw", "-O", "float"]
     command += ["-F", str(raw), str(soundfont), str(midi)]
     done = subprocess.run(
       command, capture_output=True, text=True, errors="replace", check=False
     )
-    # A soundfont it cannot read is no error to FluidSynth: it plays silence.
-    heard = np.zeros(0, np.float32)
+    heard = False
     if done.returncode == 0 and raw.is_file():
-      heard = np.fromfile(raw, "<f4")
-    if not heard.any():
+      for start, block in _raw_blocks(raw, total):
+        heard = heard or bool(block.any())
+        yield start, block
+    # A soundfont it cannot read is no error to FluidSynth: it plays silence.
+    if not heard:
       said = [line for line in done.stderr.splitlines() if line.strip()]
       raise RenderError(
         f"fluidsynth made no sound with {soundfont} (exit "
         f"{done.returncode}{': ' + said[-1].strip() if said else ''}). "
         "Try another soundfont, or choose engine 'numpy'."
       )
-  heard = heard[: len(heard) // 2 * 2].reshape(-1, 2)[:total]
-  samples[: len(heard)] = heard
+
+
+def _raw_blocks(raw: Path, total: int) -> Iterator[tuple[int, np.ndarray]]:
+  """The samples of a raw file, at most `total`, with the last 0.5 s faded."""
   fade = int(0.5 * SAMPLE_RATE)
-  samples[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
-  return limit(samples)
+  faded = np.linspace(1, 0, fade, dtype=np.float32)
+  with open(raw, "rb") as file:
+    for start in range(0, total, _RAW_BLOCK):
+      count = min(_RAW_BLOCK, total - start)
+      found = np.frombuffer(file.read(8 * count), "<f4")
+      block = found[: len(found) // 2 * 2].reshape(-1, 2).T.copy()
+      end = start + block.shape[1]
+      late = max(total - fade, start)
+      if late < end:
+        block[:, late - start :] *= faded[late - total + fade :][: end - late]
+      if block.shape[1]:
+        yield start, block
 
 
 def _with_tail(score: Score) -> Score:

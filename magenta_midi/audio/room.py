@@ -11,26 +11,59 @@ _DULL_HZ = 2200.0  # walls swallow the highs
 
 
 def add_room(mix: np.ndarray, sample_rate: int) -> None:
-  """Adds the room's answer to `mix`, float32 [2, samples], in place.
+  """Adds the room's answer to a whole `mix`, float32 [2, samples], in place."""
+  Room(sample_rate).add(mix)
 
-  Convolution in blocks (overlap-add), so that memory stays small however long
-  the mix is.
+
+class Room:
+  """A room for sound that comes in blocks of any length, one after the other.
+
+  Convolution in pieces (overlap-add), so that memory stays small however long
+  the sound is. Blocks of a multiple of `hop` samples give the very same sound
+  as one block; others differ by rounding.
+
+  Attributes:
+    hop: Samples of a full piece.
   """
-  answer = _impulse(sample_rate)
-  size = 1 << (2 * answer.shape[1] - 1).bit_length()
-  hop = size - answer.shape[1] + 1
-  spectrum = np.fft.rfft(answer, size).astype(np.complex64)
-  total = mix.shape[1]
-  owed = np.zeros((2, size), np.float32)  # what earlier blocks still sound
-  for start in range(0, total, hop):
-    block = mix[:, start : start + hop]
-    # Each wall hears a little of the other side.
-    heard = 0.8 * block + 0.2 * block[::-1]
-    wet = np.fft.irfft(np.fft.rfft(heard, size) * spectrum, size)
-    owed[:, : answer.shape[1] - 1] = owed[:, hop : hop + answer.shape[1] - 1]
-    owed[:, answer.shape[1] - 1 :] = 0
-    owed += wet.astype(np.float32)
-    block += owed[:, : block.shape[1]]
+
+  def __init__(self, sample_rate: int):
+    """Begins in silence."""
+    answer = _impulse(sample_rate)
+    self._size = 1 << (2 * answer.shape[1] - 1).bit_length()
+    self.hop = self._size - answer.shape[1] + 1
+    self._spectrum = np.fft.rfft(answer, self._size).astype(np.complex64)
+    self._ringing = answer.shape[1] - 1
+    # What earlier pieces still sound, from the next sample on.
+    self._owed = np.zeros((2, self._size), np.float32)
+    self._left = 0  # samples until nothing is owed
+
+  @property
+  def silent(self) -> bool:
+    """Whether nothing of what came before sounds any more."""
+    return self._left == 0
+
+  def add(self, block: np.ndarray) -> None:
+    """Adds the answer to the next block, float32 [2, samples], in place."""
+    for start in range(0, block.shape[1], self.hop):
+      piece = block[:, start : start + self.hop]
+      struck = bool(piece.any())
+      if struck or self._left:
+        self._add(piece, struck)
+
+  def _add(self, piece: np.ndarray, struck: bool) -> None:
+    samples, owed = piece.shape[1], self._owed
+    if struck:
+      # Each wall hears a little of the other side.
+      heard = 0.8 * piece + 0.2 * piece[::-1]
+      spectrum = np.fft.rfft(heard, self._size) * self._spectrum
+      wet = np.fft.irfft(spectrum, self._size).astype(np.float32)
+      owed += wet
+      self._left = max(self._left, samples + self._ringing)
+    piece += owed[:, :samples]
+    self._left = max(0, self._left - samples)
+    # Beyond `_left` there is only the noise of rounding.
+    owed[:, : self._left] = owed[:, samples : samples + self._left]
+    owed[:, self._left :] = 0
 
 
 class LiveRoom:

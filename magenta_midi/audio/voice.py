@@ -8,6 +8,7 @@ any length costs the same, and what has faded costs nothing.
 
 import numpy as np
 
+from magenta_midi.audio.clicks import click_wave
 from magenta_midi.audio.limiter import round_off
 from magenta_midi.audio.room import LiveRoom
 from magenta_midi.audio.strings import (
@@ -33,7 +34,6 @@ BLOCK = 256  # samples: 5.8 ms at 44.1 kHz
 POLYPHONY = 64
 _KEYS = range(21, 109)
 _CLICKS = 9  # the channel of drums (10 to users): a metronome's clicks
-_CLICK_S = 0.04
 _QUICK_S = 0.01  # to silence something without a click
 _SILENT = 10 ** (SILENT_DB / 20)
 _LOOK_EVERY = 8  # blocks between two looks at what has faded
@@ -111,12 +111,8 @@ class Voice:
     ]
     for key in _KEYS:
       self._prepare(key)
-    ring = int(_CLICK_S * sample_rate)
-    t = np.arange(ring) / sample_rate
-    shape = np.exp(-t / 0.006) * (1 - t / _CLICK_S)
     self._clicks = [
-      (0.5 * shape * np.sin(2 * np.pi * hertz * t)).astype(np.float32)
-      for hertz in (1600.0, 1100.0)
+      click_wave(sample_rate, accent=accent) for accent in (True, False)
     ]
 
   @property

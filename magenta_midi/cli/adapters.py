@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from magenta_midi.cli.terminal.errors import UserError
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.options import checkpoint_option
-from magenta_midi.cli.terminal.output import json_option, print_json
+from magenta_midi.cli.terminal.output import (
+  json_option,
+  print_json,
+  print_line,
+  remark,
+)
 
 if TYPE_CHECKING:
   from magenta_midi.model.lora.adapter_file import Adapter, PlayerStyle
@@ -39,13 +45,13 @@ def list_(as_json: bool) -> None:
     try:
       adapter = read_adapter(path)
     except AdapterError as error:
-      click.echo(f"left out: {error}", err=True)
+      remark(f"left out: {error}")
       continue
     rows.append(dict(_facts(adapter, path), name=path.stem))
   if not rows:
-    click.echo(f"no adapters in {adapters_folder()} yet", err=True)
+    remark(f"no adapters in {adapters_folder()} yet")
   for row in rows:
-    click.echo(
+    print_line(
       f"{row['name']}: {_gain(row['figures'])}, rank {row['rank']}, of"
       f" {row['base']}, {row['bytes'] / 1e6:.1f} MB, {row['date'][:10]}"
     )
@@ -60,20 +66,20 @@ def show(name: str, as_json: bool) -> None:
   """Show the settings and figures of an adapter: NAME or a file."""
   adapter, path = _found(name)
   facts = _facts(adapter, path)
-  click.echo(f"{adapter.name} ({path}, {facts['bytes']:,} bytes)")
-  click.echo(f"  {_gain(adapter.figures)}")
-  click.echo(
+  print_line(f"{adapter.name} ({path}, {facts['bytes']:,} bytes)")
+  print_line(f"  {_gain(adapter.figures)}")
+  print_line(
     f"  rank {adapter.config.rank}, alpha {adapter.config.alpha:g}, on"
     f" {', '.join(adapter.config.targets)}: {facts['parameters']:,} numbers in"
     f" {facts['arrays']} arrays"
   )
-  click.echo(
+  print_line(
     f"  base: {adapter.base}, weights {adapter.base_sha256[:12]}, codec"
     f" {adapter.codec.get('name')}"
   )
-  click.echo(f"  {style_line(adapter)}")
-  click.echo(f"  made {adapter.date}")
-  click.echo(f"  licence: {adapter.licence}")
+  print_line(f"  {style_line(adapter)}")
+  print_line(f"  made {adapter.date}")
+  print_line(f"  licence: {adapter.licence}")
   if as_json:
     print_json(facts)
 
@@ -82,7 +88,7 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("names", metavar="NAME[:SCALE]...", nargs=-1, required=True)
 @click.option(
   "--out",
-  type=click.Path(path_type=Path, file_okay=False),
+  type=FilePath(file_okay=False),
   required=True,
   help="Folder of the checkpoint to write.",
 )
@@ -122,7 +128,7 @@ def merge(
       adapters=merged,
     ),
   )
-  click.echo(f"wrote {out}: {mm.name}; play it with --checkpoint {out}")
+  print_line(f"wrote {out}: {mm.name}; play it with --checkpoint {out}")
   if as_json:
     print_json(dict(checkpoint=str(out), base=mm.checkpoint, adapters=merged))
 
@@ -135,14 +141,14 @@ def remove(name: str, as_json: bool) -> None:
   from magenta_midi.model.lora.adapter_library import remove_adapter
 
   path = remove_adapter(name)
-  click.echo(f"removed {path}")
+  print_line(f"removed {path}")
   if as_json:
     print_json(dict(removed=str(path)))
 
 
 @command.command("export")
 @click.argument("name")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=FilePath(dir_okay=False))
 @json_option
 def export(name: str, file: Path, as_json: bool) -> None:
   """Write an installed adapter to FILE, to share it."""
@@ -154,13 +160,13 @@ def export(name: str, file: Path, as_json: bool) -> None:
     raise UserError(f"{file}: is there already. Give another file.")
   adapter, _ = _found(name)
   size = write_adapter(file, adapter)
-  click.echo(f"wrote {file} ({size:,} bytes); licence: {adapter.licence}")
+  print_line(f"wrote {file} ({size:,} bytes); licence: {adapter.licence}")
   if as_json:
     print_json(dict(file=str(file), bytes=size, name=adapter.name))
 
 
 @command.command("import")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=FilePath(dir_okay=False))
 @click.option(
   "--name", help="Name to install it under [default: the name in the file]."
 )
@@ -181,7 +187,7 @@ def import_(file: Path, name: str | None, replace: bool, as_json: bool) -> None:
   if name is not None:
     adapter = dataclasses.replace(adapter, name=name)
   path = install_adapter(adapter, replace=replace)
-  click.echo(f"installed {adapter.name} ({path}); licence: {adapter.licence}")
+  print_line(f"installed {adapter.name} ({path}); licence: {adapter.licence}")
   if as_json:
     print_json(_facts(adapter, path))
 
@@ -193,8 +199,9 @@ def _found(name: str) -> "tuple[Adapter, Path]":
     find_adapter,
     installed_path,
   )
+  from magenta_midi.plain_text import existing_path
 
-  path = Path(name) if name.endswith(SUFFIX) else installed_path(name)
+  path = existing_path(name) if name.endswith(SUFFIX) else installed_path(name)
   return find_adapter(name), path
 
 
@@ -215,6 +222,7 @@ def _facts(adapter: "Adapter", path: Path) -> dict[str, Any]:
     arrays=len(adapter.factors),
     parameters=parameter_count(adapter.factors),
     style=None if adapter.style is None else _style_facts(adapter.style),
+    groove=None if adapter.groove is None else adapter.groove.to_json(),
     licence=adapter.licence,
     figures=adapter.figures,
     date=adapter.date,
@@ -242,10 +250,35 @@ def style_line(adapter: "Adapter") -> str:
   return f'style vector: --prompt "@{adapter.name}" ({style.model}{worth})'
 
 
+def groove_line(adapter: "Adapter") -> str:
+  """The player's groove in an adapter, in words."""
+  groove = adapter.groove
+  if groove is None:
+    return "no groove: too little of the recordings has a clear beat"
+  swing = "no halves" if groove.swing is None else f"swing {groove.swing:.2f}"
+  late = ""
+  beat, half = groove.late_ms[0], groove.late_ms[2]
+  if beat is not None and half is not None:
+    late = f", halves {abs(half - beat):.0f} ms"
+    late += " late" if half >= beat else " early"
+  return (
+    f'groove: --groove "@{adapter.name}" ({groove.bpm:.0f} beats a minute,'
+    f" {swing}{late})"
+  )
+
+
 def _gain(figures: dict[str, Any]) -> str:
   """Held-out nats before and after, if they are known."""
-  nats = [figures.get(f"nats_per_note_{when}") for when in ("before", "after")]
-  if not all(isinstance(value, int | float) for value in nats):
+  found = [figures.get(f"nats_per_note_{when}") for when in ("before", "after")]
+  # JSON of any file: booleans, and integers beyond all floats, are no figures.
+  nats = [
+    float(value)
+    for value in found
+    if isinstance(value, int | float)
+    and not isinstance(value, bool)
+    and abs(value) < 1e9
+  ]
+  if len(nats) < 2:
     return "no figures"
-  before, after = (float(value) for value in nats if value is not None)
+  before, after = nats
   return f"{before:.3f} nats a note before, {after:.3f} after"

@@ -1,14 +1,21 @@
 """`magenta-midi bench`: speed against real time and the hardware's limit."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import click
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import UserError, writable
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.options import checkpoint_option, load_model
-from magenta_midi.cli.terminal.output import console, json_option, print_json
+from magenta_midi.cli.terminal.output import (
+  console,
+  json_option,
+  print_json,
+  print_line,
+)
+from magenta_midi.limits import EVENTS, GUIDANCE
 
 __all__ = ["command"]
 
@@ -24,14 +31,14 @@ __all__ = ["command"]
 )
 @click.option(
   "--guidance",
-  type=float,
+  type=bounded(GUIDANCE),
   default=0.0,
   show_default=True,
   help="Guidance; if not 0, a second row without style is decoded too.",
 )
 @click.option(
   "--events",
-  type=int,
+  type=bounded(EVENTS),
   default=25,
   show_default=True,
   help="Events generated in each chunk of 2 s; 25 is typical, 82 the 99.9th"
@@ -39,7 +46,7 @@ __all__ = ["command"]
 )
 @click.option(
   "--plot",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Also write a plot of the time of each stage beside the hardware's limit"
   " (PNG).",
 )
@@ -63,8 +70,6 @@ def command(
       "--checkpoint and --config exclude each other: a shape has random"
       " weights. Give one of them."
     )
-  if not math.isfinite(guidance):
-    raise UserError(f"--guidance must be a finite number, got {guidance}.")
   from magenta_midi.magenta_rt.bench_tokens import TOKEN_SHAPES
   from magenta_midi.model.config import PRESETS
 
@@ -85,12 +90,12 @@ def command(
         config_name, checkpoint, events, guidance, stages=plot is not None
       )
   for line in _lines(facts):
-    click.echo(line)
+    print_line(line)
   if plot is not None:
     from magenta_midi.generate.bench.plots import plot_stages
 
     plot_stages(facts, plot)
-    click.echo(f"wrote {plot}")
+    print_line(f"wrote {plot}")
   if as_json:
     print_json(facts)
 

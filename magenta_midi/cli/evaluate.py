@@ -7,16 +7,18 @@ import click
 
 from magenta_midi.cli.gin.options import GinDefaultsCommand, run_as_module
 from magenta_midi.cli.terminal.errors import UserError, writable
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.options import (
   adapter_option,
   checkpoint_option,
   load_model,
 )
 from magenta_midi.cli.terminal.output import (
-  console,
   json_option,
   print_json,
+  print_line,
   progress_bar,
+  remark,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ __all__ = ["command"]
   metavar="PATH...",
   nargs=-1,
   required=True,
-  type=click.Path(path_type=Path),
+  type=FilePath(),
 )
 @click.option(
   "--split",
@@ -60,7 +62,7 @@ __all__ = ["command"]
 )
 @click.option(
   "--plot",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Also write a plot of nats a note by piece and by level (PNG).",
 )
 @checkpoint_option
@@ -106,7 +108,7 @@ def command(
   )
   _say(figures)
   for theirs in others:
-    click.echo(f"against {theirs['checkpoint']}:")
+    print_line(f"against {theirs['checkpoint']}:")
     _say(theirs)
     figures["against"] = theirs
     figures["difference"] = Comparison(*plain).figures()
@@ -116,7 +118,7 @@ def command(
       figures["difference"]["style_prompted"] = with_style
       _say_difference(with_style, ", with style")
     if scorers[0].mm.codec.name != scorers[1].mm.codec.name:
-      click.echo(
+      print_line(
         "  The codecs differ in the precision of durations and in the number of"
         f" notes ({figures['notes']} and {theirs['notes']}); levels are not"
         " compared."
@@ -125,7 +127,7 @@ def command(
     from magenta_midi.train.plots import plot_evaluation
 
     plot_evaluation(figures, plot)
-    click.echo(f"wrote {plot}")
+    print_line(f"wrote {plot}")
   if as_json:
     print_json(figures)
 
@@ -178,12 +180,15 @@ def _folder_of(name: str) -> Path | None:
   """
   if name == "embedded":
     return None
-  if not Path(name).exists():
+  from magenta_midi.plain_text import existing_path
+
+  folder = existing_path(name)
+  if not folder.exists():
     raise UserError(
       f"--against {name}: no checkpoint of that name. Give embedded, or a"
       " folder that `magenta-midi train` wrote."
     )
-  return Path(name)
+  return folder
 
 
 def _figures(
@@ -199,14 +204,14 @@ def _figures(
 def _say(figures: dict[str, Any]) -> None:
   """Prints one checkpoint's figures."""
   low, high = figures["ci95"]
-  click.echo(
+  print_line(
     f"{figures['nats_per_note']:.3f} nats a note (95 % {low:.3f} to"
     f" {high:.3f}), {figures['nats_per_second']:.1f} a second, over"
     f" {figures['notes']} notes in {figures['pieces']} pieces"
   )
-  click.echo(_parts_line(figures, ".3f"))
+  print_line(_parts_line(figures, ".3f"))
   if "style_prompted" in figures:
-    click.echo(
+    print_line(
       f"  {figures['style_prompted']['nats_per_note']:.3f} with style and"
       " controls of the music itself"
     )
@@ -226,12 +231,12 @@ def _say_difference(difference: dict[str, Any], how: str = "") -> None:
     verdict = f"{better} by more than the variation between pieces"
   else:
     verdict = "not more than the variation between pieces"
-  click.echo(
+  print_line(
     f"difference{how}: {nats:+.3f} nats a note{interval},"
     f" {difference['nats_per_second']:+.1f} a second: {verdict}"
   )
   if "levels" in difference:
-    click.echo(_parts_line(difference, "+.3f"))
+    print_line(_parts_line(difference, "+.3f"))
 
 
 def _parts_line(figures: dict[str, Any], form: str) -> str:
@@ -272,9 +277,8 @@ def _read(paths: tuple[Path, ...], split: str | None) -> Any:
       except MidiFileError as error:
         bad.append(str(error))
     corpora.append(pack_scores(named))
-  log = console()
   for reason in bad:
-    log.print(f"left out: {reason}", soft_wrap=True)
+    remark(f"left out: {reason}")
   corpus = join_corpora([corpus for corpus in corpora if len(corpus)])
   if corpus is None:
     if len(bad) == 1 and len(paths) == 1 and paths[0].is_file():

@@ -7,20 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from magenta_midi.cli.adapters import style_line
+from magenta_midi.cli.adapters import groove_line, style_line
 from magenta_midi.cli.finetune_report import Display, facts, music_line, say
 from magenta_midi.cli.gin.options import (
   GinDefaultsCommand,
   given_options,
   run_as_module,
 )
+from magenta_midi.cli.terminal.bounded_number import bounded, seed_option
 from magenta_midi.cli.terminal.errors import UserError
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.interrupts import stop_signals
 from magenta_midi.cli.terminal.output import (
-  console,
   json_option,
   print_json,
+  print_line,
   progress_bar,
+  remark,
+)
+from magenta_midi.limits import (
+  ALPHA,
+  COUNT_FROM_0,
+  FRACTION,
+  INNER_SHARE,
+  LEARNING_RATE,
+  MINUTES,
+  RANK,
+  RATE_FACTOR,
+  STEPS,
+  TIME_S,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +74,7 @@ _LISTED = 20
   metavar="RECORDINGS...",
   nargs=-1,
   required=True,
-  type=click.Path(path_type=Path),
+  type=FilePath(),
 )
 @click.option(
   "--name",
@@ -75,13 +90,13 @@ _LISTED = 20
 )
 @click.option(
   "--rank",
-  type=int,
+  type=bounded(RANK),
   help="Rank of the adapter; its size grows with the rank [default: 16, or the"
   " continued adapter's].",
 )
 @click.option(
   "--alpha",
-  type=float,
+  type=bounded(ALPHA),
   help="The adapter is scaled by alpha / rank [default: twice the rank, or the"
   " continued adapter's].",
 )
@@ -95,26 +110,26 @@ _LISTED = 20
 )
 @click.option(
   "--dropout",
-  type=float,
+  type=bounded(FRACTION),
   default=0.0,
   show_default=True,
   help="Share of the adapter's inputs that each step drops, 0-1.",
 )
 @click.option(
   "--minutes",
-  type=float,
+  type=bounded(MINUTES),
   help="Length of the run, minutes of training with its evaluations"
   " [default: 20].",
 )
 @click.option(
   "--steps",
-  type=int,
+  type=bounded(STEPS),
   help="Length of the run, optimizer steps: the same seed then gives the same"
   " adapter.",
 )
 @click.option(
   "--learning-rate",
-  type=float,
+  type=bounded(LEARNING_RATE),
   default=1e-3,
   show_default=True,
   help="Peak of AdamW's rate.",
@@ -133,7 +148,7 @@ _LISTED = 20
 )
 @click.option(
   "--early-stopping",
-  type=click.IntRange(min=0),
+  type=bounded(COUNT_FROM_0),
   default=4,
   show_default=True,
   help="End the run after so many evaluations in a row that are no better than"
@@ -148,7 +163,7 @@ _LISTED = 20
 )
 @click.option(
   "--rehearsal-share",
-  type=float,
+  type=bounded(INNER_SHARE),
   default=0.3,
   show_default=True,
   help="Share of the examples that are rehearsal, 0-1.",
@@ -156,7 +171,7 @@ _LISTED = 20
 @click.option(
   "--continuations",
   "continuations_s",
-  type=float,
+  type=bounded(TIME_S),
   default=480.0,
   show_default=True,
   help="Music sampled once from the model before training, seconds: for"
@@ -171,33 +186,27 @@ _LISTED = 20
   " number, for a large base on a small accelerator; slower. The adapter and"
   " its figures are for the unchanged base.",
 )
-@click.option(
-  "--seed",
-  type=int,
-  default=0,
-  show_default=True,
-  help="Seed of all random draws.",
-)
+@seed_option("Seed of all random draws.")
 @click.option(
   "--held-out",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Folder of recordings to evaluate on, which are not trained on [default:"
   " one title in five of RECORDINGS, at least one].",
 )
 @click.option(
   "--general",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Folder of other music, to measure forgetting [default: a part of the"
   " --rehearsal folder, else what the model plays by itself].",
 )
 @click.option(
   "--base",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Checkpoint to adapt [default: the embedded one].",
 )
 @click.option(
   "--out",
-  type=click.Path(path_type=Path, file_okay=False),
+  type=FilePath(file_okay=False),
   help="The run's folder; a run found there is continued [default:"
   " runs/adapters/NAME; with --continue, one beside it].",
 )
@@ -222,6 +231,9 @@ def command(
 ) -> None:
   """Train an adapter on RECORDINGS: MIDI files or folders, of one player.
 
+  Audio files are transcribed first (see transcribe); in a folder, those without
+  a MIDI file of the same name beside.
+
   Saved sessions are recordings too (their folder: magenta-midi sessions path).
   Only the player's part is used. A session with a higher rating is used more
   often; one with rating 1 is left out.
@@ -230,13 +242,16 @@ def command(
   the adapter. OUT receives loss.png, log.jsonl, tensorboard/ and the state from
   which the same command continues.
   """
-  from magenta_midi.finetune.finetune import finetune_folder
+  from magenta_midi.cli.terminal.options import load_model
+  from magenta_midi.finetune.finetune import finetune, finetune_folder
   from magenta_midi.finetune.mixture import choose_rehearsal
   from magenta_midi.model.lora.adapter_library import (
     check_free,
     find_adapter,
     install_adapter,
   )
+  from magenta_midi.train.machine import keep_memory
+  from magenta_midi.train.run import held_folder
 
   # Wrong options are refused before anything slow.
   start = None if continued is None else find_adapter(continued)
@@ -248,33 +263,30 @@ def command(
   if not replace:
     check_free(name)
   config = config_of(start, settings)
-  split, left_out = _read(takes, held_out)
-  other = _general(general)
-  rehearsed = choose_rehearsal(rehearsal, going_on=start is not None)
+  # A second run into the folder is refused before it reads its files.
+  with held_folder(out):
+    split, left_out = _read(takes, held_out)
+    other = _general(general)
+    rehearsed = choose_rehearsal(rehearsal, going_on=start is not None)
 
-  from magenta_midi.cli.terminal.options import load_model
-  from magenta_midi.finetune.finetune import finetune
-  from magenta_midi.train.allocator import keep_memory
-
-  keep_memory()
-  log = console()
-  mm = load_model(base)
-  with progress_bar() as bar, stop_signals() as stopped:
-    found = finetune(
-      config,
-      mm.finetune_base(),
-      split,
-      name,
-      out,
-      general=rehearsed.judged if other is None else other,
-      rehearsal=rehearsed.learned,
-      start=start,
-      learn_style=functools.partial(mm.learn_style, split, on_remark=log.print),
-      on_progress=Display(bar, log, [*left_out, music_line(split)]),
-      should_stop=lambda: bool(stopped),
-    )
+    keep_memory()
+    mm = load_model(base)
+    with progress_bar() as bar, stop_signals() as stopped:
+      found = finetune(
+        config,
+        mm.finetune_base(),
+        split,
+        name,
+        out,
+        general=rehearsed.judged if other is None else other,
+        rehearsal=rehearsed.learned,
+        start=start,
+        learn_style=functools.partial(mm.learn_style, split, on_remark=remark),
+        on_progress=Display(bar, [*left_out, music_line(split)]),
+        should_stop=lambda: bool(stopped),
+      )
   if found is None:
-    log.print(f"stopped and saved; the same command continues {out}")
+    remark(f"stopped and saved; the same command continues {out}")
     raise click.Abort
   say(found)
   try:
@@ -285,8 +297,9 @@ def command(
       f" it is whole in {found.path}. Make room, then: magenta-midi adapters"
       f" import {found.path}"
     ) from None
-  click.echo(style_line(found.adapter))
-  click.echo(f"installed as {name}; curve: {out / 'loss.png'}")
+  print_line(style_line(found.adapter))
+  print_line(groove_line(found.adapter))
+  print_line(f"installed as {name}; curve: {out / 'loss.png'}")
   if as_json:
     print_json(facts(found, split, installed, out))
 
@@ -325,15 +338,16 @@ def config_of(
 
 def _by_part(name: str, text: str) -> dict[str, float]:
   """Splits `PART:NUMBER,...`."""
+  bounds = RATE_FACTOR if name == "stack_rates" else FRACTION
   found = {}
   for item in text.split(","):
     part, _, number = item.strip().partition(":")
     try:
-      found[part] = float(number)
-    except ValueError:
+      found[part] = bounds.read("NUMBER", number)
+    except ValueError as error:
       raise UserError(
         f"--{name.replace('_', '-')} {text}: expected PART:NUMBER, got"
-        f" {item.strip()!r}."
+        f" {item.strip()!r}: {error}"
       ) from None
   return found
 
@@ -346,16 +360,17 @@ def _read(
   Raises:
     UserError: None is left, with the reason of the first that was not.
   """
+  from magenta_midi.cli.terminal.audio_input import hear
   from magenta_midi.data.recordings import (
     join_split,
     read_recordings,
     split_recordings,
   )
 
-  found, refused = read_recordings(recordings)
+  found, refused = read_recordings(recordings, hear)
   judged = []
   if held_out is not None:
-    judged, more = read_recordings([held_out])
+    judged, more = read_recordings([held_out], hear)
     refused = refused + more
   try:
     if held_out is not None:

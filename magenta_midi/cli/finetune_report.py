@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from magenta_midi.cli.terminal.output import print_line, remark
 
 if TYPE_CHECKING:
   from magenta_midi.data.recordings import Split
@@ -41,9 +41,8 @@ def music_line(split: "Split") -> str:
 class Display:
   """Progress of a run: a bar, and one line with the estimated minutes."""
 
-  def __init__(self, bar: Any, log: Any, first: list[str]):
+  def __init__(self, bar: Any, first: list[str]):
     self.bar = bar
-    self.log = log
     # Printed once the settings are accepted.
     self.first = first
     self.task: Any = None
@@ -53,10 +52,10 @@ class Display:
   def __call__(self, progress: "FinetuneProgress") -> None:
     """Called about twice a second."""
     while self.first:
-      self.log.print(self.first.pop(0), soft_wrap=True)
+      remark(self.first.pop(0))
     if not self.estimated and progress.estimate_min is not None:
       self.estimated = True
-      self.log.print(
+      remark(
         f"about {max(1.0, progress.estimate_min):.0f} min in all, less if it"
         " stops improving"
       )
@@ -86,7 +85,7 @@ def say(found: "Finetuned") -> None:
     interval = f", 95 % {low:+.3f} to {high:+.3f} over pieces"
   share = (after - before) / before
   was = "as the adapter was" if continued else "before"
-  click.echo(
+  print_line(
     f"held-out recordings: {before:.3f} nats a note {was}, {after:.3f} after"
     f" ({share:+.1%}; {difference.nats_per_note:+.3f}{interval})"
   )
@@ -107,21 +106,21 @@ def say(found: "Finetuned") -> None:
     )
   else:
     verdict = "the gain is not more than the variation between pieces"
-  click.echo(f"  {verdict}")
+  print_line(f"  {verdict}")
   if found.general_before is not None and found.general_after is not None:
-    click.echo(
+    print_line(
       f"other music: {found.general_before.nats_per_note:.3f} nats a note"
       f" before, {found.general_after.nats_per_note:.3f} after"
     )
   if found.drift is not None:
     say_drift(found.drift, "adapter" if continued else "base", found.adapter)
-  click.echo(
+  print_line(
     f"  {found.trainable_parameters:,} numbers trained beside"
     f" {found.total_parameters - found.trainable_parameters:,}, in"
     f" {found.steps} steps and {found.minutes:.1f} min"
   )
   if found.quantize != "none":
-    click.echo(
+    print_line(
       f"  trained on the base in {found.quantize}, {found.base_bytes / 1e6:.1f}"
       " MB really held; figures are of the base as it is"
     )
@@ -130,7 +129,7 @@ def say(found: "Finetuned") -> None:
 def say_drift(drift: "Divergence", was: str, adapter: "Adapter") -> None:
   """Prints what was forgotten, measured on what the model plays by itself."""
   low, high = drift.interval()
-  click.echo(
+  print_line(
     f"what the {was} plays by itself: {drift.nats_per_note:.3f} nats a note"
     f" away from it now (KL; 95 % {low:.3f} to {high:.3f}),"
     f" {drift.share:.1%} of what it leaves open"
@@ -143,7 +142,7 @@ def say_drift(drift: "Divergence", was: str, adapter: "Adapter") -> None:
     verdict = "much of it is forgotten"
   if drift.share >= _NEAR and "rehearsal" not in adapter.figures:
     verdict += "; --rehearsal itself keeps it nearer"
-  click.echo(f"  {verdict}")
+  print_line(f"  {verdict}")
 
 
 def facts(

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from magenta_midi.cli.terminal.options import checkpoint_option
-from magenta_midi.cli.terminal.output import json_option, print_json
+from magenta_midi.cli.terminal.output import json_option, print_json, print_line
 
 __all__ = ["command"]
 
@@ -57,23 +57,23 @@ def command(checkpoint: Path | None, as_json: bool) -> None:
     facts["checkpoint"] = f"none ({error})"
   for name, value in facts.items():
     if not isinstance(value, dict):
-      click.echo(f"{name:12} {value}")
+      print_line(f"{name:12} {value}")
   if model := facts.get("model"):
-    click.echo(
+    print_line(
       f"{'layers':12} {model['encoder_layers']} encoder,"
       f" {model['temporal_layers']} temporal, {model['depth_layers']} depth;"
       f" {model['embed_dim']} wide, {model['num_heads']} heads"
     )
     name = facts["codec"]["name"]
     ids = f"{model['levels']} levels, {model['vocab_size']} ids"
-    click.echo(f"{'codec':12} {name}: {ids}")
+    print_line(f"{'codec':12} {name}: {ids}")
   notes = facts.get("notes") or {}
   if source := notes.get("source"):
     tag = notes.get("tag")
-    click.echo(f"{'imported':12} from {source}{f' ({tag})' if tag else ''}")
+    print_line(f"{'imported':12} from {source}{f' ({tag})' if tag else ''}")
   held = notes.get("held_out")
   nats = held.get("nats_per_note") if isinstance(held, dict) else None
   if isinstance(nats, int | float):
-    click.echo(f"{'held out':12} {nats:.2f} nats a note")
+    print_line(f"{'held out':12} {nats:.2f} nats a note")
   if as_json:
     print_json(facts)

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from typing import NoReturn
 
 import click
 
@@ -9,6 +10,9 @@ from magenta_midi.cli.terminal.errors import (
   interrupt_between_imports,
   one_line_errors,
 )
+from magenta_midi.cli.terminal.output import remark
+from magenta_midi.cli.terminal.streams import plain_streams
+from magenta_midi.plain_text import line
 
 __all__ = ["COMMANDS", "main"]
 
@@ -18,6 +22,7 @@ COMMANDS = {
   "tokenize": "Turn a MIDI file into tokens and back; report differences.",
   "generate": "Continue a MIDI file, or play from silence.",
   "render": "Turn a MIDI file into sound and a piano roll.",
+  "transcribe": "Turn recordings of a piano into MIDI files.",
   "style": "Compare texts and music in style; rank a folder.",
   "evaluate": "Score held-out music in nats a note.",
   "prepare": "Pack a corpus into shards for train and evaluate.",
@@ -25,6 +30,7 @@ COMMANDS = {
   "finetune": "Train an adapter that plays like your recordings.",
   "adapters": "List, show, merge, remove, export and import adapters.",
   "jam": "Play a live duet with the model over MIDI ports.",
+  "serve": "Play duets in the browser.",
   "replay": "Play a recording to the model on a virtual clock.",
   "sessions": "List, play, rate and export saved sessions.",
   "ports": "List MIDI ports; calibrate a keyboard.",
@@ -76,20 +82,22 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
   """Runs the command line; a user's mistake is one line and exit 2."""
-  try:
-    with interrupt_between_imports(), one_line_errors():
-      cli.main(args=args, prog_name="magenta-midi", standalone_mode=False)
-  except click.UsageError as error:
-    path = error.ctx.command_path if error.ctx else "magenta-midi"
-    message = " ".join(error.format_message().split())
-    click.echo(f"magenta-midi: {message} (try {path} --help)", err=True)
-    sys.exit(2)
-  except click.ClickException as error:
-    click.echo(f"magenta-midi: {error.format_message()}", err=True)
-    sys.exit(error.exit_code)
-  except (click.Abort, KeyboardInterrupt):
-    click.echo("magenta-midi: stopped.", err=True)
-    sys.exit(130)
+  with plain_streams():
+    try:
+      with interrupt_between_imports(), one_line_errors():
+        cli.main(args=args, prog_name="magenta-midi", standalone_mode=False)
+    except click.UsageError as error:
+      path = error.ctx.command_path if error.ctx else "magenta-midi"
+      _end(f"{error.format_message()} (try {path} --help)", 2)
+    except click.ClickException as error:
+      _end(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+      _end("stopped.", 130)
+
+
+def _end(message: str, code: int) -> NoReturn:
+  remark(f"magenta-midi: {line(message)}")
+  sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Command `magenta-midi ports`: list of ports, and calibration."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from magenta_midi.cli.terminal.errors import UserError
-from magenta_midi.cli.terminal.output import json_option, print_json
+from magenta_midi.cli.terminal.output import (
+  json_option,
+  print_json,
+  print_line,
+  remark,
+)
 
 if TYPE_CHECKING:
   from magenta_midi.live.io.port_scan import PortList
@@ -75,7 +81,7 @@ def _list(found: "PortList", as_json: bool) -> None:
       note = ""
       if title == "in" and name == obvious:
         note = "   <- taken where no --in is given"
-      click.echo(f"{title:4} {shown}{note}")
+      print_line(f"{title:4} {shown}{note}")
   problem = f"{found.problem}." if found.problem else ""
   if not problem and not found.inputs and not found.outputs:
     problem = (
@@ -95,7 +101,7 @@ def _list(found: "PortList", as_json: bool) -> None:
   if not found.api:
     raise UserError(problem)
   if problem:
-    click.echo(f"magenta-midi: {problem}", err=True)
+    remark(f"magenta-midi: {problem}")
 
 
 def _calibrate(
@@ -123,15 +129,14 @@ def _calibrate(
     output_name, found.outputs, kind="output port"
   )
   shown = display_names([name])[0]
-  click.echo(f"{shown}: one minute, Ctrl-C stops and keeps nothing.", err=True)
-  calibration = calibrate_port(
-    RtMidiBackend(found.api), name, out or None, Guide()
-  )
+  remark(f"{shown}: one minute, Ctrl-C stops and keeps nothing.")
+  with contextlib.closing(RtMidiBackend(found.api)) as backend:
+    calibration = calibrate_port(backend, name, out or None, Guide())
   path = calibration.save(shown)
   facts = dataclasses.asdict(calibration)
   for field, value in facts.items():
-    click.echo(f"{field:17} {'not measured' if value is None else value}")
-  click.echo(f"{'kept in':17} {path}")
+    print_line(f"{field:17} {'not measured' if value is None else value}")
+  print_line(f"{'kept in':17} {path}")
   if as_json:
     print_json({"keyboard": shown, **facts, "file": str(path)})
 
@@ -146,7 +151,7 @@ class Guide:
     sleep: Waits for seconds.
   """
 
-  show: Callable[[str], Any] = lambda text: click.echo(text, err=True)
+  show: Callable[[str], Any] = remark
   now_ns: Callable[[], int] = time.perf_counter_ns
   sleep: Callable[[float], Any] = time.sleep
 

@@ -1,21 +1,27 @@
 """`magenta-midi prepare`: a corpus packed into shards."""
 
+import contextlib
 import logging
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import UserError, interrupt_on_sigterm
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.output import (
-  console,
   json_option,
   print_json,
+  print_line,
   progress_bar,
+  remark,
 )
+from magenta_midi.limits import JOBS
 
 __all__ = ["command"]
 
@@ -30,16 +36,16 @@ def _cores() -> int:
 
 
 @click.command("prepare")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=FilePath())
 @click.option(
   "--out",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   required=True,
   help="Folder for the shards: a new folder, or one that this command began.",
 )
 @click.option(
   "--jobs",
-  type=click.IntRange(min=1),
+  type=bounded(JOBS),
   default=_cores,
   show_default="number of cores",
   help="Number of processes that read files.",
@@ -70,7 +76,6 @@ def command(
   from magenta_midi.data.prepared import UNFINISHED
 
   begun_s = time.perf_counter()
-  log = console()
   try:
     with progress_bar() as bar, interrupt_on_sigterm():
       tasks: dict[str, Any] = {}
@@ -83,7 +88,7 @@ def command(
 
       manifest = _prepare(folder, out, jobs, beam, show)
   except KeyboardInterrupt:
-    log.print(f"what is finished is kept; the same command continues {out}")
+    remark(f"what is finished is kept; the same command continues {out}")
     raise click.Abort from None
   except OSError as error:
     where = error.filename or out
@@ -94,7 +99,7 @@ def command(
       else "Give --out a folder that you may write to."
     )
     raise UserError(f"{where}: {reason}. {advice}") from None
-  _report(log, folder, out, manifest)
+  _report(folder, out, manifest)
   if as_json:
     print_json(_figures(out, manifest, time.perf_counter() - begun_s))
 
@@ -106,40 +111,49 @@ def _prepare(
     from magenta_midi.data.prepare import prepare
 
     return prepare(folder, out, jobs=jobs, on_progress=show)
-  # A failure is reported once, in one line.
-  logging.disable(logging.ERROR)
-  from magenta_midi.data.prepare_beam import prepare_with_beam
-
   try:
     options = shlex.split(beam)
   except ValueError as error:
     raise UserError(f"--beam {beam!r}: {error}.") from None
-  return prepare_with_beam(folder, out, options=options)
+  with _logs_nothing():
+    from magenta_midi.data.prepare_beam import prepare_with_beam
+
+    return prepare_with_beam(folder, out, options=options)
 
 
-def _report(
-  log: Any, folder: Path, out: Path, manifest: dict[str, Any]
-) -> None:
+@contextlib.contextmanager
+def _logs_nothing() -> Iterator[None]:
+  """Without Beam's own logs: a failure is reported once, in one line."""
+  before = logging.root.manager.disable
+  logging.disable(logging.ERROR)
+  try:
+    yield
+  finally:
+    logging.disable(before)
+
+
+def _report(folder: Path, out: Path, manifest: dict[str, Any]) -> None:
   for one in manifest["bad"][:_MAX_LISTED]:
-    line = f"left out: {one['path']}: {one['reason']}"
-    # Names of files may be no text.
-    line = line.encode("utf-8", "backslashreplace").decode()
-    log.print(" ".join(line.split()), soft_wrap=True, markup=False)
+    remark(f"left out: {one['path']}: {one['reason']}")
   if len(manifest["bad"]) > _MAX_LISTED:
-    log.print(
+    remark(
       f"left out: {len(manifest['bad']) - _MAX_LISTED} more, listed in"
-      f" {out / 'manifest.json'}",
-      soft_wrap=True,
-      markup=False,
+      f" {out / 'manifest.json'}"
     )
+  outlines: dict[str, Any] = manifest.get("outlines") or dict(pieces=0, bad=[])
+  for one in outlines["bad"][:_MAX_LISTED]:
+    remark(f"without its beats and chords: {one['reason']}")
   splits = ", ".join(
     f"{split['pieces']} {name}" for name, split in manifest["splits"].items()
   )
+  told = outlines["pieces"]
+  beats = f", {told} with beats or chords" if told else ""
   copies = len(manifest["duplicates"])
-  click.echo(
-    f"{out}: {manifest['pieces']} pieces ({splits}), {manifest['notes']:,}"
-    f" notes, from {manifest['plan']['files']} files of {folder}; {copies}"
-    f" {'copy' if copies == 1 else 'copies'} of a piece left out"
+  print_line(
+    f"{out}: {manifest['pieces']} pieces ({splits}{beats}),"
+    f" {manifest['notes']:,} notes, from {manifest['plan']['files']} files of"
+    f" {folder}; {copies} {'copy' if copies == 1 else 'copies'} of a piece left"
+    " out"
   )
 
 

@@ -5,20 +5,24 @@ from pathlib import Path
 import click
 
 from magenta_midi.cli.terminal.errors import UserError, writable
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.options import read_music
-from magenta_midi.cli.terminal.output import console, json_option, print_json
+from magenta_midi.cli.terminal.output import (
+  console,
+  json_option,
+  print_json,
+  print_line,
+)
 
 __all__ = ["command"]
 
 
 @click.command("render")
-@click.argument("source", metavar="IN.mid", type=click.Path(path_type=Path))
-@click.option(
-  "--wav", type=click.Path(path_type=Path), help="WAV file to write, 44.1 kHz."
-)
+@click.argument("source", metavar="IN.mid", type=FilePath())
+@click.option("--wav", type=FilePath(), help="WAV file to write, 44.1 kHz.")
 @click.option(
   "--plot",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Piano roll to write (PNG), one color for each part.",
 )
 @click.option(
@@ -31,7 +35,7 @@ __all__ = ["command"]
 )
 @click.option(
   "--soundfont",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Soundfont (SF2) for FluidSynth [default: the first one found].",
 )
 @json_option
@@ -62,6 +66,6 @@ def command(
 
     plot_piano_roll(score, plot)
     facts["plot"] = str(plot)
-  click.echo(f"wrote {', '.join(str(p) for p in (wav, plot) if p)}")
+  print_line(f"wrote {', '.join(str(p) for p in (wav, plot) if p)}")
   if as_json:
     print_json(facts)

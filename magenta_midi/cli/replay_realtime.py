@@ -57,6 +57,7 @@ def replay_wall(
   checkpoint: Path | None,
   out: Path,
   digests: Mapping[str, str],
+  meter: str = "4/4",
 ) -> dict[str, Any]:
   """Plays a recording into the duet's ports.
 
@@ -67,6 +68,7 @@ def replay_wall(
     checkpoint: A folder; None: the embedded one.
     out: MIDI file to write, a track for each; the session is beside it.
     digests: Of the adapters, from `check_choices`.
+    meter: Of the bars, as written.
 
   Returns:
     Measured figures.
@@ -80,7 +82,7 @@ def replay_wall(
       f"--wall plays over MIDI ports, and none work here ({found.problem})."
       " Leave --wall out, or see: magenta-midi ports"
     )
-  engine = EngineSettings(seed=seed)
+  engine = EngineSettings(seed=seed, meter=meter)
   with tempfile.TemporaryDirectory() as folder:
     journal = Path(folder) / TRACE
     settings = SessionSettings(
@@ -90,14 +92,14 @@ def replay_wall(
       trace=journal,
     )
     run = _Run(engine, together=controls.mode == "simultaneous")
-    backend = RtMidiBackend(found.api)
-    before = {*backend.inputs(), *backend.outputs()}
     try:
-      with LiveSession(settings, on_event=run.handle) as session:
-        session.wait_until_ready()
-        with _connected(backend, before) as (keys, synth):
-          run.play(session, keys, synth, messages_of(music))
-          run.finish(session, synth)
+      with contextlib.closing(RtMidiBackend(found.api)) as backend:
+        before = {*backend.inputs(), *backend.outputs()}
+        with LiveSession(settings, on_event=run.handle) as session:
+          session.wait_until_ready()
+          with _connected(backend, before) as (keys, synth):
+            run.play(session, keys, synth, messages_of(music))
+            run.finish(session, synth)
     except HostError as error:
       raise UserError(str(error)) from None
     trace = read_trace(journal)

@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import (
   UserError,
   interrupt_on_sigterm,
   writable,
 )
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.output import (
   console,
   json_option,
   print_json,
+  print_line,
+  print_table,
   progress_bar,
+  remark,
+  table,
 )
+from magenta_midi.limits import DAYS, RATING, TIME_S
 
 if TYPE_CHECKING:
   from magenta_midi.live.protocol.events import Message
@@ -27,8 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-# The player on the first channel, the model on its channel of the session.
-_CHANNELS = (1, 2)
+# The player, the model on its channel of the session, and the comp.
+_CHANNELS = (1, 2, 3)
+# Longest wait at the end for an output that stands still: JACK does for 5 s.
+_SETTLE_S = 6.0
 _SPIN_S = 0.001  # before a message is due: a sleep may be longer
 
 
@@ -36,7 +45,7 @@ _SPIN_S = 0.001  # before a message is due: a sleep may be longer
 @click.option(
   "--sessions",
   "folder",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Folder of the sessions [default: your data folder].",
 )
 @click.pass_context
@@ -58,7 +67,7 @@ def _recovered(sessions: Path) -> None:
   from magenta_midi.live.recording.recorder import recover_all
 
   for folder in recover_all(sessions):
-    click.echo(f"{folder.name}: recovered after a crash", err=True)
+    remark(f"{folder.name}: recovered after a crash")
 
 
 def _complete(sessions: Path, wanted: str) -> Path:
@@ -68,14 +77,15 @@ def _complete(sessions: Path, wanted: str) -> Path:
     UserError: It is being played.
     ValueError: None or several match.
   """
-  from magenta_midi.live.recording.files import FACTS, JOURNAL
+  from magenta_midi.live.recording.files import JOURNAL
   from magenta_midi.live.recording.journal import in_use
   from magenta_midi.live.recording.library import find_session
   from magenta_midi.live.recording.recorder import recover
+  from magenta_midi.midi.session_facts import FACTS
 
   folder = find_session(sessions, wanted)
   if recover(folder):
-    click.echo(f"{folder.name}: recovered after a crash", err=True)
+    remark(f"{folder.name}: recovered after a crash")
   if not (folder / FACTS).is_file() and in_use(folder / JOURNAL):
     raise UserError(f"{folder.name} is still being played. End it first.")
   return folder
@@ -91,31 +101,30 @@ def list_(sessions: Path, as_json: bool) -> None:
   _recovered(sessions)
   rows = list_sessions(sessions)
   if not rows:
-    click.echo(f"no sessions in {sessions} yet", err=True)
+    remark(f"no sessions in {sessions} yet")
   else:
     _print_table(rows)
+  for row in rows:
+    if "problem" in row:
+      remark(f"damaged: {row['problem']}")
   if as_json:
     print_json({"folder": str(sessions), "sessions": rows})
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:
-  import rich.box
-  import rich.console
-  import rich.table
-
-  table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-  table.add_column("ID", no_wrap=True)
+  shown = table()
+  shown.add_column("ID", no_wrap=True)
   for name in ("length", "player", "model", "marks", "rated", "kept"):
-    table.add_column(name, justify="right")
+    shown.add_column(name, justify="right")
   played = [_adapters_played(session) for session in rows]
   if any(played):
-    table.add_column("adapters")
+    shown.add_column("adapters")
   for session, adapters in zip(rows, played, strict=True):
     if session["state"] != "done":
-      table.add_row(session["id"], f"({session['state']})")
+      shown.add_row(session["id"], f"({session['state']})")
       continue
     minutes, seconds = divmod(round(session["seconds"]), 60)
-    table.add_row(
+    shown.add_row(
       session["id"],
       f"{minutes}:{seconds:02d}",
       str(session["notes_player"]),
@@ -125,11 +134,7 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
       "kept" if session["keep"] else "",
       *([adapters] if any(played) else []),
     )
-  # In a pipe there is no width; an ID that is cut off is of no use.
-  out = rich.console.Console(highlight=False)
-  if not out.is_terminal:
-    out = rich.console.Console(highlight=False, width=120)
-  out.print(table)
+  print_table(shown)
 
 
 def _adapters_played(session: Mapping[str, Any]) -> str:
@@ -146,7 +151,7 @@ def _adapters_played(session: Mapping[str, Any]) -> str:
 )
 @click.option(
   "--wav",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Write it as sound instead, 44.1 kHz.",
 )
 @json_option
@@ -178,12 +183,12 @@ def play(
     with console().status("rendering"):
       facts["engine"] = render(score, wav)
     facts["wav"] = str(wav)
-    click.echo(f"wrote {wav}")
+    print_line(f"wrote {wav}")
   else:
     with _output(port) as (name, send), interrupt_on_sigterm():
       facts["output"] = name
       _perform(score, send)
-    click.echo(f"played {folder.name} to {name}")
+    print_line(f"played {folder.name} to {name}")
   if as_json:
     print_json(facts)
 
@@ -205,11 +210,16 @@ def _output(port: str | None) -> Iterator[tuple[str, Callable[[bytes], bool]]]:
   if not found.api:
     raise UserError(f"{found.problem}.")
   name = find_port(port, found.outputs, kind="output")
-  output = RtMidiBackend(found.api).open_output(name)
+  backend = RtMidiBackend(found.api)
+  output = backend.open_output(name)
   try:
     yield display_names([name])[0], output.send
   finally:
-    output.close()
+    # What ends the notes may wait in a system that stands still.
+    if backend.settle(_SETTLE_S):
+      output.close()
+    else:
+      output.abandon()
 
 
 def _perform(score: "Score", send: Callable[[bytes], bool]) -> None:
@@ -220,9 +230,10 @@ def _perform(score: "Score", send: Callable[[bytes], bool]) -> None:
   """
   from magenta_midi.live.recording.score_messages import part_messages
 
+  channels = _CHANNELS[: score.parts]
   messages = [
     message
-    for part, channel in enumerate(_CHANNELS)
+    for part, channel in enumerate(channels)
     for message in part_messages(score, part, channel=channel)
   ]
   messages.sort(key=lambda message: message.time_ns)
@@ -240,7 +251,7 @@ def _perform(score: "Score", send: Callable[[bytes], bool]) -> None:
   finally:
     for channel, key in sorted(sounding):
       send(bytes((0x80 | channel, key, 64)))
-    for channel in _CHANNELS:
+    for channel in channels:
       send(bytes((0xB0 | channel - 1, 64, 0)))
 
 
@@ -277,7 +288,7 @@ def keep(sessions: Path, session: str, undo: bool, as_json: bool) -> None:
 
 @command.command("rate")
 @click.argument("session", metavar="ID")
-@click.argument("rating", metavar="1-5", type=click.IntRange(1, 5))
+@click.argument("rating", metavar="1-5", type=bounded(RATING))
 @json_option
 @click.pass_obj
 def rate(sessions: Path, session: str, rating: int, as_json: bool) -> None:
@@ -296,7 +307,7 @@ def _change(
 
   folder = _complete(sessions, wanted)
   change_facts(folder, **dict([change]))
-  click.echo(f"{folder.name}: {done}")
+  print_line(f"{folder.name}: {done}")
   if as_json:
     print_json(dict([("id", folder.name), change]))
 
@@ -306,7 +317,7 @@ def _change(
 @click.option(
   "--from",
   "from_s",
-  type=float,
+  type=bounded(TIME_S),
   default=0.0,
   show_default=True,
   help="Where the part begins, seconds.",
@@ -314,7 +325,7 @@ def _change(
 @click.option(
   "--to",
   "to_s",
-  type=float,
+  type=bounded(TIME_S),
   help="Where it ends, seconds [default: the session's end].",
 )
 @json_option
@@ -323,12 +334,12 @@ def trim(
   sessions: Path, session: str, from_s: float, to_s: float | None, as_json: bool
 ) -> None:
   """Make a new session from a part; the whole session does not change."""
-  from magenta_midi.live.recording.files import read_facts
   from magenta_midi.live.recording.library import trim_session
+  from magenta_midi.midi.session_facts import read_facts
 
   folder = trim_session(_complete(sessions, session), from_s, to_s)
   facts = read_facts(folder)
-  click.echo(f"{folder.name}: {facts['seconds']:g} s")
+  print_line(f"{folder.name}: {facts['seconds']:g} s")
   if as_json:
     names = ("seconds", "notes_player", "notes_ai", "trimmed_from")
     chosen = {name: facts[name] for name in names}
@@ -337,7 +348,7 @@ def trim(
 
 @command.command("export")
 @click.argument("session", metavar="ID")
-@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DIR", type=FilePath())
 @json_option
 @click.pass_obj
 def export(sessions: Path, session: str, target: Path, as_json: bool) -> None:
@@ -350,7 +361,7 @@ def export(sessions: Path, session: str, target: Path, as_json: bool) -> None:
   folder = _complete(sessions, session)
   writable(target / "both.mid")
   written = export_session(folder, target)
-  click.echo(f"wrote {len(written)} files to {target}")
+  print_line(f"wrote {len(written)} files to {target}")
   if as_json:
     files = [str(path) for path in written]
     print_json({"id": folder.name, "files": files})
@@ -365,7 +376,7 @@ def path(sessions: Path, session: str | None, as_json: bool) -> None:
   from magenta_midi.live.recording.library import find_session
 
   found = sessions if session is None else find_session(sessions, session)
-  click.echo(str(found))
+  print_line(str(found))
   if as_json:
     print_json({"path": str(found)})
 
@@ -374,7 +385,7 @@ def path(sessions: Path, session: str | None, as_json: bool) -> None:
 @click.option(
   "--older-than",
   "days",
-  type=click.FloatRange(min=0),
+  type=bounded(DAYS),
   default=90.0,
   show_default=True,
   help="Age in days.",
@@ -386,18 +397,17 @@ def prune(sessions: Path, days: float, yes: bool, as_json: bool) -> None:
   """Delete old sessions for good, except those that you keep."""
   from magenta_midi.live.recording.library import prunable, remove_session
 
-  # The greatest age that there is a time for.
-  age = datetime.timedelta(days=min(days, 365_000))
+  age = datetime.timedelta(days=days)
   now = datetime.datetime.now().astimezone()
   folders = prunable(sessions, age, now)
   for folder in folders:
     if yes:
       remove_session(folder)
-    click.echo(f"{folder.name}: {'deleted' if yes else 'would be deleted'}")
+    print_line(f"{folder.name}: {'deleted' if yes else 'would be deleted'}")
   if not folders:
-    click.echo("nothing to delete", err=True)
+    remark("nothing to delete")
   elif not yes:
-    click.echo("to delete them for good, add --yes", err=True)
+    remark("to delete them for good, add --yes")
   if as_json:
     names = [folder.name for folder in folders]
     print_json({"deleted": yes, "sessions": names})

@@ -6,14 +6,15 @@ from typing import Any
 import click
 
 from magenta_midi.cli.terminal.errors import writable
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.options import read_music
-from magenta_midi.cli.terminal.output import json_option, print_json
+from magenta_midi.cli.terminal.output import json_option, print_json, print_line
 
 __all__ = ["command"]
 
 
 @click.command("tokenize")
-@click.argument("source", metavar="IN.mid", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN.mid", type=FilePath())
 @click.option(
   "--codec",
   default="note",
@@ -22,7 +23,7 @@ __all__ = ["command"]
 )
 @click.option(
   "--out",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="MIDI file to write: the music decoded from the tokens.",
 )
 @json_option
@@ -51,12 +52,19 @@ def command(source: Path, codec: str, out: Path | None, as_json: bool) -> None:
     notes_in=len(score),
     notes_out=len(decoded),
     onset_error_ms_max=_worst_onset_ms(score, decoded),
+    # In the file, as a switch at 64 has them, and after the hysteresis of
+    # half-pedalling, which is what the tokens hold.
+    pedal_in_file=len(score.pedals) + score.repairs.half_pedal,
     pedal_in=len(score.pedals),
     pedal_out=len(decoded.pedals),
     merged=encoded.merged,
   )
-  click.echo(
-    f"{facts['notes_in']} notes and {facts['pedal_in']} pedal events became"
+  half = ""
+  if score.repairs.half_pedal:
+    half = f" ({facts['pedal_in_file']} in the file, with half-pedalling)"
+  print_line(
+    f"{facts['notes_in']} notes and {facts['pedal_in']} pedal events{half}"
+    " became"
     f" {tokens} tokens in {facts['chunks']} chunks"
     f" ({facts['tokens_per_2s']:.0f} each 2 s); back came"
     f" {facts['notes_out']} notes, at most"

@@ -11,14 +11,28 @@ from magenta_midi.cli.gin.options import (
   given_options,
   run_as_module,
 )
+from magenta_midi.cli.terminal.bounded_number import (
+  bounded,
+  scaled,
+  seed_option,
+)
 from magenta_midi.cli.terminal.errors import UserError
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.interrupts import stop_signals
 from magenta_midi.cli.terminal.options import weighted_folder
 from magenta_midi.cli.terminal.output import (
-  console,
   json_option,
   print_json,
   progress_bar,
+  remark,
+)
+from magenta_midi.limits import (
+  AMOUNT,
+  DATA_WEIGHT,
+  LEARNING_RATE,
+  MINUTES,
+  STEPS,
+  TARGET_S,
 )
 
 __all__ = ["command"]
@@ -53,16 +67,16 @@ def _run_settings(values: dict[str, Any]) -> dict[str, Any]:
   return found
 
 
-def _shares(text: str) -> dict[str, float]:
-  """Splits `MODE:SHARE,...`; a mode alone has a share of 1."""
+def _shares(option: str, text: str) -> dict[str, float]:
+  """Splits `NAME:SHARE,...`; a name alone has a share of 1."""
   shares = {}
   for item in text.split(","):
     mode, colon, share = item.strip().partition(":")
     try:
-      shares[mode] = float(share) if colon else 1.0
-    except ValueError:
+      shares[mode] = AMOUNT.read("SHARE", share) if colon else 1.0
+    except ValueError as error:
       raise UserError(
-        f"--partners {text}: expected MODE:SHARE, got {item!r}."
+        f"{option} {text}: expected NAME:SHARE, got {item!r}: {error}"
       ) from None
   return shares
 
@@ -81,6 +95,7 @@ _OPTIONS = dict(
   seed="--seed",
   init_from="--init-from",
   partners="--partners",
+  outline="--outline",
   style="--style",
 )
 _PARAMETERS = dict(
@@ -98,6 +113,7 @@ _PARAMETERS = dict(
   "data",
   multiple=True,
   metavar="DIR[:WEIGHT]",
+  callback=scaled(DATA_WEIGHT, "the weight"),
   help="Folder of MIDI files, or one that prepare wrote. Repeatable; WEIGHT is"
   " its share of the examples [default: its number of notes]. DIR.csv beside"
   " the folder (columns path, split) gives the splits; without it, 1 file in"
@@ -125,45 +141,43 @@ _PARAMETERS = dict(
 )
 @click.option(
   "--minutes",
-  type=float,
+  type=bounded(MINUTES),
   help="Length of the run in minutes of training [default: 60, without"
   " --steps].",
 )
 @click.option(
   "--steps",
-  type=int,
+  type=bounded(STEPS),
   help="Length of the run in optimizer steps. The same seed then gives the same"
   " checkpoint.",
 )
 @click.option(
   "--out",
-  type=click.Path(path_type=Path, file_okay=False),
+  type=FilePath(file_okay=False),
   default=Path("runs/train"),
   show_default=True,
   help="Folder of the run. If it holds a run, that run is continued.",
 )
 @click.option(
   "--session-minutes",
-  type=float,
+  type=bounded(MINUTES),
   help="Stop after this many minutes; the same command continues the run"
   " [default: no stop].",
 )
 @click.option(
   "--learning-rate",
-  type=float,
-  help="Peak learning rate [default: by optimizer; 0.015 for adam_relative,"
-  " which is relative to the size of each array].",
+  type=bounded(LEARNING_RATE),
+  help="Peak learning rate [default: by optimizer; 0.008 for muon_drawn,"
+  " which is relative to the size of each array as drawn].",
 )
 @click.option(
   "--target-seconds",
-  type=float,
+  type=bounded(TARGET_S),
   default=4.0,
   show_default=True,
   help="Music predicted for each context, seconds.",
 )
-@click.option(
-  "--seed", type=int, default=0, show_default=True, help="Random seed."
-)
+@seed_option("Random seed.")
 @click.option(
   "--set",
   "settings",
@@ -183,14 +197,30 @@ _PARAMETERS = dict(
   " turns. For live play: solo:0.3,tracks:0.25,hands:0.25,turns:0.2.",
 )
 @click.option(
+  "--outline",
+  metavar="GIVEN:SHARE,...",
+  help="Train with beats and chords given beside the context, and the share of"
+  " examples by what is given: nothing, beats, chords, both. They are read from"
+  " NAME.beats and NAME.lab beside NAME.mid. Usual:"
+  " nothing:0.35,beats:0.2,chords:0.1,both:0.35 [default: no such input].",
+)
+@click.option(
   "--style",
   metavar="NAME",
   help="Train with style and controls: descriptors, midicoca, or the folder of"
   " a MidiCoCa [default: no style].",
 )
 @click.option(
+  "--accelerator/--no-accelerator",
+  "accelerator",
+  default=None,
+  help="Settings for a GPU or TPU: batches of about 94 examples, few shapes of"
+  " them, processes that cut them. --set and gin files replace them"
+  " [default: where JAX finds one].",
+)
+@click.option(
   "--init-from",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Start from the blocks of this checkpoint, which must have the same"
   " widths. Embeddings and head are used too if the codec is the same"
   " [default: random weights].",
@@ -210,6 +240,8 @@ def command(
   seed: int,
   settings: tuple[str, ...],
   partners: str,
+  accelerator: bool | None,
+  outline: str | None,
   style: str | None,
   init_from: Path | None,
   as_json: bool,
@@ -225,10 +257,18 @@ def command(
   )
 
   enable_compilation_cache()
+  from magenta_midi.train.machine import (
+    for_accelerator,
+    keep_memory,
+    quick_compiler,
+    uses_accelerator,
+  )
+
+  quick_compiler()
   import magenta_midi.train.train as training
   from magenta_midi.model.checkpoint import read_config
   from magenta_midi.tokens.codec import get_codec
-  from magenta_midi.train.allocator import keep_memory
+  from magenta_midi.train.run import held_folder
   from magenta_midi.train.sharding import join_hosts
   from magenta_midi.train.teacher import check_teacher
 
@@ -250,7 +290,8 @@ def command(
     target_s=target_seconds,
     seed=seed,
     init_from=str(init_from) if init_from is not None else None,
-    partners=_shares(partners),
+    partners=_shares("--partners", partners),
+    outline=_shares("--outline", outline) if outline is not None else {},
     style=style,
     **run_settings,
   )
@@ -283,6 +324,9 @@ def command(
     config, codec_name, data, out = run.config, run.codec, run.mixture, run.out
     task_module, codec_settings = run.task_module, run.codec_settings
   codec = get_codec(codec_name, **codec_settings)
+  if uses_accelerator(out) if accelerator is None else accelerator:
+    config = for_accelerator(config, run_settings)
+  config = training.as_begun(config, out)
   # Before the files are read: a mistyped option should not wait for them.
   training.check_settings(config, codec, out)
   rows = training.style_rows(config)
@@ -295,52 +339,55 @@ def command(
       duet=config.duet,
       style=None if rows is None else rows.entry,
     )
-  log = console()
-  if task_module is None:
-    music = _read([weighted_folder(text) for text in data], rows, log)
-  else:
-    music = _task(data, task_module, config, codec, rows, log)
-  if run is not None:
-    from magenta_midi.cli.gin.train_run import save_gin_config
+  # A second run into the folder is refused before it reads its files.
+  with held_folder(out):
+    if task_module is None:
+      folders = [weighted_folder(text) for text in data]
+      music = _read(folders, rows, with_outlines=bool(config.outline))
+    else:
+      music = _task(data, task_module, config, codec, rows)
+    if run is not None:
+      from magenta_midi.cli.gin.train_run import save_gin_config
 
-    save_gin_config(run)
-  with progress_bar() as bar, stop_signals() as stopped:
-    task = bar.add_task("training", total=1.0, note="compiling")
+      save_gin_config(run)
+    with progress_bar() as bar, stop_signals() as stopped:
+      task = bar.add_task("training", total=1.0, note="compiling")
 
-    def show(progress: training.Progress) -> None:
-      held = (
-        f", held out {progress.held_out:.2f} a note"
-        if progress.held_out is not None
-        else ""
+      def show(progress: training.Progress) -> None:
+        held = (
+          f", held out {progress.held_out:.2f} a note"
+          if progress.held_out is not None
+          else ""
+        )
+        bar.update(
+          task,
+          completed=progress.fraction,
+          note=f"step {progress.step}, {progress.nats:.2f} nats an event{held},"
+          f" {progress.notes_per_s:,.0f} notes/s",
+        )
+
+      evaluation = training.train(
+        config,
+        codec,
+        music.corpora,
+        music.shares,
+        music.held_out,
+        out,
+        style=rows,
+        open_source=music.open_source,
+        on_progress=show,
+        on_warm_start=lambda taken: remark(taken.line()),
+        on_going_back=lambda done: remark(done.line()),
+        session_minutes=session_minutes,
+        should_stop=lambda: bool(stopped),
       )
-      bar.update(
-        task,
-        completed=progress.fraction,
-        note=f"step {progress.step}, {progress.nats:.2f} nats an event{held},"
-        f" {progress.notes_per_s:,.0f} notes/s",
-      )
-
-    evaluation = training.train(
-      config,
-      codec,
-      music.corpora,
-      music.shares,
-      music.held_out,
-      out,
-      style=rows,
-      open_source=music.open_source,
-      on_progress=show,
-      on_warm_start=lambda taken: log.print(taken.line(), soft_wrap=True),
-      session_minutes=session_minutes,
-      should_stop=lambda: bool(stopped),
-    )
   if stopped:
-    log.print(f"stopped and saved; the same command continues {out}")
+    remark(f"stopped and saved; the same command continues {out}")
     raise click.Abort
   figures = evaluation.figures() if evaluation else {}
   # A run of few steps has logged nothing to draw.
   curve = f"; curve: {out / 'loss.png'}" if (out / "loss.png").exists() else ""
-  log.print(f"checkpoint: {out / 'checkpoint'}{curve}", soft_wrap=True)
+  remark(f"checkpoint: {out / 'checkpoint'}{curve}")
   if as_json:
     facts = dict(checkpoint=str(out / "checkpoint"), held_out=figures)
     # A run that was continued has its start from an earlier session.
@@ -361,7 +408,7 @@ class _Music(NamedTuple):
 
 
 def _read(
-  folders: list[tuple[Path, float | None]], rows: Any, log: Any
+  folders: list[tuple[Path, float | None]], rows: Any, with_outlines: bool
 ) -> _Music:
   """Reads the train and valid splits of every folder and reports them."""
   from magenta_midi.data.corpus import join_corpora, read_corpus
@@ -379,7 +426,12 @@ def _read(
       def show(done: int, total: int, task: Any = task) -> None:
         bar.update(task, completed=done, total=total)
 
-      read, failed = read_corpus(folder, ("train", "valid"), on_file=show)
+      read, failed = read_corpus(
+        folder,
+        ("train", "valid"),
+        with_outlines=with_outlines,
+        on_file=show,
+      )
       bad.extend(failed)
       if not len(read["train"]):
         raise UserError(
@@ -389,6 +441,11 @@ def _read(
       corpora.append(read["train"])
       if len(read["valid"]):
         held_out.append(read["valid"])
+  if with_outlines and not any(corpus.outlines for corpus in corpora):
+    raise UserError(
+      "--outline: no piece has beats or chords. Put NAME.beats or NAME.lab"
+      " beside NAME.mid, or leave --outline out."
+    )
   shares = [
     weight if weight is not None else float(corpus.notes)
     for corpus, (_, weight) in zip(corpora, folders, strict=True)
@@ -401,17 +458,16 @@ def _read(
       for corpus, (folder, _) in zip(corpora, folders, strict=True)
     ]
   for _, reason in bad:
-    log.print(f"left out: {reason}", soft_wrap=True)
+    remark(f"left out: {reason}")
   for corpus, (folder, _), share in zip(corpora, folders, shares, strict=True):
-    log.print(
+    remark(
       f"{folder}: {len(corpus)} pieces, {corpus.notes:,} notes,"
       f" {share / sum(shares):.0%} of the examples"
     )
   if not held_out:
-    log.print(
+    remark(
       "note: no piece is held out, so the run has no held-out figures and no"
-      " samples. Give more files, or a list DIR.csv with the split valid.",
-      soft_wrap=True,
+      " samples. Give more files, or a list DIR.csv with the split valid."
     )
   return _Music(corpora, shares, join_corpora(held_out))
 
@@ -422,7 +478,6 @@ def _task(
   config: Any,
   codec: Any,
   rows: Any,
-  log: Any,
 ) -> _Music:
   """Finds the seqio task or mixture of that name."""
   from magenta_midi.magenta_rt.seqio_source import SeqioSource, registered_task
@@ -434,10 +489,9 @@ def _task(
     )
   (name,) = names
   registered_task(name, module, codec)
-  log.print(
+  remark(
     f"{name}: a seqio task. Nothing is held out during the run: score the"
-    " checkpoint with `magenta-midi evaluate`.",
-    soft_wrap=True,
+    " checkpoint with `magenta-midi evaluate`."
   )
   return _Music(
     [], [], None, lambda block: SeqioSource(name, config, codec, rows, block)

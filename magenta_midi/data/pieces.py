@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from magenta_midi.midi.outline import Outline
 from magenta_midi.midi.score import PEDAL_DTYPE, Score
 from magenta_midi.tokens.note.codec import PEDAL_DOWN, PEDAL_UP
-from magenta_midi.typing import Int, Shaped
+from magenta_midi.typing import Float, Int, Shaped
 
 __all__ = [
   "EVENT_DTYPE",
@@ -22,6 +23,7 @@ __all__ = [
   "join_pieces",
   "pack_piece",
   "pack_scores",
+  "packed_times",
   "unpack_piece",
 ]
 
@@ -52,11 +54,14 @@ class Corpus:
     events: All events, `EVENT_DTYPE`.
     offsets: Piece `i` is `events[offsets[i]:offsets[i + 1]]`.
     names: One name a piece, for lists and errors.
+    outlines: Beats and chords of each piece, on the clock of its events, None
+      where they are not known; (): of none.
   """
 
   events: Shaped[np.ndarray, " n"]
   offsets: Int[np.ndarray, " pieces_plus_one"]
   names: tuple[str, ...]
+  outlines: tuple[Outline | None, ...] = ()
 
   def __len__(self) -> int:
     """Number of pieces."""
@@ -65,6 +70,10 @@ class Corpus:
   def piece(self, index: int) -> np.ndarray:
     """The events of one piece."""
     return self.events[self.offsets[index] : self.offsets[index + 1]]
+
+  def outline(self, index: int) -> Outline | None:
+    """Beats and chords of one piece; None: they are not known."""
+    return self.outlines[index] if self.outlines else None
 
   @property
   def lengths_ms(self) -> np.ndarray:
@@ -114,12 +123,42 @@ def pack_piece(score: Score) -> Shaped[np.ndarray, " n"]:
 
   if len(events):
     time = events["time_ms"].astype(np.int64)
-    sounding_until = np.maximum.accumulate(time + events["duration_ms"])
-    silence = time[1:] - sounding_until[:-1]
-    cut = np.cumsum(np.maximum(0, silence - MAX_SILENCE_MS))
-    time[1:] -= cut
-    events["time_ms"] = time - time[0]
+    events["time_ms"] = time - _left_out(time, events["duration_ms"])
   return events
+
+
+def _left_out(
+  time_ms: Int[np.ndarray, " n"], duration_ms: Int[np.ndarray, " n"]
+) -> Int[np.ndarray, " n"]:
+  """What is taken off the time of each event of a piece, in order, ms."""
+  sounding_until = np.maximum.accumulate(time_ms + duration_ms)
+  silence = time_ms[1:] - sounding_until[:-1]
+  cut = np.cumsum(np.maximum(0, silence - MAX_SILENCE_MS))
+  return time_ms[0] + np.concatenate([[0], cut])
+
+
+def packed_times(
+  score: Score, time_s: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+  """Moments of a score on the clock of its packed piece, ms.
+
+  Inside a silence that was shortened, several moments may be out of order.
+
+  Args:
+    score: Has at least one note.
+    time_s: On the score's clock.
+  """
+  score = score.merged()
+  notes, pedals = score.notes, score.pedals
+  time = np.round(np.append(pedals["time_s"], notes["onset_s"]) * 1000)
+  length = np.maximum(1, np.round(notes["duration_s"] * 1000))
+  length = np.append(np.zeros(len(pedals)), length).astype(np.int64)
+  order = np.argsort(time, kind="stable")
+  time = time[order].astype(np.int64)
+  left_out = _left_out(time, length[order])
+  ms = time_s * 1000
+  last = np.searchsorted(time, ms, side="right") - 1
+  return ms - left_out[np.maximum(last, 0)]
 
 
 def _places(notes: np.ndarray) -> np.ndarray:
@@ -171,14 +210,23 @@ def pack_scores(scores: Iterable[tuple[str, Score]]) -> Corpus:
   )
 
 
-def join_pieces(pieces: Iterable[tuple[str, np.ndarray]]) -> Corpus:
-  """A corpus of named pieces, in memory."""
+def join_pieces(
+  pieces: Iterable[tuple[str, np.ndarray]],
+  outlines: Sequence[Outline | None] = (),
+) -> Corpus:
+  """A corpus of named pieces, in memory.
+
+  Args:
+    pieces: Names and events.
+    outlines: As for `Corpus`.
+  """
   pieces = list(pieces)
   events = [piece for _, piece in pieces]
   return Corpus(
     np.concatenate(events) if events else np.zeros(0, EVENT_DTYPE),
     np.cumsum([0] + [len(piece) for piece in events]),
     tuple(name for name, _ in pieces),
+    tuple(outlines) if any(outline is not None for outline in outlines) else (),
   )
 
 
@@ -187,9 +235,16 @@ def join_corpora(corpora: Sequence[Corpus]) -> Corpus | None:
   if len(corpora) < 2:
     return corpora[0] if corpora else None
   return join_pieces(
-    (name, corpus.piece(index))
-    for corpus in corpora
-    for index, name in enumerate(corpus.names)
+    (
+      (name, corpus.piece(index))
+      for corpus in corpora
+      for index, name in enumerate(corpus.names)
+    ),
+    [
+      corpus.outline(index)
+      for corpus in corpora
+      for index in range(len(corpus))
+    ],
   )
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from magenta_midi.bounded_files import MIDI_BYTES, read_bytes
 from magenta_midi.data.pieces import EVENT_DTYPE, pack_piece
 from magenta_midi.data.prepared import UNFINISHED, shard_name
 from magenta_midi.data.splits import music_hash, split_by_music
@@ -68,7 +69,7 @@ def read_file(folder: Path, file: SourceFile) -> tuple[FileRecord, np.ndarray]:
   reason, events = "", np.zeros(0, EVENT_DTYPE)
   try:
     record = dataclasses.replace(
-      record, content=hashlib.sha256(path.read_bytes()).hexdigest()
+      record, content=hashlib.sha256(read_bytes(path, MIDI_BYTES)).hexdigest()
     )
     score = read_score(path)
     if len(score):

@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from magenta_midi.bounded_files import read_json
 from magenta_midi.data.corpus import midi_files
+from magenta_midi.data.outline_files import outline_paths
 from magenta_midi.data.pieces import EVENT_DTYPE
 from magenta_midi.data.prepare_files import SourceFile, shard_facts_path
 from magenta_midi.data.prepared import (
@@ -33,17 +35,15 @@ from magenta_midi.data.prepared import (
   read_manifest,
   shard_name,
 )
+from magenta_midi.data.prepared_outlines import write_outlines
 from magenta_midi.data.splits import listed_rows, listed_splits
 from magenta_midi.midi.atomic import (
   TEMPORARY,
   open_atomically,
   write_atomically,
 )
-
-try:
-  import fcntl
-except ImportError:  # Windows
-  fcntl = None
+from magenta_midi.midi.folder_lock import LOCK, FolderInUseError, folder_lock
+from magenta_midi.plain_text import nfc
 
 __all__ = ["SHARD_MIDI_BYTES", "Source", "finish", "list_source", "opened"]
 
@@ -51,7 +51,6 @@ __all__ = ["SHARD_MIDI_BYTES", "Source", "finish", "list_source", "opened"]
 SHARD_MIDI_BYTES = 32 * 2**20
 
 _PLAN = "plan.json"
-_LOCK = "lock"
 
 
 class NothingUsableError(ValueError):
@@ -108,12 +107,15 @@ def list_source(
   files, size = [], 0
   for index, path in enumerate(paths):
     name = path.relative_to(folder).as_posix()
-    split = None if splits is None else splits.get(name, "none")
+    split = None if splits is None else splits.get(nfc(name), "none")
     found = path.stat()
     size += found.st_size
-    row = rows.get(name, {})
+    row = rows.get(nfc(name), {})
     said = [name, found.st_size, found.st_mtime_ns, split]
     said += [row.get(fact) or "" for fact in FACTS]
+    for beside in filter(Path.is_file, outline_paths(path)):
+      facts = beside.stat()
+      said += [beside.suffix, facts.st_size, facts.st_mtime_ns]
     digest.update(json.dumps(said).encode())
     files.append(SourceFile(index, name, split))
   plan = dict(
@@ -148,25 +150,28 @@ def opened(out: Path, plan: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
   if (out / MANIFEST).exists():
     manifest = read_manifest(out)
     _check_same(out, manifest["plan"], plan)
-    # Killed after the manifest, before this.
-    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+    if (out / UNFINISHED).exists() or (out / LOCK).exists():
+      # Killed after the manifest, before this; or still at it.
+      with contextlib.suppress(OSError, FolderInUseError), folder_lock(out):
+        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     yield manifest
     return
   work = out / UNFINISHED
   if (work / _PLAN).exists():
     try:
-      begun = json.loads((work / _PLAN).read_bytes())
+      begun = read_json(work / _PLAN)
     except ValueError:
       begun = None
     check_format(begun, work / _PLAN)
     _check_same(out, begun, plan)
-  elif out.exists() and any(path != work for path in out.iterdir()):
+  elif out.exists() and any(
+    path not in (work, out / LOCK) for path in out.iterdir()
+  ):
     raise ValueError(
       f"{out}: holds other files. Give an empty folder, or a new one."
     )
-  made = not out.exists()
-  work.mkdir(parents=True, exist_ok=True)
-  with _locked(out, work / _LOCK):
+  with folder_lock(out):
+    work.mkdir(exist_ok=True)
     for folder in (out, work):
       for path in folder.glob(TEMPORARY):
         path.unlink()
@@ -176,8 +181,6 @@ def opened(out: Path, plan: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
       yield None
     except NothingUsableError:
       shutil.rmtree(work, ignore_errors=True)
-      if made:
-        out.rmdir()
       raise
 
 
@@ -188,21 +191,6 @@ def _check_same(out: Path, begun: Any, plan: dict[str, Any]) -> None:
       f" files, here {plan['files']}), or its files or their list have changed"
       " since. Give another folder."
     )
-
-
-@contextlib.contextmanager
-def _locked(out: Path, path: Path) -> Iterator[None]:
-  """Keeps a second process out."""
-  with open(path, "ab") as file:
-    if fcntl is not None:
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        raise ValueError(
-          f"{out}: another prepare is at work there. Wait for it, or give"
-          " another folder."
-        ) from None
-    yield
 
 
 def finish(out: Path, source: Source) -> dict[str, Any]:
@@ -242,6 +230,9 @@ def finish(out: Path, source: Source) -> dict[str, Any]:
   listing = _piece_list(pieces, source.rows)
   with open_atomically(out / PIECES, sync=True) as file:
     file.write(listing)
+  outlines = write_outlines(
+    out, source.folder, [piece["path"] for piece in pieces]
+  )
   manifest = dict(
     format=FORMAT,
     version=VERSION,
@@ -272,6 +263,8 @@ def finish(out: Path, source: Source) -> dict[str, Any]:
     duplicates=[_without_index(one) for one in gathered("duplicates")],
     bad=bad,
   )
+  if outlines is not None:
+    manifest["outlines"] = outlines
   written = json.dumps(manifest, indent=1)
   with open_atomically(out / MANIFEST, sync=True) as file:
     file.write(written.encode() + b"\n")
@@ -290,7 +283,7 @@ def _piece_list(
   writer = csv.writer(text, lineterminator="\n")
   writer.writerow(PIECE_COLUMNS)
   for piece in pieces:
-    row = rows.get(piece["path"], {})
+    row = rows.get(nfc(piece["path"]), {})
     said = {fact: row.get(fact) or "" for fact in FACTS}
     said |= piece | dict(melody=int(piece["melody"]))
     writer.writerow([said[column] for column in PIECE_COLUMNS])

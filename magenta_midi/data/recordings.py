@@ -8,12 +8,13 @@ import dataclasses
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from magenta_midi.audio.audio_file import AUDIO_SUFFIXES, AudioFileError
 from magenta_midi.data.corpus import Corpus, midi_files
 from magenta_midi.data.pieces import join_pieces, pack_piece
 from magenta_midi.data.splits import music_hash
@@ -25,6 +26,9 @@ from magenta_midi.data.titles import (
 )
 from magenta_midi.midi.score import Score
 from magenta_midi.midi.score_files import MidiFileError, read_score
+from magenta_midi.transcribe.installed_file import MissingModelError
+from magenta_midi.transcribe.listener import unpaired_audio
+from magenta_midi.transcribe.transcribe import Transcription
 from magenta_midi.typing import Shaped
 
 __all__ = [
@@ -50,9 +54,9 @@ MIN_TOTAL_S = 30.0
 # Share of the titles that is held out; with fewer than three titles, of the
 # time.
 HELD_OUT_SHARE = 0.2
-# Names of parts that a model has played, in recorded duets and in files of
+# Names of parts that no player has played, in recorded duets and in files of
 # `generate`.
-MODEL_PARTS = ("ai", "magenta_midi")
+MODEL_PARTS = ("ai", "magenta_midi", "comp")
 
 
 class Recording(NamedTuple):
@@ -113,12 +117,15 @@ def corpus_digest(corpus: Corpus) -> str:
 
 def read_recordings(
   paths: Sequence[Path],
+  hear: Callable[[Path], Transcription] | None = None,
 ) -> tuple[list[Recording], list[tuple[str, str]]]:
   """Reads files and folders of recordings.
 
   Args:
     paths: MIDI files, or folders with MIDI files at any depth. Title and rating
       of a saved session are read too.
+    hear: Transcribes an audio file. With it paths may be audio files, and those
+      in folders count that have no MIDI file of their name beside.
 
   Returns:
     The recordings, and the names of files left out, each with its reason.
@@ -127,19 +134,34 @@ def read_recordings(
     ValueError: A path is missing.
   """
   found, refused = [], []
+  damaged: dict[str, str] = {}
   for path in paths:
     if not path.exists():
       raise ValueError(f"{path}: no such file or folder. Give MIDI files.")
     files = midi_files(path)
+    if hear is not None and path.is_dir():
+      files = sorted([*files, *unpaired_audio(path)])
     if not files:
       refused.append((str(path), "holds no MIDI file"))
     for file in files:
       name = str(file) if file == path else os.path.relpath(file, path)
       try:
-        found.append((name, read_score(file), saved_session(file)))
-      except MidiFileError as error:
+        if hear is not None and file.suffix.lower() in AUDIO_SUFFIXES:
+          heard = hear(file)
+          damaged[name] = heard.damage
+          found.append((name, heard.score, None))
+        else:
+          found.append((name, read_score(file), saved_session(file)))
+      except (MidiFileError, AudioFileError, MissingModelError) as error:
         refused.append((name, str(error).removeprefix(f"{file}: ")))
+      except ModuleNotFoundError as error:
+        # Of the transcriber; the MIDI files beside may do.
+        refused.append((name, f"audio needs {error.name}, not installed"))
   recordings, short = _recordings(found)
+  recordings = [
+    recording._replace(damage=damaged.get(recording.name) or recording.damage)
+    for recording in recordings
+  ]
   return recordings, refused + short
 
 

@@ -1,15 +1,18 @@
 """Splits of a corpus: by a list beside its folder, or by the music."""
 
-import csv
 import hashlib
 from pathlib import Path
 
 import numpy as np
 
+from magenta_midi.bounded_files import read_table
+from magenta_midi.plain_text import line, nfc
 from magenta_midi.typing import Shaped
 
 __all__ = ["listed_rows", "listed_splits", "music_hash", "split_by_music"]
 
+# More are not filled in.
+_COLUMNS = 32
 # Without a list, one piece in this many is held out.
 _HELD_OUT = 20
 
@@ -24,7 +27,7 @@ _MUSIC = (
 
 
 def listed_rows(folder: Path) -> dict[str, dict[str, str]]:
-  """The rows of the list `FOLDER.csv` beside a folder, by path.
+  """The rows of the list `FOLDER.csv` beside a folder, by path in NFC.
 
   Raises:
     ValueError: It has no column `path`, or is no text.
@@ -33,22 +36,22 @@ def listed_rows(folder: Path) -> dict[str, dict[str, str]]:
   if not listing.is_file():
     return {}
   try:
-    with open(
-      listing, newline="", encoding="utf-8", errors="surrogateescape"
-    ) as file:
-      reader = csv.DictReader(file)
-      if "path" not in (reader.fieldnames or ()):
-        raise ValueError(
-          f"{listing}: expected columns path and split, got"
-          f" {', '.join(reader.fieldnames or ()) or 'an empty file'}."
-        )
-      return {row["path"]: row for row in reader}
-  except csv.Error as error:
+    columns, rows = read_table(listing)
+  except ValueError as error:
     raise ValueError(f"{listing}: not a list of files ({error}).") from None
+  if "path" not in columns:
+    shown = line(", ".join(columns), longest=200)
+    raise ValueError(
+      f"{listing}: expected columns path and split, got"
+      f" {shown or 'an empty file'}."
+    )
+  # A row that is cut short has the columns all the same.
+  rows = [dict.fromkeys(columns[:_COLUMNS], "") | row for row in rows]
+  return {nfc(row["path"]): row for row in rows}
 
 
 def listed_splits(folder: Path) -> dict[str, str] | None:
-  """Splits by path, as the list beside a folder has them.
+  """Splits by path in NFC, as the list beside a folder has them.
 
   Returns:
     None without a list, or without a column `split` in it: then

@@ -1,14 +1,14 @@
 """Titles and ratings of recordings, from file names and saved sessions.
 
-A session is a folder of `session.mid` and `session.json`, whose first line
-holds all facts but its long lists; `live.recording` writes them.
+A session is a folder of `session.mid` and `session.json`.
 """
 
-import json
 import re
 import unicodedata
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from magenta_midi.midi.session_facts import FACTS, read_facts
 
 __all__ = [
   "RATING_WEIGHTS",
@@ -24,7 +24,7 @@ _WORK = frozenset(
   {"no", "nr", "number", "op", "opus", "k", "kv", "bwv", "woo", "hob"}
   | {"book", "part", "movement", "mvt", "act", "vol", "volume"}
 )
-MUSIC, FACTS = "session.mid", "session.json"
+MUSIC = "session.mid"
 # Weight of a session in training, by its rating; without a rating, 1. A rating
 # of 1 means that the player does not want to play like that.
 RATING_WEIGHTS = {1: 0.0, 2: 0.5, 3: 1.0, 4: 1.5, 5: 2.0}
@@ -80,10 +80,7 @@ def saved_session(file: Path) -> SavedSession | None:
   """
   if file.name != MUSIC or not (file.parent / FACTS).is_file():
     return None
-  facts = _facts(file.parent)
-  rating = facts.get("rating")
-  if isinstance(rating, bool) or rating not in RATING_WEIGHTS:
-    rating = None
+  rating = _facts(file.parent).get("rating")
   return SavedSession(_whole(file.parent.resolve()), rating)
 
 
@@ -102,12 +99,6 @@ def _whole(folder: Path) -> str:
 
 def _facts(folder: Path) -> dict[str, Any]:
   try:
-    with (folder / FACTS).open("rb") as file:
-      first = file.readline()
-      if first.endswith(b",\n"):
-        facts = json.loads(first[:-2] + b"}")
-      else:  # another program formatted the file
-        facts = json.loads(first + file.read())
+    return read_facts(folder)
   except (OSError, ValueError):
     return {}
-  return facts if isinstance(facts, dict) else {}

@@ -25,6 +25,7 @@ from magenta_midi.data.examples.examples import (
   cut_examples,
   frame_counts,
 )
+from magenta_midi.data.examples.outline_draws import OutlineDraws
 from magenta_midi.data.examples.partners import MAX_DELAY_MS, MODES
 from magenta_midi.evaluation.nats import CHUNK_STEPS, window_nats
 from magenta_midi.model.depthformer import Depthformer
@@ -213,6 +214,7 @@ def evaluate(
   context_s: float = 10.0,
   players: Players = SOLO,
   style: StyleRows | None = None,
+  outlines: OutlineDraws | None = None,
   on_window: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
   """Scores a corpus.
@@ -227,6 +229,8 @@ def evaluate(
     players: Split of each piece into the scored part and the other part.
     style: Gives the model the style and controls of each window's music; None:
       they are masked, as in all figures that are compared.
+    outlines: Gives the model beats or chords of each window; None: nothing, as
+      in all figures that are compared.
     on_window: Called with (windows done, windows in all).
 
   Returns:
@@ -250,6 +254,13 @@ def evaluate(
   ):
     if style is not None:
       batch = batch._replace(style=style.given([corpus], padded))
+    if outlines is not None:
+      outline = outlines.frames([corpus], padded, codec.config.step_ms)
+      batch = batch._replace(
+        outline_rows=outline.rows,
+        outline_time=outline.time,
+        outline_key=outline.key,
+      )
     if not context:
       batch = batch._replace(context_ids=np.zeros_like(batch.context_ids))
     sums, counts = forward(params, batch, padded["delay_ms"].astype(np.int32))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from magenta_midi.data.examples.examples import Batch
-from magenta_midi.model.depthformer import Depthformer, Frames
+from magenta_midi.model.depthformer import Depthformer, Frames, OutlineFrames
 from magenta_midi.typing import Float
 
 __all__ = [
@@ -32,7 +32,12 @@ def level_logits(
   """Teacher-forced logits of each level over its columns."""
   context = Frames(batch.context_ids, batch.context_time, batch.context_part)
   inputs = Frames(batch.input_ids, batch.input_time, batch.input_part)
-  return model(context, inputs, batch.targets, batch.style)
+  outline = None
+  if batch.outline_rows is not None:
+    outline = OutlineFrames(
+      batch.outline_rows, batch.outline_time, batch.outline_key
+    )
+  return model(context, inputs, batch.targets, batch.style, outline)
 
 
 def level_nats(

@@ -7,6 +7,7 @@ than the one that it continues.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 
 from magenta_midi.data.corpus import Corpus
+from magenta_midi.data.pieces import unpack_piece
 from magenta_midi.data.recordings import Split
 from magenta_midi.evaluation.comparison import Comparison
 from magenta_midi.evaluation.evaluate import Evaluation, evaluate
@@ -33,6 +35,10 @@ from magenta_midi.finetune.results import (
   Stage,
 )
 from magenta_midi.finetune.trainer import AdapterTrainer
+from magenta_midi.midi.analysis.played_groove import (
+  PlayedGroove,
+  measure_groove,
+)
 from magenta_midi.model.lora.adapter_file import (
   SUFFIX,
   Adapter,
@@ -44,6 +50,9 @@ from magenta_midi.train.plots import plot_finetune
 from magenta_midi.train.run import HELD_OUT, RunProgress, TrainingRun
 
 __all__ = ["AdapterTask", "Judged", "LearnStyle"]
+
+# Most pieces that a groove is measured from.
+_GROOVE_PIECES = 60
 
 
 @runtime_checkable
@@ -251,6 +260,12 @@ class AdapterTask:
       on_window=on_window,
     )
 
+  def _groove(self) -> PlayedGroove | None:
+    """Of the recordings; of a large corpus, of its first pieces."""
+    corpus = self.split.train
+    pieces = (unpack_piece(corpus.piece(i)) for i in range(len(corpus)))
+    return measure_groove(itertools.islice(pieces, _GROOVE_PIECES))
+
   def _finish(self, style: PlayerStyle | None) -> Finetuned:
     """Scores the best factors and writes the adapter."""
     trainer, before = self.trainer, self.before
@@ -304,6 +319,7 @@ class AdapterTask:
       base_sha256=self.base.sha256,
       codec=self.base.codec_entry,
       style=style,
+      groove=self._groove(),
       figures=figures,
     )
     path = self.out / (self.name + SUFFIX)

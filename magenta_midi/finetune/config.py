@@ -5,18 +5,30 @@ import json
 from pathlib import Path
 from typing import Any
 
+from magenta_midi.bounded_files import read_json
 from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.data.examples.partners import PARTS, SOLO
 from magenta_midi.finetune.layer_schedule import check_schedule
+from magenta_midi.limits import (
+  AMOUNT,
+  AUGMENTED_TEMPO,
+  CONTEXT_S,
+  COUNT,
+  INNER_SHARE,
+  LEARNING_RATE,
+  SEED,
+  TARGET_S,
+  TIME_S,
+)
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.lora.lora import LoraConfig
 from magenta_midi.model.lora.quantized import Quantize, check_quantize
 from magenta_midi.settings import (
-  check_at_least,
+  check_bounds,
   check_choices,
   check_length,
-  check_positive,
+  check_numbers,
 )
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.run_settings import RUN, TrainConfig
@@ -94,26 +106,27 @@ class FinetuneConfig:
     """Refuses what cannot run."""
     check_length(self.steps, self.minutes)
     check_choices(self)
-    check_positive(self, "learning_rate")
-    check_at_least(
-      self, 1, "evaluations", "held_out_windows", "frames_per_batch"
+    check_numbers(self)
+    check_bounds(self, LEARNING_RATE, "learning_rate")
+    check_bounds(
+      self, COUNT, "evaluations", "held_out_windows", "frames_per_batch"
     )
-    if not self.tempos or min(self.tempos) <= 0:
-      raise ValueError(f"tempos must be positive, got {self.tempos}.")
+    check_bounds(
+      self, AMOUNT, "warmup_steps", "early_stopping", "save_every_min"
+    )
+    check_bounds(self, TARGET_S, "target_s")
+    check_bounds(self, CONTEXT_S, "context_s")
+    check_bounds(self, SEED, "seed")
+    check_bounds(self, AUGMENTED_TEMPO, "tempos")
+    if not self.tempos:
+      raise ValueError("tempos must name at least one, got none.")
     low, high = self.transpose
     if not -12 <= low <= high <= 12:
       raise ValueError(
         f"transpose must be two semitones in -12..12, got {self.transpose}."
       )
-    if not 0 < self.rehearsal_share < 1:
-      raise ValueError(
-        "rehearsal_share must be above 0 and below 1, got"
-        f" {self.rehearsal_share}."
-      )
-    if not 0 <= self.continuations_s < float("inf"):
-      raise ValueError(
-        f"continuations_s must be 0 or more, got {self.continuations_s}."
-      )
+    check_bounds(self, INNER_SHARE, "rehearsal_share")
+    check_bounds(self, TIME_S, "continuations_s")
     check_schedule(self.stack_rates, self.unfreeze)
 
   @property
@@ -226,7 +239,7 @@ def begin_run(out: Path, config: FinetuneConfig, facts: dict[str, Any]) -> None:
     write_atomically(path, json.dumps(settings, indent=2) + "\n")
     return
   try:
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
   except ValueError:
     found = None
   if not isinstance(found, dict):

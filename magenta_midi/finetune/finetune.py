@@ -42,7 +42,7 @@ from magenta_midi.model.lora.adapter_file import (
   check_name,
 )
 from magenta_midi.model.lora.lora import Factors, merge_factors
-from magenta_midi.train.run import TrainingRun, named_errors
+from magenta_midi.train.run import TrainingRun, held_folder, named_errors
 from magenta_midi.train.run_clock import RunSchedule
 
 __all__ = [
@@ -102,7 +102,8 @@ def finetune(
     None if it was stopped.
 
   Raises:
-    ValueError: The name, the settings, `start` or the run in `out` do not fit.
+    ValueError: The name, the settings, `start` or the run in `out` do not fit,
+      or another process is at work there.
     OSError: Something cannot be written; the state before is whole.
   """
   check_name(name)
@@ -125,47 +126,50 @@ def finetune(
     else rehearsal,
     start=None if start is None else factors_digest(start.factors),
   )
-  with named_errors(out):
-    begin_run(out, config, facts)
-    if not _sample(config, base, start, out, numbers, on_progress, should_stop):
-      return None
-  judged = read_self_samples(out / CONTINUATIONS, numbers.judged)
-  rehearsed = None
-  if isinstance(rehearsal, Corpus):
-    # Older recordings may be among the new ones.
-    rehearsed = without_pieces(rehearsal, split.held_out)
-  elif rehearsal == ITSELF:
-    rehearsed = read_self_samples(out / CONTINUATIONS, numbers.learned)
-  with on_host(base.model, wanted=config.quantize != "none"):
-    trainer = AdapterTrainer(
-      config,
-      base.model,
-      base.codec,
-      mix(split, config.tempos, rehearsed, config.rehearsal_share),
-      from_factors,
-    )
-    task = AdapterTask(
-      trainer,
-      base,
-      split,
-      name,
-      out,
-      on_progress,
-      judged=Judged(general=general, self_samples=judged),
-      learn_style=learn_style,
-      start_style=None if start is None else start.style,
-      style_windows=0.0 if learn_style is _keep else float(LEARNING_WINDOWS),
-      facts=_figures(config, rehearsed, rehearsal, start),
-    )
-    run = TrainingRun(
-      task,
-      schedule(config),
-      out,
-      base.codec.vocabulary.level_names,
-      earlier_min=(time.monotonic() - began_s) / 60,
-    )
-    run.go(should_stop=should_stop)
-  return task.result
+  with held_folder(out):
+    with named_errors(out):
+      begin_run(out, config, facts)
+      if not _sample(
+        config, base, start, out, numbers, on_progress, should_stop
+      ):
+        return None
+    judged = read_self_samples(out / CONTINUATIONS, numbers.judged)
+    rehearsed = None
+    if isinstance(rehearsal, Corpus):
+      # Older recordings may be among the new ones.
+      rehearsed = without_pieces(rehearsal, split.held_out)
+    elif rehearsal == ITSELF:
+      rehearsed = read_self_samples(out / CONTINUATIONS, numbers.learned)
+    with on_host(base.model, wanted=config.quantize != "none"):
+      trainer = AdapterTrainer(
+        config,
+        base.model,
+        base.codec,
+        mix(split, config.tempos, rehearsed, config.rehearsal_share),
+        from_factors,
+      )
+      task = AdapterTask(
+        trainer,
+        base,
+        split,
+        name,
+        out,
+        on_progress,
+        judged=Judged(general=general, self_samples=judged),
+        learn_style=learn_style,
+        start_style=None if start is None else start.style,
+        style_windows=0.0 if learn_style is _keep else float(LEARNING_WINDOWS),
+        facts=_figures(config, rehearsed, rehearsal, start),
+      )
+      run = TrainingRun(
+        task,
+        schedule(config),
+        out,
+        base.codec.vocabulary.level_names,
+        earlier_min=(time.monotonic() - began_s) / 60,
+      )
+      run.go(should_stop=should_stop)
+    return task.result
 
 
 def schedule(config: FinetuneConfig) -> RunSchedule:

@@ -7,11 +7,11 @@ learns least.
 Source: Howard and Ruder 2018, https://arxiv.org/abs/1801.06146
 """
 
-import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from magenta_midi.limits import FRACTION, RATE_FACTOR
 from magenta_midi.model.lora.lora import STACKS
 from magenta_midi.typing import Float
 
@@ -70,16 +70,9 @@ def check_schedule(
         f" {', '.join(GROUPS)}."
       )
   for group, rate in rates.items():
-    if not (rate >= 0 and math.isfinite(rate)):
-      raise ValueError(
-        f"stack_rates: the factor of {group} must be 0 or more, got {rate}."
-      )
+    RATE_FACTOR.check(f"stack_rates: the factor of {group}", rate)
   for group, begins in unfreeze.items():
-    if not 0 <= begins < 1:
-      raise ValueError(
-        f"unfreeze: {group} must begin at 0 or more and before 1, the run's"
-        f" end, got {begins}."
-      )
+    FRACTION.check(f"unfreeze: where {group} begins", begins)
 
 
 def check_learns(

@@ -86,7 +86,10 @@ def at_tempo(corpus: Corpus, tempo: float) -> Corpus:
     events[field] = np.round(events[field] / tempo)
   is_note = corpus.events["duration_ms"] > 0
   events["duration_ms"][is_note] = np.maximum(1, events["duration_ms"][is_note])
-  return Corpus(events, corpus.offsets, corpus.names)
+  outlines = tuple(
+    outline and outline.moved(tempo=tempo) for outline in corpus.outlines
+  )
+  return Corpus(events, corpus.offsets, corpus.names, outlines)
 
 
 class Rehearsal(NamedTuple):

@@ -112,7 +112,7 @@ def draw_self_samples(
       chunk, state = generator.generate_chunk(
         # Pieces of one run share no random numbers.
         state,
-        seed=(seed + _SEED) * 10_007 + number,
+        seed=((seed + _SEED) * 10_007 + number) % 2**32,
       )
       chunks.append(chunk)
     write_score(join_chunks(codec, chunks), _path(folder, number))

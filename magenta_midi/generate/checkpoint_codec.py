@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from magenta_midi.model.checkpoint import CheckpointError, read_config
+from magenta_midi.plain_text import line
 from magenta_midi.tokens.codec import Codec, codec_names, get_codec
 
 __all__ = ["read_codec"]
@@ -23,8 +24,9 @@ def read_codec(folder: Path) -> Codec:
       if name == "spectrostream"
       else "another kind"
     )
+    shown = line(name, longest=60)
     raise CheckpointError(
-      f"{folder}: its codec is {name!r} ({kind}); this command plays MIDI"
+      f"{folder}: its codec is {shown!r} ({kind}); this command plays MIDI"
       f" codecs ({midi}). Give a checkpoint that `magenta-midi train` wrote, or"
       " leave --checkpoint out."
     )

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from magenta_midi.generate.priors import PriorTables
 from magenta_midi.generate.sample_frame import ChunkSampler, draw_frame
 from magenta_midi.generate.sampling import LevelSampling
-from magenta_midi.model.depthformer import Depthformer, Frames
+from magenta_midi.model.depthformer import Depthformer, Frames, OutlineFrames
 from magenta_midi.model.kv_cache import empty_caches, temporal_step
 from magenta_midi.model.layers import KeyValue, mask_to_bias
 from magenta_midi.tokens.codec import Codec
@@ -42,6 +43,9 @@ class ChunkRequest(NamedTuple):
   draw: Any  # uint32 [3] seed, index of the chunk, number of the redraw
   sampling: LevelSampling
   guidance: Any  # float32 () used only if guided
+  priors: PriorTables  # by step from the origin
+  # Beats and chords; None: the model has no input for them.
+  outline: OutlineFrames | None
 
 
 class Decoded(NamedTuple):
@@ -95,15 +99,12 @@ def decode_chunk(
   if guided:
     # The style is in memory slots, so both rows share one encoder pass.
     style = jnp.concatenate([style, jnp.zeros_like(style)])
-  memory = model.encode(context, style)
+  memory = model.encode(context, style, request.outline)
   rows = memory.mask.shape[0]
   seed, chunk_index, redraw = request.draw
   chunk_key = jax.random.fold_in(jax.random.key(seed), chunk_index)
   chunk_key = jax.random.fold_in(chunk_key, redraw)
-  cross = tuple(
-    layer.encoder_decoder_attention.key_value(memory.states)
-    for layer in model.temporal_layers
-  )
+  cross = model.cross_key_values(memory)
   cross_bias = mask_to_bias(memory.mask[:, None, :], model.dtype)
   caches = empty_caches(model, rows, max_frames)
   end_code = codec.config.end
@@ -111,7 +112,13 @@ def decode_chunk(
   def next_frame(carry: _Carry) -> _Carry:
     x = model.embed_frames(carry.last)
     out, caches = temporal_step(
-      model, x, carry.index, carry.caches, cross, cross_bias
+      model,
+      x,
+      carry.index,
+      carry.caches,
+      cross,
+      cross_bias,
+      model.angles(carry.last),
     )
     codes, log_p = draw_frame(
       model,
@@ -125,6 +132,7 @@ def decode_chunk(
         keys=request.keys,
         end_forbidden=carry.index < request.forced,
         sampling=request.sampling,
+        priors=request.priors,
       ),
       request.guidance if guided else None,
     )

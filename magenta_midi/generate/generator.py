@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -15,13 +15,17 @@ from magenta_midi.generate.decoder import (
   make_decoder,
 )
 from magenta_midi.generate.duet.functions import DuetFunctions
+from magenta_midi.generate.key_prior import no_key_tables
 from magenta_midi.generate.pauses import MIN_S, SILENT_S, pauses_too_long
+from magenta_midi.generate.priors import Priors, PriorTables
 from magenta_midi.generate.repetition import repeats_exactly
-from magenta_midi.generate.sampling import Sampling, level_sampling
+from magenta_midi.generate.sampling import LIKELIEST, Sampling, level_sampling
+from magenta_midi.limits import GUIDANCE, SEED
 from magenta_midi.midi.score import Score
-from magenta_midi.model.depthformer import Depthformer
+from magenta_midi.model.depthformer import Depthformer, OutlineFrames
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.frames import Frames, join_frames
+from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.typing import Bool, Int
 
 __all__ = ["Chunk", "GenerationState", "Generator", "join_chunks"]
@@ -33,8 +37,11 @@ KEEP_S, TRIM_AT_S = 30.0, 60.0
 # Maximum number of draws of a chunk that repeats the music before it.
 REDRAWS = 3
 # Without context, the first note must come in the first START_S seconds. If all
-# of STARTS draws fail, the last one is used.
+# of STARTS draws fail, so many more are drawn with OPENING in place of the
+# settings. If these fail too, the last one is used.
 START_S, STARTS = 0.5, 24
+# The likeliest start of all is silence, and so is the likeliest end of a pause.
+OPENING = Sampling()
 # Maximum number of draws of a chunk with a long pause.
 PAUSES = 8
 
@@ -171,7 +178,8 @@ class Generator:
     """The initial state, after `context`; None: without context.
 
     All parts of the context become one. Its end is rounded up to 10 ms, so that
-    the continuation starts on the grid.
+    the continuation starts on the grid. Pedal changes after it are left out:
+    from there on the model has the pedal.
     """
     if context is None or not len(context):
       return GenerationState(Score.empty(), 0.0, 0.0, 0)
@@ -179,6 +187,9 @@ class Generator:
     merged = context.merged()
     last_onset = float(merged.notes["onset_s"][-1])
     now = np.ceil(max(last_onset + 1 / per_s, 0.0) * per_s) / per_s
+    late = merged.pedals["time_s"] >= now
+    if late.any():
+      merged = dataclasses.replace(merged, pedals=merged.pedals[~late])
     return _trimmed(GenerationState(merged, 0.0, float(now), 0))
 
   def at(self, state: GenerationState, now_s: float) -> GenerationState:
@@ -194,6 +205,7 @@ class Generator:
     sampling: Sampling | None = None,
     guidance: float = 0.0,
     keys: Bool[np.ndarray, "128"] | None = None,
+    priors: Priors | None = None,
     redraw: int = 0,
     limit: int | None = None,
     forced: int = 0,
@@ -203,14 +215,17 @@ class Generator:
     Args:
       state: State of generation.
       style: Rows of the style table; None: masked.
-      seed: Random seed of the session.
+      seed: Random seed of the session, 0 to 2**32 - 1.
       sampling: Settings of drawing; None: the defaults.
       guidance: Weight of the style against no style.
       keys: Keys that may be played; None: all.
+      priors: What is wanted of the music; None: nothing.
       redraw: Another number gives another draw of the same chunk.
       limit: Maximum number of frames; None: that of a chunk.
       forced: Minimum number of frames, at any time (for benchmarks).
     """
+    seed = SEED.check("seed", seed)
+    guidance = GUIDANCE.check("guidance", guidance)
     if keys is not None and not keys.any():
       raise ValueError("keys must allow at least one key, got none.")
     now = state.now_s - state.origin_s
@@ -244,7 +259,25 @@ class Generator:
       draw=np.array([seed, state.chunk_index, redraw], np.uint32),
       sampling=level_sampling(sampling or Sampling(), levels),
       guidance=np.float32(guidance),
+      priors=self._prior_tables(priors, state.now_s),
+      outline=self._outline_frames(priors, state.now_s),
     )
+
+  def _outline_frames(
+    self, priors: Priors | None, now_s: float
+  ) -> OutlineFrames | None:
+    """What the model is given of beats and chords; None: it has no input."""
+    if not self.config.outline_rows:
+      return None
+    return (priors or Priors()).outline_frames(now_s, self.codec.config.step_ms)
+
+  def _prior_tables(self, priors: Priors | None, start_s: float) -> PriorTables:
+    """Tables of a chunk that starts at a time; empty without codec `note`."""
+    config = self.codec.config
+    if not isinstance(self.codec, NoteCodec):
+      return PriorTables(np.zeros(0, np.float32), no_key_tables(0))
+    steps = config.chunk_steps + config.horizon_steps
+    return (priors or Priors()).tables(start_s, steps, 1 / config.steps_per_s)
 
   def generate_chunk(
     self,
@@ -255,11 +288,14 @@ class Generator:
     sampling: Sampling | None = None,
     guidance: float = 0.0,
     keys: Bool[np.ndarray, "128"] | None = None,
+    priors: Priors | None = None,
   ) -> tuple[Chunk, GenerationState]:
     """Generates the next 2 s.
 
     A chunk is drawn again if it repeats the music before it, if it pauses for
     long, or if it is the first one without context and begins with silence.
+    Where settings such as temperature 0 or top_k 1 give only silence then, that
+    chunk alone is drawn at temperature 1.
 
     Args:
       state: From `init_state` or an earlier call; not changed.
@@ -268,6 +304,7 @@ class Generator:
       sampling: Settings of drawing; None: the defaults.
       guidance: Weight of the style against no style; 0 costs no time.
       keys: Keys that may be played; None: all.
+      priors: What is wanted of the music, in codec `note`; None: nothing.
 
     Returns:
       The chunk and the state after it.
@@ -276,14 +313,21 @@ class Generator:
     now = state.now_s - state.origin_s
     codec = self.codec
     steps = codec.config.chunk_steps
+    same, why = _always_the_same(sampling), None
     for redraw in itertools.count():
+      # Draws that are all the same are made once.
+      opening = (why == "pause" and same) or (
+        why == "start" and (same or redraw >= STARTS)
+      )
       request = self.request(
         state,
         style=style,
-        seed=seed,
-        sampling=sampling,
+        # Where the seed had no part, it has none now.
+        seed=0 if opening and same else seed,
+        sampling=OPENING if opening else sampling,
         guidance=guidance,
         keys=keys,
+        priors=priors,
         redraw=redraw,
       )
       pedal_down = bool(request.rules.pedal_down)
@@ -300,7 +344,12 @@ class Generator:
         frames, pedal_down=pedal_down, until_step=steps
       )
       steered = style is not None and bool(style.any())
-      if not self._draw_again(state, score, redraw, steered=steered):
+      why = self._why_again(state, score, redraw, steered=steered)
+      # The likeliest after silence is silence: it would last for ever.
+      silent = same and not len(score) and not steered
+      if why is None and silent and redraw < PAUSES:
+        why = "pause"
+      if why is None:
         break
     log_p = np.zeros(frames.codes.shape, np.float32)
     log_p[:count] = np.asarray(decoded.log_p)[:count]
@@ -326,10 +375,10 @@ class Generator:
     )
     return chunk, _trimmed(next_state)
 
-  def _draw_again(
+  def _why_again(
     self, state: GenerationState, score: Score, redraw: int, *, steered: bool
-  ) -> bool:
-    """Whether draw number `redraw` of a chunk should not be used.
+  ) -> Literal["start", "repetition", "pause"] | None:
+    """Why draw number `redraw` of a chunk should not be used; None: it may.
 
     Args:
       state: The state before the chunk.
@@ -339,20 +388,22 @@ class Generator:
         silence.
     """
     if not len(state.history):
-      return redraw < STARTS and not _starts(score)
+      again = redraw < 2 * STARTS and not _starts(score)
+      return "start" if again else None
     now = state.now_s - state.origin_s
     if redraw < REDRAWS and repeats_exactly(
       state.history, score, now, self.codec
     ):
-      return True
+      return "repetition"
     # A model that learned duets waits for a player, but here there is none.
-    return redraw < PAUSES and pauses_too_long(
+    again = redraw < PAUSES and pauses_too_long(
       state.history,
       score,
       now,
       self.codec.config.chunk_s,
       min_s=SILENT_S if steered else MIN_S,
     )
+    return "pause" if again else None
 
   def warm_up(self, *, guided: bool = False) -> None:
     """Compiles or loads the decoder, so that playing does not wait for it."""
@@ -365,6 +416,15 @@ class Generator:
         context_part=blank,
       )
       jax.block_until_ready(self.decode(padded, guided=guided))
+
+
+def _always_the_same(sampling: Sampling | None) -> bool:
+  """Whether every draw of a chunk's first code is the likeliest one."""
+  if sampling is None:
+    return False
+  temperature = np.ravel(sampling.temperature)[0]
+  top_k, min_p = np.ravel(sampling.top_k)[0], np.ravel(sampling.min_p)[0]
+  return bool(temperature <= LIKELIEST or top_k == 1 or min_p == 1)
 
 
 def _starts(score: Score) -> bool:

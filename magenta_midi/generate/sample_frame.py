@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from magenta_midi.generate.priors import PriorTables
 from magenta_midi.generate.sampling import LevelSampling, draw
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.kv_cache import depth_step
 from magenta_midi.model.layers import KeyValue
 from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.note.config import KEYS
 from magenta_midi.typing import Float, Int
 
 __all__ = ["Choose", "ChunkSampler", "draw_frame"]
@@ -75,6 +77,7 @@ class ChunkSampler(NamedTuple):
     keys: bool [128], keys that may be played.
     end_forbidden: bool (), whether the frame cannot be END.
     sampling: Settings by level.
+    priors: Added to the logits.
   """
 
   key: jax.Array
@@ -84,6 +87,7 @@ class ChunkSampler(NamedTuple):
   keys: jax.Array
   end_forbidden: jax.Array
   sampling: LevelSampling
+  priors: PriorTables
 
   def __call__(
     self, level: int, logits: jax.Array, codes: jax.Array
@@ -103,5 +107,15 @@ class ChunkSampler(NamedTuple):
     if level == 0:
       is_end = jnp.arange(legal.shape[0]) == config.end
       legal &= ~(is_end & self.end_forbidden)
+      if self.priors.onset.shape[0]:
+        steps = config.horizon_steps
+        wanted = self.priors.onset_nats(
+          self.rules.step, logits[:steps], legal[:steps]
+        )
+        logits = logits.at[:steps].add(wanted)
+    if level == 1 and self.priors.key.weight.shape[0]:
+      step = self.rules.step + codes[0]
+      wanted = self.priors.key.nats(step, logits[:KEYS], legal[:KEYS])
+      logits = logits.at[:KEYS].add(wanted)
     settings = (setting[level] for setting in self.sampling)
     return draw(key, logits, legal, *settings)

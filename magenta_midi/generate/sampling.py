@@ -8,12 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from magenta_midi.limits import SAMPLING
 from magenta_midi.typing import Bool, Float, Int
 
 __all__ = ["LevelSampling", "Sampling", "draw", "draw_with"]
 __all__ += ["kth_largest", "level_sampling", "reaches"]
 
 NEVER = -1e30
+# Up to this temperature a draw is always the likeliest code.
+LIKELIEST = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,17 +37,9 @@ class Sampling:
 
   def __post_init__(self) -> None:
     """Checks the ranges of all values."""
-    for name, low, high in (
-      ("temperature", 0.0, 10.0),
-      ("top_k", 0, 1_000_000),
-      ("top_p", 0.0, 1.0),
-      ("min_p", 0.0, 1.0),
-    ):
-      for value in np.atleast_1d(getattr(self, name)):
-        if not low <= value <= high:
-          raise ValueError(f"{name} must be in {low}..{high}, got {value:g}.")
-    if np.min(self.top_p) <= 0:
-      raise ValueError("top_p must be above 0. Use 1 for no limit.")
+    for name, bounds in SAMPLING.items():
+      for value in np.ravel(np.asarray(getattr(self, name), object)):
+        bounds.check(name, value)
 
 
 class LevelSampling(NamedTuple):
@@ -168,7 +163,7 @@ def draw_with(
   """
   size = logits.shape[0]
   logits = jnp.where(legal, logits, NEVER)
-  scaled = logits / jnp.maximum(temperature, 1e-4)
+  scaled = logits / jnp.maximum(temperature, LIKELIEST)
   ordered = jnp.sort(scaled, descending=True)
   probability = jax.nn.softmax(ordered)
   before = jnp.cumsum(probability) - probability
@@ -176,6 +171,6 @@ def draw_with(
   kept = jnp.minimum(kept, jnp.where(top_k > 0, top_k, size))
   # Codes as likely as the last kept one are kept too, as in the original.
   threshold = ordered[jnp.maximum(kept, 1) - 1]
-  noise = jnp.where(temperature > 1e-4, noise, 0.0)
+  noise = jnp.where(temperature > LIKELIEST, noise, 0.0)
   allowed = legal & reaches(scaled, threshold, ordered[0])
   return jnp.argmax(jnp.where(allowed, scaled + noise, -jnp.inf))

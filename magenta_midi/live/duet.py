@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from magenta_midi.limits import HEARD_S, LATENCY_MS, SEED, TEMPO, TIME_S
 from magenta_midi.live.engine.adapter_choices import (
   adapter_choices,
   check_choices,
@@ -37,6 +38,7 @@ from magenta_midi.live.session_settings import (
   SamePort,
   SessionSettings,
 )
+from magenta_midi.midi.groove import AUTO
 from magenta_midi.midi.score import Score
 
 __all__ = ["Duet"]
@@ -59,11 +61,17 @@ class Duet:
     latency_target_ms: Commit horizon, 1 to 500 ms: a lower one answers
       sooner, a higher one is safer on a slow machine.
     context_seconds: Length of the model's context, at most 10 s.
-    seed: Of the model's random draws.
+    seed: Of the model's random draws, 0 to 2**32 - 1.
     no_ports: Play in with `play` and read `capture_input` instead.
     switchable: Adapters to switch to while playing, each `NAME[:SCALE]` or a
       blend of such joined by `+`: `change("adapter", 2)` takes the second of
       `controls.adapters`.
+    tempo: Beats a minute, 20 to 400, that the model keeps; the player's first
+      note is the first beat. None: the player's own, where it is clear.
+    meter: As written: 4/4, 3/4, 6/8.
+    groove: Where in the beat notes are likely, `NAME[:WEIGHT]`.
+    tightness: How strictly the beat is kept, 0 to 2.
+    free: Whether no beat is kept.
     at_hand: Deprecated name of `switchable`.
 
   Attributes:
@@ -89,17 +97,16 @@ class Duet:
     seed: int = 0,
     no_ports: bool = False,
     switchable: Sequence[str] = (),
+    tempo: float | None = None,
+    meter: str = "4/4",
+    groove: str = AUTO,
+    tightness: float = 1.0,
+    free: bool = False,
     at_hand: Sequence[str] = (),
   ):
-    if not 1 <= latency_target_ms <= 500:
-      raise ValueError(
-        f"latency_target_ms must be 1 to 500, got {latency_target_ms:g}."
-      )
-    if not 0 < context_seconds <= 10:
-      raise ValueError(
-        f"context_seconds must be above 0 and at most 10, got"
-        f" {context_seconds:g}."
-      )
+    LATENCY_MS.check("latency_target_ms", latency_target_ms)
+    HEARD_S.check("context_seconds", context_seconds)
+    SEED.check("seed", seed)
     if at_hand:
       _deprecated("Duet(at_hand=...)", "Duet(switchable=...)")
       switchable = (*switchable, *at_hand)
@@ -111,6 +118,15 @@ class Duet:
     self.on_message: Callable[[str], None] = lambda text: None
     self._received: list[Message] = []
     self._sent: list[Message] = []
+    controls = Controls(adapters=choices)
+    for name, value in (
+      ("mode", mode),
+      ("tempo", 0 if tempo is None else TEMPO.check("tempo", tempo)),
+      ("groove", groove),
+      ("tightness", tightness),
+      ("free", free),
+    ):
+      controls = changed(controls, name, value)
     self._session = LiveSession(
       SessionSettings(
         checkpoint=checkpoint,
@@ -118,8 +134,9 @@ class Duet:
           seed=seed,
           horizon_ns=round(latency_target_ms * 1e6),
           context_s=float(context_seconds),
+          meter=meter,
         ),
-        controls=changed(Controls(adapters=choices), "mode", mode),
+        controls=controls,
         ports=PortSettings(
           input=input_device,
           output=output_device,
@@ -169,7 +186,15 @@ class Duet:
     self._session.send(Action.HAND_OVER)
 
   def play_output(self, seconds: float) -> list[Message]:
-    """Lets the duet play for so long; what the model sent meanwhile."""
+    """Lets the duet play for so long; what the model sent meanwhile.
+
+    Args:
+      seconds: 0 to a month.
+
+    Raises:
+      ValueError: It is out of that range.
+    """
+    TIME_S.check("seconds", seconds)
     before = len(self._sent)
     until_ns = self.now_ns() + round(seconds * SECOND)
     while self.now_ns() < until_ns:

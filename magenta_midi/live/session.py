@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from magenta_midi.limits import TIME_S
 from magenta_midi.live.io.control_map import ControlMap, chosen_adapter
 from magenta_midi.live.io.key_map import Learn
 from magenta_midi.live.io.looped_input import LoopedInput
@@ -38,6 +39,7 @@ from magenta_midi.live.protocol.controls import (
 )
 from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.live.protocol.messages import (
+  BeatState,
   EchoFound,
   ModelProblem,
   ModelReady,
@@ -49,6 +51,7 @@ from magenta_midi.live.protocol.messages import (
   PortsState,
 )
 from magenta_midi.live.recording.files import TRACE
+from magenta_midi.live.recording.journal import STOPPED
 from magenta_midi.live.recording.recorder import (
   SessionRecorder,
   new_session_folder,
@@ -63,11 +66,12 @@ from magenta_midi.live.session_events import (
 )
 from magenta_midi.live.session_settings import SessionSettings, find_ports
 from magenta_midi.live.session_statistics import SessionStatistics
-from magenta_midi.live.timing.bars import Bars
+from magenta_midi.live.timing.bars import Bars, is_another
+from magenta_midi.live.timing.tap_tempo import TapTempo
+from magenta_midi.midi.meter import Meter
 
 __all__ = ["HostError", "InputEvent", "InputSource", "LiveSession"]
 
-BEATS_PER_BAR = 4
 # The model's own reports may be that much older than a change.
 SETTLED_NS = 50_000_000
 
@@ -93,6 +97,8 @@ class LiveSession:
   Attributes:
     settings: As given.
     controls: As they are now.
+    meter: Of its bars.
+    beat: As the model last reported it.
     player: The player's notes of the last seconds.
     model: The model's.
     statistics: Figures so far.
@@ -118,7 +124,11 @@ class LiveSession:
       control_map: Bindings of MIDI controllers; None: they move nothing.
     """
     self.settings = settings
+    self.meter = Meter.parse(settings.engine.meter)
     self.controls = settings.controls
+    if settings.tempo is not None:
+      self.controls = changed(self.controls, "tempo", settings.tempo)
+    self.beat = BeatState(beats_per_bar=self.meter.beats)
     self.player, self.model = Player(), Player()
     self.statistics = SessionStatistics(settings.recent)
     self.ready_ns: int | None = None
@@ -133,7 +143,14 @@ class LiveSession:
     self._restarts = 0
     self._host: Host | None = None
     self._recorder: SessionRecorder | None = None
+    self._stop_said = False
     self._loops: list[LoopedInput] = []
+    self._taps = TapTempo(self.meter.beats)
+    # What metronome and clock keep to, and what is recorded.
+    self._timed: Bars | None = None
+    self._recorded: Bars | None = None
+    # There was a beat, and the model knows of none now.
+    self._beat_lost = False
 
   # Start and end.
 
@@ -154,7 +171,9 @@ class LiveSession:
     """
     settings = self.settings
     self._started_s = time.monotonic()
-    ports = find_ports(settings.ports, metronome=settings.tempo is not None)
+    ports = find_ports(
+      settings.ports, metronome=settings.tempo is not None, meter=self.meter
+    )
     trace = settings.trace
     if settings.recording is not None:
       self.folder = new_session_folder(
@@ -164,7 +183,7 @@ class LiveSession:
     model = ModelConfig(
       checkpoint=settings.checkpoint,
       settings=settings.engine,
-      controls=settings.controls,
+      controls=self.controls,
       journal=None if trace is None else str(trace),
     )
     try:
@@ -190,7 +209,7 @@ class LiveSession:
         **recording.facts,
         "engine": dataclasses.asdict(settings.engine),
       },
-      controls=to_json(settings.controls),
+      controls=to_json(self.controls),
       clock_start_wall=time.time() - self.now_ns() / 1e9,
     )
     self._recorder.describe(adapters=dict(recording.adapters))
@@ -341,8 +360,13 @@ class LiveSession:
         if self._recorder is not None:
           self._recorder.bookmark(self.now_ns())
         self._notify("the last 30 s are bookmarked")
+      case Action.TAP:
+        self._tap(self.now_ns())
       case Action():
         self._entered.send(event)
+        if event in (Action.PANIC, Action.END) and self.controls.comp:
+          # Else it would go on with its next chord.
+          self.change("comp", False)
       case Change(name=name, value=value):
         try:
           self.change(name, value)
@@ -359,8 +383,13 @@ class LiveSession:
     if name == "adapters":
       raise ValueError("the adapters cannot change while playing.")
     before = self.controls
+    if name == "tempo_step" and not before.tempo and self.beat.bpm:
+      # From the player's own tempo, in whole beats.
+      before = before._replace(tempo=float(round(self.beat.bpm)))
     after = changed(before, name, value)
     host = self._entered
+    if name == "tempo_step":
+      name, value = "tempo", after.tempo
     if name.startswith("adapter"):
       # A fader sends the same choice many times.
       if after.adapter == before.adapter:
@@ -373,9 +402,25 @@ class LiveSession:
     if after.adapter != before.adapter:
       self._notify(f"plays with {playing_adapter(after)}")
 
-  def play_in(self, data: bytes) -> None:
-    """A MIDI message of the player that comes from no port."""
-    self._entered.play_in(data)
+  def _tap(self, time_ns: int) -> None:
+    """A tap of the tempo that is wanted, and of its beat."""
+    bars = self._taps.tap(time_ns)
+    if bars is None:
+      self._notify("tap on: two taps and more are a tempo")
+      return
+    # A metronome leads; without one the player does.
+    self._entered.set_bars(bars, follows=self.settings.tempo is None)
+    self.change("tempo", float(bars.bpm))
+    self._notify(f"tapped: {bars.bpm:.0f} beats a minute")
+
+  def play_in(self, data: bytes, time_ns: int | None = None) -> None:
+    """A MIDI message of the player that comes from no port.
+
+    Args:
+      data: Its bytes.
+      time_ns: When, in the session's time; None: as it arrives.
+    """
+    self._entered.play_in(data, time_ns)
 
   def loop_input(
     self, messages: Sequence[Message], *, first_s: float, pause_s: float
@@ -386,7 +431,12 @@ class LiveSession:
       messages: In order of time, from time 0.
       first_s: Until the first time 0, s.
       pause_s: From the last message to the next time 0, s.
+
+    Raises:
+      ValueError: A time is negative, or no number.
     """
+    TIME_S.check("first_s", first_s)
+    TIME_S.check("pause_s", pause_s)
     host = self._entered
     loop = LoopedInput(
       host.play_in, host.now_ns, messages, first_s=first_s, pause_s=pause_s
@@ -416,21 +466,37 @@ class LiveSession:
       if self._recorder is not None:
         self._recorder.model(message)
       self._on_event(MessageSent(message=message))
+    for message in news.comp:
+      if self._recorder is not None:
+        self._recorder.comp(message)
     if self.ready_ns is None and self.ready:
       self._begin()
 
   def _begin(self) -> None:
     host, tempo = self._entered, self.settings.tempo
     self.ready_ns = host.now_ns()
+    self._tell_comp()
     if tempo is None:
       return
     # A bar of count-in, one second from now.
-    count_in_ns = round(BEATS_PER_BAR * 60 * SECOND / tempo)
+    count_in_ns = round(self.meter.beats * 60 * SECOND / tempo)
     start_ns = self.ready_ns + SECOND + count_in_ns
-    host.set_bars(tempo, BEATS_PER_BAR, start_ns)
-    if self._recorder is not None:
-      bars = Bars(tempo, BEATS_PER_BAR, start_ns)
-      self._recorder.bars(self.ready_ns, bars)
+    bars = Bars(tempo, self.meter.beats, start_ns)
+    host.set_bars(bars)
+    self._keep_time(bars)
+
+  def _keep_time(self, bars: Bars) -> None:
+    """Metronome, clock and recording keep to these bars from now on."""
+    host, timed = self._entered, self._timed
+    wanted = self.settings.tempo is not None or self.settings.ports.clock_out
+    if (wanted or self.controls.comp) and bars != timed:
+      host.time_ports(bars)
+    self._timed = bars
+    now_ns = host.now_ns()
+    if self._recorder is None or not is_another(bars, self._recorded, now_ns):
+      return
+    self._recorded = bars
+    self._recorder.bars(now_ns, bars, self.meter)
 
   def _handle_report(self, report: ModelReport | PortReport) -> None:
     lost = self.statistics.dropped
@@ -440,12 +506,15 @@ class LiveSession:
         # A change that the model refused is refused here too.
         if now_ns - self._changed_ns >= SETTLED_NS:
           self._set_controls(controls)
+        self._follow_beat(report.beat)
       case ModelReady() if self._recorder is not None:
         self._recorder.describe(
           checkpoint={"path": report.checkpoint, "sha256": report.sha256}
         )
       case ModelRestarting():
         self._warn("the model ended unexpectedly; it is started again")
+      case ModelProblem(problem=problem) if problem.startswith(STOPPED):
+        self._warn_of_stop(problem)
       case ModelProblem(problem=problem):
         self._warn(problem)
       case PortsState(dropped=dropped) if dropped > lost:
@@ -458,29 +527,65 @@ class LiveSession:
         self._notify(f"{port} is back")
     self._on_event(report)
 
+  def _follow_beat(self, beat: BeatState) -> None:
+    self.beat = beat
+    # A model that has just started knows less than the count-in.
+    if self._beat_lost != (self._timed is not None and beat.bpm is None):
+      self._beat_lost = not self._beat_lost
+      self._tell_comp()
+    if beat.bpm is not None and beat.source:
+      self._keep_time(Bars(beat.bpm, beat.beats_per_bar, beat.start_ns))
+
   def _handle_controller(self, message: Message) -> None:
     if self._map is None:
       return
     learning = self._map.learning
     for event in self._map.handle(message):
-      self.send(event)
+      if event is Action.TAP:
+        self._tap(message.time_ns)
+      else:
+        self.send(event)
     if learning and self._map.learning is None:
       self._map.save()
       self._notify(f"learned: that controller moves {learning}")
 
   def _set_controls(self, controls: Controls) -> None:
     if controls != self.controls:
-      self.controls = controls
+      before, self.controls = self.controls, controls
+      if _comping(before) != _comping(controls):
+        self._tell_comp()
       self._on_event(ControlsChanged(controls=controls))
+
+  def _tell_comp(self) -> None:
+    """Passes on to the ports what is played of the chart."""
+    host = self._host
+    if host is None:
+      return
+    chords, on, loudness = _comping(self.controls)
+    # Without a beat there is no place in the chart.
+    on = on and not self._beat_lost
+    if on and self._timed is not None:
+      host.time_ports(self._timed)
+    host.set_comp(chords, on=on, loudness=loudness)
 
   def _flush(self) -> None:
     if self._recorder is None or self._host is None:
       return
     if stopped := self._recorder.flush(self._host.now_ns()):
-      self._warn(stopped)
+      self._warn_of_stop(stopped)
+
+  def _warn_of_stop(self, problem: str) -> None:
+    """Says once that recording has stopped: two files end on a full disk."""
+    if not self._stop_said:
+      self._stop_said = True
+      self._warn(problem)
 
   def _notify(self, text: str, *, warning: bool = False) -> None:
     self._on_event(Notice(text=text, is_warning=warning))
 
   def _warn(self, text: str) -> None:
     self._notify(text, warning=True)
+
+
+def _comping(controls: Controls) -> tuple[str, bool, int]:
+  return controls.chords, controls.comp, controls.comp_loudness

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from magenta_midi.limits import CHANNEL, COUNT, TEMPO
 from magenta_midi.live.engine.engine import EngineSettings
 from magenta_midi.live.io.calibration import Calibration
 from magenta_midi.live.io.port_names import (
@@ -16,6 +17,8 @@ from magenta_midi.live.io.port_scan import scan
 from magenta_midi.live.processes.host import HostError
 from magenta_midi.live.processes.port_process import PortConfig
 from magenta_midi.live.protocol.controls import Controls
+from magenta_midi.midi.meter import Meter
+from magenta_midi.settings import check_bounds
 
 __all__ = [
   "NoKeyboard",
@@ -60,7 +63,7 @@ class PortSettings:
     channel: MIDI channel of the model's notes, 1 to 16.
     shared: Whether player and model play one instrument.
     sound: Play through a built-in synthesizer in place of `output`.
-    clock_out: Send MIDI clock once there is a tempo.
+    clock_out: Send MIDI clock once there is a beat.
     no_input: No keyboard: the client plays in.
     no_output: Nothing is sent to any port.
   """
@@ -78,6 +81,10 @@ class PortSettings:
   clock_out: bool = False
   no_input: bool = False
   no_output: bool = False
+
+  def __post_init__(self) -> None:
+    """Refuses a channel that MIDI has not."""
+    check_bounds(self, CHANNEL, "channel")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,8 +114,8 @@ class SessionSettings:
     engine: Settings of the engine.
     controls: At the start.
     ports: Which ports, and how they are played.
-    tempo: Beats a minute, in bars of four, with count-in and metronome; None:
-      free time.
+    tempo: Beats a minute, with a bar of count-in and a metronome; None: no
+      metronome. A tempo without one is `Controls.tempo`.
     recording: Where the session is recorded; None: nowhere.
     trace: File for the engine's calls and decisions where it is not recorded.
     recent: Number of answers that the figures cover; None: all.
@@ -123,13 +130,21 @@ class SessionSettings:
   trace: Path | None = None
   recent: int | None = 2000
 
+  def __post_init__(self) -> None:
+    """Refuses numbers that no session can have; the parts check their own."""
+    check_bounds(self, TEMPO, "tempo")
+    check_bounds(self, COUNT, "recent")
 
-def find_ports(settings: PortSettings, *, metronome: bool) -> PortConfig:
+
+def find_ports(
+  settings: PortSettings, *, metronome: bool, meter: Meter | None = None
+) -> PortConfig:
   """Finds the ports that the settings name.
 
   Args:
     settings: Of the session.
     metronome: Whether there are clicks to play.
+    meter: Of the session.
 
   Raises:
     NoMidiSystem: There is none, and the settings need one.
@@ -137,6 +152,7 @@ def find_ports(settings: PortSettings, *, metronome: bool) -> PortConfig:
     SamePort: Input and output are one port.
     ValueError: A name matches no port or several.
   """
+  meter = meter or Meter()
   api, name, output = None, settings.input, settings.output
   silent = settings.sound or settings.no_output
   if not (settings.no_input and silent and not settings.thru):
@@ -168,6 +184,7 @@ def find_ports(settings: PortSettings, *, metronome: bool) -> PortConfig:
     sound=settings.sound,
     metronome=metronome,
     clock_out=settings.clock_out,
+    quarters=meter.quarters,
     no_input=settings.no_input,
     no_output=settings.no_output,
     calibration=calibration,

@@ -7,12 +7,13 @@ read as text: no gin is needed.
 import ast
 import dataclasses
 import difflib
-import json
 import re
 import statistics
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from magenta_midi import plain_text
+from magenta_midi.bounded_files import GIN_BYTES, parse_json
 from magenta_midi.model.checkpoint import check_codec, check_object
 from magenta_midi.model.config import (
   MAGENTA_RT,
@@ -59,6 +60,8 @@ _BUCKETS = re.compile(
   r"(temporal|depth)\w*/.*RelativePositionBiases\.num_buckets$"
 )
 _BINDING = re.compile(r"([\w./]+)\s*=\s*(.*)")
+# Characters of a value that matters.
+_MAX_LITERAL = 1000
 # A line of gin that binds nothing.
 _SKIPPED = ("import ", "from ", "include ")
 
@@ -85,8 +88,10 @@ def parse_settings(text: str) -> Settings:
       of codec or notes is of another type.
   """
   try:
-    values = json.loads(text)
-  except ValueError:
+    values = parse_json(text)
+  except ValueError as error:
+    if text.lstrip().startswith("{"):
+      raise ValueError(f"no JSON: {error}.") from None
     return Settings(_from_macros(_gin_lines(text)))
   if not isinstance(values, dict):
     raise ValueError("expected a JSON object or lines NAME = value.")
@@ -125,6 +130,8 @@ def _unknown(names: list[str]) -> str:
 
 def _gin_lines(text: str) -> dict[str, Any]:
   """Bindings of a gin text; `%NAME` stands for an earlier one."""
+  if len(text) > GIN_BYTES:
+    raise ValueError(f"more than {GIN_BYTES // 1024} kB of lines NAME = value.")
   bindings: dict[str, Any] = {}
   for line in text.splitlines():
     line = line.split("#")[0].strip()
@@ -142,8 +149,9 @@ def _gin_lines(text: str) -> dict[str, Any]:
       bindings[name] = bindings.get(value[1:], value)
       continue
     try:
-      bindings[name] = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+      bindings[name] = ast.literal_eval(value[:_MAX_LITERAL])
+    # The last three are of values nested deeply, or of lists as keys.
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
       bindings[name] = value  # @references and the like
   if not bindings:
     raise ValueError("expected a JSON object or lines NAME = value, got none.")
@@ -196,7 +204,8 @@ def _from_macros(macros: Mapping[str, Any]) -> dict[str, Any]:
 
 def _integer(name: str, value: Any) -> int:
   if not isinstance(value, int) or isinstance(value, bool):
-    raise ValueError(f"{name} must be an integer, got {value!r}.")
+    shown = plain_text.line(repr(value), longest=60)
+    raise ValueError(f"{name} must be an integer, got {shown}.")
   return value
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,11 +44,15 @@ def registered_task(name: str, module: str, codec: Codec) -> Any:
     ModuleNotFoundError: seqio is not installed.
     ValueError: There is no such module or task, or it gives other features.
   """
-  import seqio
-
   here = str(Path.cwd())
   sys.path.append(here)
   try:
+    top = module.partition(".")[0]
+    # Before seqio, which takes long to import. No package is imported yet.
+    if not top.isidentifier() or importlib.util.find_spec(top) is None:
+      raise ModuleNotFoundError(name=module)
+    import seqio
+
     importlib.import_module(module)
   except ModuleNotFoundError as error:
     # A missing import inside the module is another error.

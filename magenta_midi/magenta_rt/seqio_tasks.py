@@ -31,7 +31,9 @@ from magenta_midi.data.examples.examples import (
 from magenta_midi.data.examples.partners import MODES, SOLO, draw_partners
 from magenta_midi.data.examples.pools import Pools
 from magenta_midi.evaluation.evaluate import protocol_windows
+from magenta_midi.limits import CONTEXT_S, TARGET_S
 from magenta_midi.magenta_rt.feature_converter import TASK_FEATURES, all_lengths
+from magenta_midi.settings import check_bounds
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.typing import Shaped
 
@@ -71,6 +73,11 @@ class TaskSettings:
   )
   # Rows of style of the examples; None: no style.
   style: StyleRows | None = None
+
+  def __post_init__(self) -> None:
+    """Refuses lengths that no example can have."""
+    check_bounds(self, CONTEXT_S, "context_s")
+    check_bounds(self, TARGET_S, "target_s")
 
   def pools(self, corpus: Corpus, seed: int) -> Pools:
     """The pools of a run on one corpus."""

@@ -15,8 +15,17 @@ import numpy as np
 import tensorstore as ts
 from flax import serialization
 
+from magenta_midi.bounded_files import (
+  INDEX_BYTES,
+  MAX_DIMS,
+  TEXT_BYTES,
+  read_bytes,
+  read_json,
+)
 from magenta_midi.magenta_rt.names import TARGET
+from magenta_midi.midi.folder_lock import folder_lock
 from magenta_midi.model.weights_file import ArrayInfo, CheckpointError
+from magenta_midi.plain_text import line
 
 __all__ = [
   "INDEX",
@@ -33,6 +42,8 @@ INDEX = "checkpoint"
 # that the index names.
 NOTES = "magenta_midi.json"
 VERSION = 3
+# Faults in one message.
+_SHOWN = 40
 
 # Text of tensorstore's errors before the reason.
 _PREAMBLE = re.compile(r'^[A-Z_]+: (Error opening "zarr" driver: )?')
@@ -110,7 +121,7 @@ class T5xCheckpoint:
         reason = _reason(error, self._folders[name])
         wrong.append(f"{TARGET}{name} cannot be opened: {reason}")
     if wrong:
-      raise CheckpointError(f"{folder.name}: {'; '.join(wrong)}.")
+      raise CheckpointError(f"{folder.name}: {_first(wrong)}.")
 
   def read(self, name: str) -> np.ndarray:
     """One array, as stored.
@@ -148,7 +159,7 @@ def absent_folders(folder: Path) -> set[str]:
 def _read_index(folder: Path) -> tuple[dict[str, Any], int]:
   """Leaves by dotted name (arrays or tensorstore specs), and the step."""
   where = f"{folder.name}/{INDEX}: no T5X index"
-  data = (folder / INDEX).read_bytes()
+  data = read_bytes(folder / INDEX, INDEX_BYTES)
   try:
     tree: Any = serialization.msgpack_restore(data)
   # On foreign bytes the unpacker raises errors of several unrelated types.
@@ -169,7 +180,7 @@ def _read_index(folder: Path) -> tuple[dict[str, Any], int]:
     else:
       foreign.append(f"{TARGET}{name} is no array")
   if foreign:
-    raise CheckpointError(f"{folder.name}/{INDEX}: {'; '.join(foreign)}.")
+    raise CheckpointError(f"{folder.name}/{INDEX}: {_first(foreign)}.")
   if not leaves:
     raise CheckpointError(f"{folder.name}/{INDEX}: names no arrays.")
   return leaves, _step(_branch(inner.get("state")).get("step"))
@@ -232,8 +243,46 @@ def _open(folder: Path) -> Any:
 
 
 def _stored_info(folder: Path) -> ArrayInfo:
+  _check_zarr(folder)
   store = _open(folder)
   return ArrayInfo(tuple(store.shape), store.dtype.numpy_dtype)
+
+
+def _check_zarr(folder: Path) -> None:
+  """Checks what would make Tensorstore wait, or take memory at will.
+
+  Raises:
+    ValueError: A chunk is larger than the array, or a file is no regular one.
+    OSError: The description cannot be read.
+  """
+  facts = read_json(folder / ".zarray", TEXT_BYTES)
+  facts = _branch(facts)
+  shape, chunks = facts.get("shape", 0), facts.get("chunks", 0)
+  for sizes in (shape, chunks):
+    if (
+      not isinstance(sizes, list)
+      or len(sizes) > MAX_DIMS
+      or not all(type(n) is int and 0 <= n < 2**31 for n in sizes)
+    ):
+      raise ValueError("its .zarray has no shape of an array")
+  # It reserves memory for whole chunks.
+  if len(shape) != len(chunks) or any(
+    chunk > max(size, 1) for size, chunk in zip(shape, chunks, strict=True)
+  ):
+    raise ValueError(f"its chunks {chunks} are larger than its shape {shape}")
+  if facts.get("filters") is not None:
+    raise ValueError("it has filters")
+  with os.scandir(folder) as entries:
+    for entry in entries:
+      if not entry.is_file() and not entry.is_dir():
+        raise ValueError(f"{entry.name} is a pipe or device")
+
+
+def _first(faults: list[str]) -> str:
+  """The first of many faults, and how many more there are."""
+  shown = "; ".join(line(fault, longest=200) for fault in faults[:_SHOWN])
+  more = len(faults) - _SHOWN
+  return f"{shown}; and {more} more" if more > 0 else shown
 
 
 def _reason(error: Exception, folder: Path) -> str:
@@ -261,38 +310,47 @@ def write_t5x(
 
   Raises:
     CheckpointError: It is there already.
+    FolderInUseError: Another process is writing there.
   """
   folder = out / f"checkpoint_{step}"
   if folder.exists():
     raise CheckpointError(
       f"{folder}: is there already. Give another --out or --step, or remove it."
     )
-  out.mkdir(parents=True, exist_ok=True)
   temporary = out / f".{folder.name}.{os.getpid()}"
-  temporary.mkdir()
-  try:
-    target: dict[str, Any] = {}
-    for name, array in arrays:
-      *parents, last = name.split(".")
-      node = target
-      for parent in parents:
-        node = node.setdefault(parent, {})
-      node[last] = _write_array(temporary, TARGET + name, array)
-    tree = dict(
-      version=VERSION,
-      optimizer=dict(
-        state=dict(param_states={}, step=np.array(step, np.int32)),
-        target=target,
-      ),
-    )
-    index = serialization.msgpack_serialize(tree)
-    (temporary / INDEX).write_bytes(index)
-    if notes:
-      (temporary / NOTES).write_text(notes, encoding="utf-8")
-    os.replace(temporary, folder)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+  with folder_lock(out):
+    # What a killed process has left.
+    for left in out.glob(f".{folder.name}.[0-9]*"):
+      shutil.rmtree(left, ignore_errors=True)
+    try:
+      temporary.mkdir()
+      _write_tree(temporary, step, arrays, notes)
+      os.replace(temporary, folder)
+    finally:
+      shutil.rmtree(temporary, ignore_errors=True)
   return folder
+
+
+def _write_tree(
+  folder: Path, step: int, arrays: Iterable[tuple[str, np.ndarray]], notes: str
+) -> None:
+  target: dict[str, Any] = {}
+  for name, array in arrays:
+    *parents, last = name.split(".")
+    node = target
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[last] = _write_array(folder, TARGET + name, array)
+  tree = dict(
+    version=VERSION,
+    optimizer=dict(
+      state=dict(param_states={}, step=np.array(step, np.int32)),
+      target=target,
+    ),
+  )
+  (folder / INDEX).write_bytes(serialization.msgpack_serialize(tree))
+  if notes:
+    (folder / NOTES).write_text(notes, encoding="utf-8")
 
 
 def _write_array(folder: Path, name: str, array: np.ndarray) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from magenta_midi.model.depthformer import Depthformer, Frames, Memory
+from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.typing import Int
 
 __all__ = ["TrainingPass", "teacher_forced"]
@@ -70,7 +70,7 @@ def teacher_forced(
   no_time = jnp.zeros((batch, frames), jnp.int32)
   temporal = model.temporal(
     model.embed_frames(Frames(inputs, no_time, no_time)),
-    Memory(memory.states, memory.mask),
+    memory,
     self_mask,
     cross_mask,
     temporal_keep,

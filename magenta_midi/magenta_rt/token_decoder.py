@@ -161,10 +161,7 @@ def decode_tokens(
   memory = model.encode(
     Frames(encoder_tokens[..., None], no_attribute, no_attribute)
   )
-  cross = tuple(
-    layer.encoder_decoder_attention.key_value(memory.states)
-    for layer in model.temporal_layers
-  )
+  cross = model.cross_key_values(memory)
   cross_bias = mask_to_bias(memory.mask[:, None], model.dtype)
   limit = jnp.minimum(length, sampling.max_steps)
 

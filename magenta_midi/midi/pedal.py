@@ -12,6 +12,10 @@ DOWN_AT = 64  # the MIDI standard's threshold
 # A foot resting at half height trembles around 64; only well below is up.
 UP_BELOW = 40
 
+# Pedal changes that a file has at one time are read this far apart.
+APART_S = 0.001
+_SAME_S = 1e-9
+
 
 def pedal_after(
   value: int, down: bool, *, down_at: int = DOWN_AT, up_below: int = UP_BELOW
@@ -52,6 +56,16 @@ def pedal_events(
   return index[changed], down[changed]
 
 
+def half_pedal_changes(value: Int[np.ndarray, " n"]) -> int:
+  """How many changes a switch at `DOWN_AT` has that `pedal_events` leaves out.
+
+  Args:
+    value: 0..127, in order of time.
+  """
+  every, _ = pedal_events(value, up_below=DOWN_AT)
+  return len(every) - len(pedal_events(value)[0])
+
+
 def alternating(
   time_s: Float[np.ndarray, " n"], down: Bool[np.ndarray, " n"]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -67,6 +81,37 @@ def alternating(
   time_s, down = time_s[last], down[last]
   changed = np.diff(down, prepend=False)
   return time_s[changed], down[changed]
+
+
+def apart(
+  time_s: Float[np.ndarray, " n"], down: Bool[np.ndarray, " n"]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Keeps what a pedal does and undoes at one time, as on one tick of a file.
+
+  An up and a down damp what sounds; `alternating` would drop both.
+
+  Args:
+    time_s: Ascending.
+    down: Alternating, first down.
+
+  Returns:
+    Times and states. Of several changes at one time the last one stays, and
+    the one before it if the pedal is then as it was; the last comes 1 ms
+    later, or halfway to the next change.
+  """
+  if not len(time_s):
+    return time_s, down
+  starts = np.flatnonzero(np.append(True, np.diff(time_s) > _SAME_S))
+  ends = np.append(starts[1:], len(time_s))
+  # Changes alternate: an even number of them leaves the pedal as it was.
+  twice = np.flatnonzero((ends - starts) % 2 == 0)
+  next_s = np.append(time_s[starts[1:]], np.inf)[twice]
+  here_s = time_s[starts[twice]]
+  kept = np.sort(np.concatenate([ends - 1, ends[twice] - 2]))
+  moved_s = time_s.copy()
+  moved_s[ends[twice] - 2] = here_s
+  moved_s[ends[twice] - 1] = here_s + np.minimum(APART_S, (next_s - here_s) / 2)
+  return moved_s[kept], down[kept]
 
 
 def pedal_array(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
+import unicodedata
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.figures import save_figure
 from magenta_midi.midi.score import Score
+from magenta_midi.plain_text import drawable, line, nfc
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
@@ -24,7 +25,13 @@ _INK = "#333333"
 _FAINT = "#E4E4E4"
 _PALEST = 0.28  # strength of color of the softest note
 
+# Letters of a name of a part, and of the title.
+_MAX_NAME, _MIN_NAME, _MAX_TITLE = 24, 8, 60
 _MAX_CHUNK_LINES = 120  # more of them would be a grey wash
+_DPI = 110
+# More notes, or bars of the pedal, are narrower than a pixel; as shapes each
+# takes 1 kB.
+_MAX_SHAPES = 20_000
 
 
 def plot_piano_roll(
@@ -68,7 +75,8 @@ def plot_piano_roll(
 
   end_s = float(max(score.end_s, given_until_s or 0.0, 1.0))
   figure, roll, pedal = _figure(end_s)
-  _draw_notes(roll, score, note_group, colors)
+  draw = _draw_notes if len(score) <= _MAX_SHAPES else _paint_notes
+  draw(roll, score, note_group, colors)
   _draw_pedal(pedal, score, colors, pedal_from_s)
   _draw_keys(roll, score)
   for axes in (roll, pedal):
@@ -87,9 +95,7 @@ def plot_piano_roll(
       color=_INK,
     )
   _draw_legend(figure, roll, labels, colors, title)
-  image = io.BytesIO()
-  figure.savefig(image, format="png", dpi=110)
-  write_atomically(path, image.getvalue())
+  save_figure(figure, path, dpi=_DPI)
 
 
 def _rgb(colors: Sequence[str]) -> np.ndarray:
@@ -170,6 +176,45 @@ def _draw_notes(
   )
 
 
+def _paint_notes(
+  axes: Axes, score: Score, group: np.ndarray, colors: np.ndarray
+) -> None:
+  """The same as pixels: memory is that of the picture, not of the notes."""
+  columns, end_s = _columns(axes), max(score.end_s, 1.0)
+  order = np.argsort(score.notes["velocity"], kind="stable")
+  notes, group = score.notes[order], group[order]
+  first = (notes["onset_s"] / end_s * columns).astype(np.int64)
+  length_s = np.maximum(notes["duration_s"], 0.02)
+  last = np.ceil((notes["onset_s"] + length_s) / end_s * columns)
+  shades = _shade(colors[group % len(colors)], notes["velocity"])
+  pixels = np.zeros((128, columns, 4), np.uint8)
+  for key, begin, end, rgb in zip(
+    notes["key"],
+    np.minimum(first, columns - 1),
+    last.astype(np.int64),
+    np.rint(255 * shades).astype(np.uint8),
+    strict=True,
+  ):
+    pixels[key, begin:end, :3] = rgb
+    pixels[key, begin:end, 3] = 255
+  axes.imshow(
+    pixels,
+    extent=(0.0, end_s, -0.5, 127.5),
+    origin="lower",
+    aspect="auto",
+    interpolation="nearest",
+    zorder=3,
+  )
+
+
+def _columns(axes: Axes) -> int:
+  """Pixels from the left of the axes to their right."""
+  figure = axes.get_figure(root=True)
+  assert figure is not None
+  width = figure.get_size_inches()[0]
+  return int(width * axes.get_position().width * _DPI)
+
+
 def _draw_pedal(
   axes: Axes,
   score: Score,
@@ -196,7 +241,13 @@ def _draw_pedal(
       ]
     for begin, stop, color in spans:
       seen = stop > begin
-      bars = np.stack([begin, stop - begin], -1)[seen]
+      begin, stop = begin[seen], stop[seen]
+      if len(begin) > _MAX_SHAPES:
+        # Bars that begin and end in the same pixels are one.
+        pixel_s = score.end_s / _columns(axes)
+        ends = np.stack([begin // pixel_s, -(-stop // pixel_s)], -1)
+        begin, stop = np.unique(ends, axis=0).T * pixel_s
+      bars = np.stack([begin, stop - begin], -1)
       axes.broken_barh(
         list(bars),
         where,
@@ -214,7 +265,7 @@ def _draw_keys(axes: Axes, score: Score) -> None:
   axes.set_ylim(low - 1.5, high + 1.5)
   cs = np.arange(0, 128, 12)
   cs = cs[(cs >= low - 1) & (cs <= high + 1)]
-  axes.set_yticks(cs, [f"C{c // 12 - 1}" for c in cs])
+  axes.set_yticks(cs, [f"C{c // 12 - 1:d}" for c in cs])
   axes.set_ylabel("key", fontsize=9, color=_INK)
   for key in range(low - 1, high + 2):
     if key % 12 in (1, 3, 6, 8, 10):
@@ -246,27 +297,32 @@ def _draw_legend(
   title: str,
 ) -> None:
   """Title at the left; at the right a ramp from soft to loud per color."""
+  title = line(nfc(title or "piano roll"), longest=_MAX_TITLE)
   box = roll.get_position()
   width, height = figure.get_size_inches()
   figure.text(
     box.x0,
     1 - 0.32 / height,
-    title or "piano roll",
+    drawable(title),
     fontsize=13,
     fontweight="bold",
     color=_INK,
     va="center",
   )
-  shown = min(len(labels), len(COLORS))
   ramp_in, gap_in = 0.9, 0.1
+  # What the title and the last words leave.
+  free_in = (box.x1 - box.x0) * width - 0.13 * _width(title) - 1.8
+  labels = labels[: len(COLORS)]
+  longest = _longest(labels, free_in, ramp_in + 2 * gap_in + 0.2)
+  shown = [drawable(name, longest=longest) for name in labels]
   velocity = np.linspace(1, 127, 64)
   right_in = box.x1 * width
   text: dict[str, Any] = {"fontsize": 9, "color": _INK, "va": "center"}
   y = 1 - 0.32 / height
-  for i in reversed(range(shown)):
+  for i in reversed(range(len(shown))):
     # Text has no width before it is drawn; 0.075 in a letter is enough.
-    label_in = 0.085 * len(labels[i]) + 2 * gap_in
-    figure.text((right_in - label_in + gap_in) / width, y, labels[i], **text)
+    label_in = 0.085 * _width(shown[i]) + 2 * gap_in
+    figure.text((right_in - label_in + gap_in) / width, y, shown[i], **text)
     ramp = figure.add_axes(
       (
         (right_in - label_in - ramp_in) / width,
@@ -281,3 +337,18 @@ def _draw_legend(
   figure.text(
     (right_in + 0.1) / width, y, "velocity: soft to loud", ha="right", **text
   )
+
+
+def _longest(labels: Sequence[str], free_in: float, each_in: float) -> int:
+  """Letters of a name for which the legend has room."""
+  for longest in range(_MAX_NAME, _MIN_NAME, -1):
+    shown = [line(nfc(name), longest=longest) for name in labels]
+    if sum(each_in + 0.085 * _width(name) for name in shown) <= free_in:
+      return longest
+  return _MIN_NAME
+
+
+def _width(label: str) -> int:
+  """Width in Latin letters; those of East Asia are twice as wide."""
+  wide = sum(unicodedata.east_asian_width(c) in "WF" for c in label)
+  return len(label) + wide

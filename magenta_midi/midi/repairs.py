@@ -12,13 +12,17 @@ class Repairs:
 
   overlaps_trimmed: int = 0  # notes cut at the next onset of their key
   duplicates: int = 0  # notes merged into one of same part, key and onset
-  unreleased: int = 0  # note-ons without a note-off
+  unreleased: int = 0  # note-ons without a note-off; ended after 4 s at most
   zero_length: int = 0  # notes lengthened to `MIN_DURATION_S`
-  out_of_range: int = 0  # values over 127: clipped, or the note left out
+  out_of_range: int = 0  # data bytes over 127, taken as 127
   drums_left_out: int = 0  # notes on channel 10
   bad_tempos: int = 0  # tempo messages of zero, ignored
   illegal_bytes: int = 0  # bytes that no MIDI file may hold there, skipped
+  half_pedal: int = 0  # pedal changes between half and up, left out
   damaged_tracks: int = 0  # tracks that end early or are missing
+  long_deltas: int = 0  # delta times of more than four bytes
+  leading_bytes: int = 0  # before the file's header, skipped
+  unknown_types: int = 0  # 1 if the header's type is none: read as type 1
 
   def __add__(self, other: Repairs) -> Repairs:
     return Repairs(
@@ -46,9 +50,13 @@ _TEXTS = {
   "drums_left_out": "drums (channel 10) left out: {} notes",
   "damaged_tracks": "tracks damaged or missing, read as far as possible: {}",
   "illegal_bytes": "illegal bytes skipped: {}",
-  "out_of_range": "values over 127 clipped or left out: {}",
+  "out_of_range": "data bytes over 127 taken as 127: {}",
+  "long_deltas": "delta times of more than four bytes: {}",
+  "leading_bytes": "bytes before the header skipped: {}",
+  "unknown_types": "the header has an unknown type, read as type 1",
   "bad_tempos": "impossible tempos ignored: {}",
-  "unreleased": "notes never released, ended later: {}",
+  "unreleased": "notes never released, ended after 4 s at most: {}",
+  "half_pedal": "pedal changes left out, since half-way is not up: {}",
   "zero_length": "notes of no length made 10 ms long: {}",
   "duplicates": "duplicate notes merged: {}",
   "overlaps_trimmed": "notes ended at the next onset of their key: {}",

@@ -10,6 +10,7 @@ from os import PathLike
 import numpy as np
 
 from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.bar_map import BarMap
 from magenta_midi.midi.io.assembly import parse_music
 from magenta_midi.midi.io.encoding import encode_music
 from magenta_midi.midi.io.files import read_music
@@ -170,27 +171,40 @@ class Score:
       repairs=repairs,
     )
 
-  def to_file(self, path: str | PathLike[str]) -> None:
+  def to_file(
+    self, path: str | PathLike[str], *, bars: BarMap | None = None
+  ) -> None:
     """Writes a type-1 MIDI file, whole or not at all.
 
     A track per part, with its name; the pedal as controller 64, 127 or 0;
-    the tempo, at a resolution that keeps onsets within half a millisecond.
+    the tempo, at a resolution that keeps onsets within 0.1 ms in 15 minutes
+    of music at a steady tempo, and within half a millisecond in a day.
     Parts from the sixteenth on share channels with others.
+
+    Args:
+      path: Of the file.
+      bars: Of the music, to be written too; their tempo counts in place of
+        the score's.
 
     Raises:
       OSError: The file cannot be written there.
       ValueError: The score is longer than 24 hours.
     """
-    write_atomically(path, self.to_bytes())
+    write_atomically(path, self.to_bytes(bars=bars))
 
-  def to_bytes(self) -> bytes:
+  def to_bytes(self, *, bars: BarMap | None = None) -> bytes:
     """The bytes that `to_file` writes.
 
     Raises:
       ValueError: The score is longer than 24 hours.
     """
     return encode_music(
-      self.notes, self.pedals, self.part_names, self.tempo, end_s=self.end_s
+      self.notes,
+      self.pedals,
+      self.part_names,
+      self.tempo,
+      end_s=self.end_s,
+      bars=bars,
     )
 
   def __len__(self) -> int:

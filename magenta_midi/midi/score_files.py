@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from magenta_midi.midi.bar_map import BarMap
 from magenta_midi.midi.io.files import SUFFIXES, MidiFileError
 from magenta_midi.midi.score import Score
 
@@ -48,6 +49,8 @@ def read_folder(
   return scores, refused
 
 
-def write_score(score: Score, path: str | PathLike[str]) -> None:
+def write_score(
+  score: Score, path: str | PathLike[str], *, bars: BarMap | None = None
+) -> None:
   """Writes a MIDI file; see `Score.to_file`."""
-  score.to_file(path)
+  score.to_file(path, bars=bars)

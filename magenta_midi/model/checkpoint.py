@@ -6,6 +6,8 @@ fastest (`docs/decisions.md`).
 """
 
 import dataclasses
+import functools
+import itertools
 import json
 import math
 import os
@@ -18,7 +20,9 @@ import ml_dtypes
 import numpy as np
 from flax import nnx
 
+from magenta_midi.bounded_files import read_json
 from magenta_midi.midi.atomic import TEMPORARY, write_atomically
+from magenta_midi.midi.folder_lock import folder_lock
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.weights_file import (
@@ -27,6 +31,7 @@ from magenta_midi.model.weights_file import (
   WeightsFile,
   write_weights,
 )
+from magenta_midi.plain_text import line
 
 __all__ = [
   "CheckpointError",
@@ -48,6 +53,8 @@ FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 SCALE = "|scale"
+# Faults in one message.
+_SHOWN = 8
 
 
 def embedded_path() -> Path:
@@ -61,11 +68,49 @@ def flat_parameters(model: nnx.Module) -> dict[str, np.ndarray]:
 
 
 def parameter_shapes(config: DepthformerConfig) -> dict[str, tuple[int, ...]]:
-  """Dotted names and shapes of all parameters, without computing them."""
-  return {
-    name: tuple(array.shape)
-    for name, array in _parameters(_empty(config)).items()
+  """Dotted names and shapes of all parameters, without computing them.
+
+  Only one layer of each stack is traced, so that the work does not depend on
+  numbers of layers, which anybody may have written.
+  """
+  return dict(_parameter_shapes(config))
+
+
+@functools.lru_cache(maxsize=8)
+def _parameter_shapes(
+  config: DepthformerConfig,
+) -> dict[str, tuple[int, ...]]:
+  layers = {
+    name: getattr(config, name)
+    for name in ("encoder_layers", "temporal_layers", "depth_layers")
   }
+  one = {name: min(count, 1) for name, count in layers.items()}
+  shapes = _parameters(_empty(dataclasses.replace(config, **one)))
+  found: dict[str, tuple[int, ...]] = {}
+  for stack, group in itertools.groupby(shapes, lambda n: n.partition(".")[0]):
+    names = list(group)
+    for index in range(layers.get(stack, 1)):
+      for name in names:
+        repeated = name
+        if stack in layers:
+          repeated = name.replace(f"{stack}.0.", f"{stack}.{index}.", 1)
+        found[repeated] = tuple(shapes[name].shape)
+  return found
+
+
+def _outline(config: DepthformerConfig) -> dict[str, tuple[int, ...]]:
+  """Shapes of a few arrays that show the widths and numbers of layers."""
+  width, depth = config.embed_dim, config.depth_width
+  shapes = {"token_embedder.embedding": (config.vocab_size, width)}
+  for stack, count, inner, outer in (
+    ("encoder", config.encoder_layers, config.mlp_dim, width),
+    ("temporal", config.temporal_layers, config.mlp_dim, width),
+    ("depth", config.depth_layers, config.depth_mlp_width, depth),
+  ):
+    if count:
+      last = f"{stack}_layers.{count - 1}.mlp.wi_0.kernel"
+      shapes[last] = (outer, inner)
+  return shapes
 
 
 def _empty(config: DepthformerConfig) -> Depthformer:
@@ -175,41 +220,42 @@ def write_checkpoint(
     storage: Name of the storage of weights.
     notes: Other facts, as JSON.
     style: Description of the style slots; None: no style.
+
+  Raises:
+    FolderInUseError: Another process is writing one there.
+    OSError: It cannot be written.
   """
-  new = not folder.exists()
-  folder.mkdir(parents=True, exist_ok=True)
-  weights, described = folder / WEIGHTS, folder / CONFIG
-  temporary = folder / f".{WEIGHTS}.{os.getpid()}"
-  staged, text = temporary, ""
-  try:
-    with open(temporary, "wb") as file:
-      digest = write_weights(file, infos, arrays)
-    facts = dict(
-      format=FORMAT,
-      model=dataclasses.asdict(config),
-      codec=codec,
-      **({} if style is None else dict(style=style)),
-      storage=storage,
-      sha256=digest,
-      notes=notes,
-    )
-    text = json.dumps(facts, indent=2) + "\n"
-    # Two files change as one: the weights take a name with their digest, the
-    # config names the digest, then the weights take their usual name.
-    staged = folder / _staged(digest)
-    os.replace(temporary, staged)
-    write_atomically(described, text)
-    os.replace(staged, weights)
-    for left in (_staged("*"), f".{WEIGHTS}.*", TEMPORARY):
-      for path in folder.glob(left):
-        path.unlink(missing_ok=True)
-  except BaseException:
-    temporary.unlink(missing_ok=True)
-    if not described.is_file() or described.read_text("utf-8") != text:
-      staged.unlink(missing_ok=True)
-    if new and not any(folder.iterdir()):
-      folder.rmdir()
-    raise
+  with folder_lock(folder, again=True):
+    weights, described = folder / WEIGHTS, folder / CONFIG
+    temporary = folder / f".{WEIGHTS}.{os.getpid()}"
+    staged, text = temporary, ""
+    try:
+      with open(temporary, "wb") as file:
+        digest = write_weights(file, infos, arrays)
+      facts = dict(
+        format=FORMAT,
+        model=dataclasses.asdict(config),
+        codec=codec,
+        **({} if style is None else dict(style=style)),
+        storage=storage,
+        sha256=digest,
+        notes=notes,
+      )
+      text = json.dumps(facts, indent=2) + "\n"
+      # Two files change as one: the weights take a name with their digest, the
+      # config names the digest, then the weights take their usual name.
+      staged = folder / _staged(digest)
+      os.replace(temporary, staged)
+      write_atomically(described, text)
+      os.replace(staged, weights)
+      for left in (_staged("*"), f".{WEIGHTS}.*", TEMPORARY):
+        for path in folder.glob(left):
+          path.unlink(missing_ok=True)
+    except BaseException:
+      temporary.unlink(missing_ok=True)
+      if not described.is_file() or described.read_text("utf-8") != text:
+        staged.unlink(missing_ok=True)
+      raise
 
 
 def _staged(digest: str) -> str:
@@ -231,23 +277,26 @@ def read_config(folder: Path) -> dict[str, Any]:
       the wrong type.
   """
   path = folder / CONFIG
-  if not path.is_file():
+  if not path.exists():
     raise CheckpointError(f"{folder}: {_absence(folder)}")
   try:
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path)
     check_object("the file", config)
-  except ValueError as error:
-    reason = "no text" if isinstance(error, UnicodeError) else error
+  except OSError as error:
     raise CheckpointError(
-      f"{path}: not a checkpoint's config: {reason}."
-    ) from (None)
+      f"{path}: cannot be read: {error.strerror}."
+    ) from None
+  except ValueError as error:
+    raise CheckpointError(
+      f"{path}: not a checkpoint's config: {error}."
+    ) from None
   if "format" not in config or "model" not in config:
     raise CheckpointError(
       f"{path}: not a checkpoint's config: it names no format or no model."
     )
   if config["format"] != FORMAT:
     raise CheckpointError(
-      f"{path}: format {config['format']!r}, this version reads {FORMAT}."
+      f"{path}: format {_shown(config['format'])}, this version reads {FORMAT}."
     )
   try:
     check_object("model", config["model"])
@@ -303,6 +352,13 @@ def check_codec(codec: Any) -> None:
   check_object("codec.settings", codec.get("settings", {}))
 
 
+def _first(faults: list[str]) -> str:
+  """The first of many faults, and how many more there are."""
+  shown = "; ".join(line(fault, longest=120) for fault in faults[:_SHOWN])
+  more = len(faults) - _SHOWN
+  return f"{shown}; and {more} more" if more > 0 else shown
+
+
 def _shown(value: Any) -> str:
   text = json.dumps(value)
   return text if len(text) <= 40 else f"{text[:37]}..."
@@ -337,20 +393,27 @@ class StoredCheckpoint:
       for name, info in self._weights.infos.items()
       if not name.endswith(SCALE)
     }
-    expected = parameter_shapes(self.config)
+    # The widths first: a model of a stranger's config may be of any size, and
+    # takes a second to trace.
+    wrong = self._misfits(_outline(self.config))
+    if not wrong:
+      expected = parameter_shapes(self.config)
+      wrong = self._misfits(expected)
+      wrong += [f"{n} is unknown" for n in self.infos if n not in expected]
+    if wrong:
+      raise CheckpointError(
+        f"{folder}: the weights do not fit the config: {_first(wrong)}."
+      )
+
+  def _misfits(self, expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Arrays that are missing or of other shapes."""
     wrong = []
     for name, shape in expected.items():
       if name not in self.infos:
         wrong.append(f"{name} is missing")
       elif (found := self.infos[name].shape) != shape:
         wrong.append(f"{name} is {found}, expected {shape}")
-    wrong.extend(
-      f"{name} is unknown" for name in self.infos if name not in expected
-    )
-    if wrong:
-      raise CheckpointError(
-        f"{folder}: the weights do not fit the config: {'; '.join(wrong)}."
-      )
+    return wrong
 
   @property
   def parameters(self) -> int:

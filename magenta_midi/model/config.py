@@ -5,14 +5,18 @@ import json
 import math
 from typing import Any, Literal
 
+from magenta_midi.limits import FRACTION
 from magenta_midi.settings import (
   check_at_least,
-  check_below_one,
+  check_at_most,
+  check_bounds,
   check_choices,
+  check_numbers,
   convert,
 )
 
 __all__ = [
+  "KEY_PERIODS",
   "MAGENTA_RT",
   "PRESETS",
   "DepthformerConfig",
@@ -20,6 +24,11 @@ __all__ = [
   "padded_vocabulary",
   "preset",
 ]
+
+
+# Periods of rotary positions over keys, in semitones: octaves and their even
+# divisions first, then those that tell registers apart.
+KEY_PERIODS = (12.0, 6.0, 4.0, 3.0, 24.0, 36.0, 48.0, 72.0, 128.0, 256.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +87,14 @@ class DepthformerConfig:
   # The same for the depth stack; None: one for each level, as in the original
   # (this fails for one level).
   depth_buckets: int | None = None
+  # Rotary positions in all attention of encoder and temporal stack: of the
+  # `head_dim / 2` pairs of a head, how many are turned by the time of a frame
+  # and how many by its key (level 1). 0 and 0: none, as in the original.
+  rotary_time: int = 0
+  rotary_key: int = 0
+  # Rows of the table of outlines: beats and chords, given to the encoder as
+  # frames of their own. 0: the network has no input for them.
+  outline_rows: int = 0
   # Type of the activations; parameters are float32.
   dtype: Literal["float32", "bfloat16"] = "float32"
   dropout_rate: float = 0.0
@@ -89,8 +106,11 @@ class DepthformerConfig:
       for field in dataclasses.fields(self)
       if field.type in (int, int | None)
     ]
+    check_numbers(self)
     check_at_least(self, 0, *_MAY_BE_ZERO)
     check_at_least(self, 1, *(n for n in counts if n not in _MAY_BE_ZERO))
+    for name in counts:
+      check_at_most(self, _MAX_LAYERS if "layers" in name else _MAX, name)
     check_choices(self)
     if self.level_columns and len(self.level_columns) != self.levels:
       raise ValueError(
@@ -107,7 +127,36 @@ class DepthformerConfig:
       raise ValueError(
         f"{self.levels} levels need a depth stack, got depth_layers 0."
       )
-    check_below_one(self, "dropout_rate")
+    if self.rotary_time + self.rotary_key > self.head_dim // 2:
+      raise ValueError(
+        f"rotary_time and rotary_key must be at most {self.head_dim // 2}"
+        f" together, half of head_dim, got {self.rotary_time} and"
+        f" {self.rotary_key}."
+      )
+    if self.rotary_key > len(KEY_PERIODS):
+      raise ValueError(
+        f"rotary_key must be in 0..{len(KEY_PERIODS)}, got {self.rotary_key}."
+      )
+    if self.rotary and self.encoder_input == "flat":
+      raise ValueError(
+        'rotary positions need encoder_input "frames": ids of a flat input'
+        " have no time."
+      )
+    if self.outline_rows and self.encoder_input == "flat":
+      raise ValueError(
+        'outline_rows needs encoder_input "frames": outlines are frames.'
+      )
+    if self.rotary_key and (len(self.columns) < 2 or _keys(self.columns) < 128):
+      raise ValueError(
+        "rotary_key needs keys in level 1: 128 columns there, got levels"
+        f" {self.columns}. Set rotary_key to 0."
+      )
+    check_bounds(self, FRACTION, "dropout_rate")
+
+  @property
+  def rotary(self) -> bool:
+    """Whether attention has rotary positions."""
+    return self.rotary_time + self.rotary_key > 0
 
   @property
   def depth_width(self) -> int:
@@ -145,7 +194,26 @@ class DepthformerConfig:
 
 
 # Counts that may be 0.
-_MAY_BE_ZERO = ("encoder_layers", "depth_layers", "parts", "style_slots")
+_MAY_BE_ZERO = (
+  "encoder_layers",
+  "depth_layers",
+  "parts",
+  "style_slots",
+  "rotary_time",
+  "rotary_key",
+  "outline_rows",
+)
+
+
+def _keys(columns: tuple[tuple[int, int], ...]) -> int:
+  """Number of codes of level 1."""
+  start, stop = columns[1]
+  return stop - start
+
+
+# No model that can be built has more; a config may be anybody's.
+_MAX = 2**20
+_MAX_LAYERS = 1000
 
 
 # Only widths: vocabulary, levels and columns come from the codec.

@@ -22,15 +22,30 @@ from magenta_midi.model.layers import (
   KeyValue,
   Norm,
   RelativeBias,
+  lookup,
   mask_to_bias,
+  matrix_product,
   sinusoid,
   time_features,
 )
+from magenta_midi.model.rotary import MIDDLE_KEY, angles_of
 from magenta_midi.typing import Bool, Float, Int
 
-__all__ = ["DecoderLayer", "Depthformer", "EncoderLayer", "Frames", "Memory"]
+__all__ = [
+  "DecoderLayer",
+  "Depthformer",
+  "EncoderLayer",
+  "EncoderState",
+  "Frames",
+  "Memory",
+  "OutlineFrames",
+]
 
 PAD = 0
+# Level whose codes 0 to 127 are keys, where rotary positions read them.
+KEY_LEVEL = 1
+# Initial size of the rows of outlines, which are summed.
+_FIRST_OUTLINE = 0.5
 # Initial size of the style shift in a new model, relative to the slots.
 _FIRST_SHIFT = 0.5
 
@@ -46,11 +61,28 @@ class Frames(NamedTuple):
   part: Any  # [b, t] 0: model, 1 + delay // 20 ms: player
 
 
+class OutlineFrames(NamedTuple):
+  """Beats and chords as input-only frames of the encoder; int32 arrays."""
+
+  rows: Any  # [b, p, r] of the table of outlines, summed; only 0: no frame
+  time: Any  # [b, p] 10 ms steps from the origin, past or to come
+  key: Any  # [b, p] where rotary positions see it
+
+
+class EncoderState(NamedTuple):
+  """The context between two encoder layers."""
+
+  x: jax.Array  # [b, s, d]
+  mask: jax.Array  # [b, s] True where there is a frame
+  angles: Any = None  # [b, s, k / 2] rotary positions; None: the model has none
+
+
 class Memory(NamedTuple):
   """The input of cross attention: encoder states, then style slots."""
 
   states: jax.Array  # [b, s, d]
   mask: jax.Array  # [b, s] True where attention is allowed
+  angles: Any = None  # [b, s, k / 2]; slots lie at *now* and the middle key
 
 
 class EncoderLayer(nnx.Module):
@@ -75,10 +107,11 @@ class EncoderLayer(nnx.Module):
     x: Float[jax.Array, "b s d"],
     bias: Float[jax.Array, "b 1 s s"],
     keep: Float[jax.Array, "b s 1"],
+    angles: Float[jax.Array, "b s _"] | None = None,
   ) -> Float[jax.Array, "b s d"]:
     """One layer; `keep` is 0 at padded positions."""
     h = keep * self.pre_attention_layer_norm(x)
-    x = x + self.dropout(self.attention(h, h, bias))
+    x = x + self.dropout(self.attention(h, h, bias, angles))
     h = keep * self.pre_mlp_layer_norm(x)
     return x + self.dropout(self.mlp(h))
 
@@ -112,11 +145,14 @@ class DecoderLayer(nnx.Module):
     self.dropout = nnx.Dropout(dropout_rate, broadcast_dims=(1,), rngs=rngs)
 
   def self_key_value(
-    self, x: Float[jax.Array, "b t d"], keep: jax.Array | float = 1.0
+    self,
+    x: Float[jax.Array, "b t d"],
+    keep: jax.Array | float = 1.0,
+    angles: Float[jax.Array, "b t _"] | None = None,
   ) -> KeyValue:
     """Keys and values of new positions, for a cache."""
     h = keep * self.pre_self_attention_layer_norm(x)
-    return self.self_attention.key_value(h)
+    return self.self_attention.key_value(h, angles)
 
   def __call__(
     self,
@@ -126,19 +162,20 @@ class DecoderLayer(nnx.Module):
     cross_key_value: KeyValue | None = None,
     cross_bias: Float[jax.Array, "#b 1 #t m"] | None = None,
     keep: jax.Array | float = 1.0,
+    angles: Float[jax.Array, "#b t _"] | None = None,
   ) -> Float[jax.Array, "b t d"]:
     """One layer over positions with projected keys and values.
 
     The residual stream is float32 even with bfloat16, as in the original.
     """
     h = keep * self.pre_self_attention_layer_norm(x)
-    attended = self.self_attention.attend(h, self_key_value, self_bias)
+    attended = self.self_attention.attend(h, self_key_value, self_bias, angles)
     x = x + self.dropout(attended)
     if cross_key_value is not None:
       assert cross_bias is not None
       h = keep * self.pre_cross_attention_layer_norm(x)
       attended = self.encoder_decoder_attention.attend(
-        h, cross_key_value, cross_bias
+        h, cross_key_value, cross_bias, angles
       )
       x = x + self.dropout(attended)
     h = keep * self.pre_mlp_layer_norm(x)
@@ -148,14 +185,17 @@ class DecoderLayer(nnx.Module):
 def _temporal_layer(
   layer: DecoderLayer,
   x: jax.Array,
-  states: jax.Array,
+  memory: Memory,
   self_bias: jax.Array,
   cross_bias: jax.Array,
   keep: jax.Array | float,
+  angles: jax.Array | None,
 ) -> jax.Array:
-  cross = layer.encoder_decoder_attention.key_value(states)
-  key_value = layer.self_key_value(x, keep)
-  return layer(x, key_value, self_bias, cross, cross_bias, keep)
+  cross = layer.encoder_decoder_attention.key_value(
+    memory.states, memory.angles
+  )
+  key_value = layer.self_key_value(x, keep, angles)
+  return layer(x, key_value, self_bias, cross, cross_bias, keep, angles)
 
 
 def _depth_layer(
@@ -197,6 +237,13 @@ class Depthformer(nnx.Module):
       self.time_projection = Dense(width, width, rngs=rngs, dtype=dtype)
     if config.parts:
       self.part_embedder = nnx.Embed(config.parts, width, rngs=rngs)
+    if config.outline_rows:
+      self.outline_embedder = nnx.Embed(
+        config.outline_rows,
+        width,
+        rngs=rngs,
+        embedding_init=nnx.initializers.normal(_FIRST_OUTLINE),
+      )
     if config.style_slots:
       self.style_embedder = nnx.Embed(config.style_vocab_size, width, rngs=rngs)
       if config.style_shift:
@@ -261,7 +308,7 @@ class Depthformer(nnx.Module):
   def embed(self, ids: Int[jax.Array, "..."]) -> Float[jax.Array, "... d"]:
     """Token embeddings in the activation dtype, not scaled."""
     table = self.token_embedder.embedding[...].astype(self.dtype)
-    return jnp.take(table, ids, axis=0)
+    return lookup(table, ids)
 
   def _attributes(self, frames: Frames) -> jax.Array | float:
     """Embeddings of the attributes of frames: time and part."""
@@ -271,7 +318,7 @@ class Depthformer(nnx.Module):
         time_features(frames.time, self.config.embed_dim)
       )
     if self.config.parts:
-      total = total + self.part_embedder(frames.part)
+      total = total + lookup(self.part_embedder.embedding[...], frames.part)
     return total
 
   def embed_frames(self, frames: Frames) -> Float[jax.Array, "b t d"]:
@@ -279,12 +326,37 @@ class Depthformer(nnx.Module):
     embedded = self.embed(frames.ids).astype(jnp.float32)
     return jnp.mean(embedded, axis=-2) + self._attributes(frames)
 
+  def angles(self, frames: Frames) -> Float[jax.Array, "b t _"] | None:
+    """Rotary positions of frames; None if the model has none."""
+    config = self.config
+    key = jnp.full_like(frames.time, MIDDLE_KEY)
+    if config.rotary_key:
+      # Pedal changes, END and the start are no keys.
+      code = frames.ids[..., KEY_LEVEL] - config.columns[KEY_LEVEL][0]
+      key = jnp.where((code >= 0) & (code < 128), code, key)
+    return self._angles(frames.time, key)
+
+  def _angles(
+    self, time: Int[jax.Array, "b t"], key: Int[jax.Array, "b t"]
+  ) -> Float[jax.Array, "b t _"] | None:
+    config = self.config
+    if not config.rotary:
+      return None
+    return angles_of(
+      time,
+      key,
+      head_dim=config.head_dim,
+      time_pairs=config.rotary_time,
+      key_pairs=config.rotary_key,
+    )
+
   # Encoder -----------------------------------------------------------------
 
   def encode(
     self,
     context: Frames,
     style: Int[jax.Array, "r m"] | None = None,
+    outline: OutlineFrames | None = None,
   ) -> Memory:
     """Encodes the context once.
 
@@ -293,15 +365,17 @@ class Depthformer(nnx.Module):
         level is one position, in frame-major order.
       style: Rows of the style table for the memory slots; None: masked. If
         there are more rows than contexts, the contexts repeat in turn.
+      outline: Beats and chords, attended to with the context; None: none. A
+        model without `outline_rows` leaves them out.
     """
-    x, mask = self.encoder_inputs(context)
-    x = self.encoder_slice(x, mask, 0, len(self.encoder_layers))
-    return self.encoder_outputs(x, mask, style)
+    state = self.encoder_inputs(context, outline)
+    state = self.encoder_slice(state, 0, len(self.encoder_layers))
+    return self.encoder_outputs(state, style)
 
   def encoder_inputs(
-    self, context: Frames
-  ) -> tuple[Float[jax.Array, "b s d"], Bool[jax.Array, "b s"]]:
-    """The embedded context, and the mask of positions with frames."""
+    self, context: Frames, outline: OutlineFrames | None = None
+  ) -> EncoderState:
+    """The embedded context, the frames of an outline after it."""
     ids = context.ids
     batch = ids.shape[0]
     if self.config.encoder_input == "flat":
@@ -311,20 +385,39 @@ class Depthformer(nnx.Module):
     else:
       mask = jnp.any(ids > PAD, axis=-1)
       x = jnp.sum(self.embed(ids), axis=-2) + self._attributes(context)
-    return self.dropout(x.astype(self.dtype)), mask
+    angles = self.angles(context)
+    if outline is not None and self.config.outline_rows:
+      more, more_mask, more_angles = self._outline_inputs(outline)
+      x = jnp.concatenate([x, more], axis=1)
+      mask = jnp.concatenate([mask, more_mask], axis=1)
+      if angles is not None:
+        angles = jnp.concatenate([angles, more_angles], axis=1)
+    x = self.dropout(x.astype(self.dtype))
+    return EncoderState(x, mask, angles)
+
+  def _outline_inputs(self, outline: OutlineFrames) -> EncoderState:
+    """The embedded frames of an outline."""
+    used = outline.rows > 0
+    table = self.outline_embedder.embedding[...].astype(self.dtype)
+    rows = jnp.where(used[..., None], jnp.take(table, outline.rows, axis=0), 0)
+    x = jnp.sum(rows, axis=-2)
+    if self.config.time_features:
+      x = x + self.time_projection(
+        time_features(outline.time, self.config.embed_dim)
+      )
+    mask = jnp.any(used, axis=-1)
+    return EncoderState(x, mask, self._angles(outline.time, outline.key))
 
   def encoder_slice(
-    self,
-    x: Float[jax.Array, "b s d"],
-    mask: Bool[jax.Array, "b s"],
-    first: int,
-    stop: int,
-  ) -> Float[jax.Array, "b s d"]:
+    self, state: EncoderState, first: int, stop: int
+  ) -> EncoderState:
     """Runs encoder layers `first` to `stop - 1`. Live play encodes so."""
+    x, mask, angles = state
     keep = mask[..., None].astype(self.dtype)
     bias = mask_to_bias(mask[:, :, None] & mask[:, None, :], self.dtype)
     layers = self.encoder_layers[first:stop]
-    return self._run(EncoderLayer.__call__, layers, x, bias, keep)
+    x = self._run(EncoderLayer.__call__, layers, x, bias, keep, angles)
+    return EncoderState(x, mask, angles)
 
   def _run(
     self,
@@ -366,14 +459,20 @@ class Depthformer(nnx.Module):
 
   def encoder_outputs(
     self,
-    x: Float[jax.Array, "b s d"],
-    mask: Bool[jax.Array, "b s"],
+    state: EncoderState,
     style: Int[jax.Array, "r m"] | None = None,
   ) -> Memory:
     """Makes the memory from the output of the last encoder layer."""
-    keep = mask[..., None].astype(self.dtype)
-    x = keep * self.dropout(self.encoder_norm(x))
-    return self._with_style(Memory(x, mask), style)
+    keep = state.mask[..., None].astype(self.dtype)
+    x = keep * self.dropout(self.encoder_norm(state.x))
+    return self._with_style(Memory(x, state.mask, state.angles), style)
+
+  def cross_key_values(self, memory: Memory) -> tuple[KeyValue, ...]:
+    """The memory, projected for each temporal layer."""
+    return tuple(
+      layer.encoder_decoder_attention.key_value(memory.states, memory.angles)
+      for layer in self.temporal_layers
+    )
 
   def _with_style(
     self, memory: Memory, style: Int[jax.Array, "r m"] | None
@@ -384,10 +483,11 @@ class Depthformer(nnx.Module):
     if style is None:
       style = jnp.zeros((batch, self.config.style_slots), jnp.int32)
     copies = style.shape[0] // batch
-    states, mask = (
-      jnp.tile(x, (copies,) + (1,) * (x.ndim - 1)) for x in memory
+    states, mask, angles = jax.tree.map(
+      lambda x: jnp.tile(x, (copies,) + (1,) * (x.ndim - 1)), memory
     )
-    slots = self.style_embedder(style).astype(self.dtype)
+    slots = lookup(self.style_embedder.embedding[...], style)
+    slots = slots.astype(self.dtype)
     states = jnp.concatenate([states, slots], axis=1)
     if self.config.style_shift:
       used = (style > 0)[..., None]
@@ -395,7 +495,9 @@ class Depthformer(nnx.Module):
       # Attention weights sum to 1, so this shift always reaches the output.
       states = states + self.style_projection(total / style.shape[1] ** 0.5)
     mask = jnp.concatenate([mask, jnp.ones(style.shape, bool)], axis=1)
-    return Memory(states, mask)
+    if angles is not None:
+      angles = jnp.pad(angles, ((0, 0), (0, style.shape[1]), (0, 0)))
+    return Memory(states, mask, angles)
 
   # Decoder, whole sequences ------------------------------------------------
 
@@ -406,6 +508,7 @@ class Depthformer(nnx.Module):
     self_mask: Bool[jax.Array, "#b t t"],
     cross_mask: Bool[jax.Array, "b #t s"],
     keep: Float[jax.Array, "b t 1"] | float = 1.0,
+    angles: Float[jax.Array, "b t _"] | None = None,
   ) -> Float[jax.Array, "b t d"]:
     """Runs the temporal stack over all frames at once."""
     x = x.astype(jnp.float32)
@@ -421,10 +524,11 @@ class Depthformer(nnx.Module):
       _temporal_layer,
       self.temporal_layers,
       x,
-      memory.states,
+      memory,
       self_bias,
       cross_bias,
       keep,
+      angles,
     )
 
   def depth_inputs(
@@ -472,7 +576,7 @@ class Depthformer(nnx.Module):
     """Logits of one level: only its columns are computed."""
     start, stop = self.config.columns[level]
     h = self.dropout(self.decoder_norm(x)).astype(jnp.float32)
-    return jnp.dot(h, self.logits_dense.kernel[:, start:stop])
+    return matrix_product(h, self.logits_dense.kernel[:, start:stop])
 
   def __call__(
     self,
@@ -480,6 +584,7 @@ class Depthformer(nnx.Module):
     inputs: Frames,
     targets: Int[jax.Array, "b t l"],
     style: Int[jax.Array, "b m"] | None = None,
+    outline: OutlineFrames | None = None,
   ) -> tuple[Float[jax.Array, "b t _"], ...]:
     """Teacher-forced logits of each level.
 
@@ -489,15 +594,20 @@ class Depthformer(nnx.Module):
         frame i is the i-th frame of the stream, of model or player.
       targets: Ids that the depth stack reads, level by level.
       style: Rows of the style table, or None.
+      outline: Beats and chords, or None.
 
     Returns:
       For each level, the logits over its columns.
     """
-    memory = self.encode(context, style)
+    memory = self.encode(context, style, outline)
     batch, frames, levels = targets.shape
     causal = jnp.tril(jnp.ones((1, frames, frames), bool))
     out = self.temporal(
-      self.embed_frames(inputs), memory, causal, memory.mask[:, None, :]
+      self.embed_frames(inputs),
+      memory,
+      causal,
+      memory.mask[:, None, :],
+      angles=self.angles(inputs),
     )
     depth = self.depth(
       self.depth_inputs(out, targets),

@@ -17,6 +17,7 @@ def temporal_step(
   caches: tuple[KeyValue, ...],
   cross: tuple[KeyValue, ...],
   cross_bias: Float[jax.Array, "b 1 1 s"],
+  angles: Float[jax.Array, "#b g _"] | None = None,
 ) -> tuple[Float[jax.Array, "b g d"], tuple[KeyValue, ...]]:
   """Runs the temporal stack over one or a few frames.
 
@@ -27,6 +28,7 @@ def temporal_step(
     caches: Caches with the previous frames; first from `empty_caches`.
     cross: Projected memory of each layer.
     cross_bias: Mask of the memory, as a bias.
+    angles: Rotary positions of the frames, of `model.angles`.
 
   Returns:
     The output of the stack, and the caches with the new frames.
@@ -45,7 +47,7 @@ def temporal_step(
   for layer, cache, cross_kv in zip(
     model.temporal_layers, caches, cross, strict=True
   ):
-    new = layer.self_key_value(x)
+    new = layer.self_key_value(x, angles=angles)
     rows, heads = new.key.shape[:2]
     cache = KeyValue(
       *(
@@ -59,7 +61,7 @@ def temporal_step(
     whole = KeyValue(
       *(array.reshape(rows, heads, slots, -1) for array in cache)
     )
-    x = layer(x, whole, bias, cross_kv, cross_bias)
+    x = layer(x, whole, bias, cross_kv, cross_bias, angles=angles)
   return x, tuple(updated)
 
 

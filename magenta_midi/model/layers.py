@@ -4,7 +4,11 @@ T5 layer norm without mean or bias, attention without 1/sqrt(head size),
 tanh-GELU gates, bucketed relative positions. No biases anywhere.
 """
 
+import contextlib
+import contextvars
+import functools
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from magenta_midi.model.lora.kernel_proxy import KernelProxy
+from magenta_midi.model.rotary import rotate
 from magenta_midi.typing import Bool, Float, Int
 
 __all__ = [
@@ -23,10 +28,14 @@ __all__ = [
   "KeyValue",
   "Norm",
   "RelativeBias",
+  "lookup",
   "mask_to_bias",
+  "matrix_product",
+  "one_hot_lookup",
   "relative_buckets",
   "sinusoid",
   "time_features",
+  "watch_attention",
 ]
 
 # Added to masked attention logits; a fully masked row becomes uniform.
@@ -48,6 +57,58 @@ class KeyValue(NamedTuple):
 
 def _normal(rngs: nnx.Rngs, shape: tuple[int, ...], std: float) -> jax.Array:
   return std * jax.random.normal(rngs.params(), shape, jnp.float32)
+
+
+def matrix_product(
+  x: Float[jax.Array, "*n i"], kernel: Float[jax.Array, "i o"]
+) -> Float[jax.Array, "*n o"]:
+  """Multiplies the last axis.
+
+  All leading axes are one row axis: the gradient of the kernel is then one
+  product, for which a CPU needs no transposed copies.
+  """
+  rows = jnp.dot(x.reshape(-1, x.shape[-1]), kernel)
+  return rows.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def lookup(
+  table: Float[jax.Array, "v d"], ids: Int[jax.Array, "*n"]
+) -> Float[jax.Array, "*n d"]:
+  """Rows of a table.
+
+  On accelerators its gradient is a product: there, adding many rows to few
+  places one by one takes several times as long as the rest of a training step.
+  """
+  if jax.default_backend() == "cpu":
+    return jnp.take(table, ids, axis=0)
+  return one_hot_lookup(table.shape[0], table, ids)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def one_hot_lookup(
+  rows: int, table: Float[jax.Array, "v d"], ids: Int[jax.Array, "*n"]
+) -> Float[jax.Array, "*n d"]:
+  """`lookup` with the gradient as a product with one-hot rows, in bfloat16."""
+  del rows
+  return jnp.take(table, ids, axis=0)
+
+
+def _lookup_forward(
+  rows: int, table: jax.Array, ids: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  return one_hot_lookup(rows, table, ids), ids
+
+
+def _lookup_backward(
+  rows: int, ids: jax.Array, dy: jax.Array
+) -> tuple[jax.Array, None]:
+  hot = jax.nn.one_hot(ids.reshape(-1), rows, dtype=jnp.bfloat16)
+  flat = dy.reshape(-1, dy.shape[-1]).astype(jnp.bfloat16)
+  grad = jnp.dot(hot.T, flat, preferred_element_type=jnp.float32)
+  return grad.astype(dy.dtype), None
+
+
+one_hot_lookup.defvjp(_lookup_forward, _lookup_backward)
 
 
 class Dense(nnx.Module):
@@ -73,7 +134,7 @@ class Dense(nnx.Module):
     kernel: Any = self.kernel.get_value()
     if isinstance(kernel, KernelProxy):
       return kernel.product(x)
-    return jnp.dot(x, kernel.astype(self.dtype))
+    return matrix_product(x, kernel.astype(self.dtype))
 
 
 class Norm(nnx.Module):
@@ -129,6 +190,33 @@ def _attend_head_by_head(
   return jax.lax.map(one_row, (query, *key_value, bias))
 
 
+_WATCHED: contextvars.ContextVar[list[jax.Array] | None] = (
+  contextvars.ContextVar("watched", default=None)
+)
+
+
+@contextlib.contextmanager
+def watch_attention() -> Iterator[list[jax.Array]]:
+  """Collects the largest logit of each attention that is called inside.
+
+  They belong to the trace of that call, if it is one. Attention over long
+  contexts on a CPU, which is done head by head, is left out. Elsewhere nothing
+  is added to a compiled function.
+  """
+  found: list[jax.Array] = []
+  token = _WATCHED.set(found)
+  try:
+    yield found
+  finally:
+    _WATCHED.reset(token)
+
+
+def _watch(logits: jax.Array) -> None:
+  watched = _WATCHED.get()
+  if watched is not None:
+    watched.append(jnp.max(logits))
+
+
 class Attention(nnx.Module):
   """Multi-head attention; kernels are two-dimensional and head-major.
 
@@ -159,23 +247,46 @@ class Attention(nnx.Module):
     x = x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
     return jnp.swapaxes(x, -3, -2)
 
-  def key_value(self, x: Float[jax.Array, "b s d"]) -> KeyValue:
-    """Projects attended positions to keys and values."""
-    return KeyValue(self._heads(self.key(x)), self._heads(self.value(x)))
+  def key_value(
+    self,
+    x: Float[jax.Array, "b s d"],
+    angles: Float[jax.Array, "b s _"] | None = None,
+  ) -> KeyValue:
+    """Projects attended positions to keys and values.
+
+    Args:
+      x: The positions.
+      angles: Of their rotary positions; None: the model has none.
+    """
+    key = self._heads(self.key(x))
+    if angles is not None:
+      key = rotate(key, angles)
+    return KeyValue(key, self._heads(self.value(x)))
 
   def attend(
     self,
     x: Float[jax.Array, "b t d"],
     key_value: KeyValue,
     bias: Float[jax.Array, "#b #h #t s"],
+    angles: Float[jax.Array, "#b t _"] | None = None,
   ) -> Float[jax.Array, "b t d"]:
-    """Attends from `x` to projected positions."""
+    """Attends from `x` to projected positions.
+
+    Args:
+      x: The positions that ask.
+      key_value: What they attend to.
+      bias: Added to the logits.
+      angles: Of the rotary positions of `x`; None: the model has none.
+    """
     query = self._heads(self.query(x))
+    if angles is not None:
+      query = rotate(query, angles)
     long = query.shape[-2] * key_value.key.shape[-2] >= LONG
     if long and jax.default_backend() == "cpu":
       heads = _attend_head_by_head(query, key_value, bias)
     else:
       logits = jnp.einsum("bhtk,bhsk->bhts", query, key_value.key) + bias
+      _watch(logits)
       weights = jax.nn.softmax(logits, axis=-1)
       heads = jnp.einsum("bhts,bhsk->bhtk", weights, key_value.value)
     joined = jnp.swapaxes(heads, -3, -2).reshape(
@@ -188,9 +299,10 @@ class Attention(nnx.Module):
     x: Float[jax.Array, "b t d"],
     attended: Float[jax.Array, "b s d"],
     bias: Float[jax.Array, "#b #h #t s"],
+    angles: Float[jax.Array, "b t _"] | None = None,
   ) -> Float[jax.Array, "b t d"]:
-    """Attends from `x` to `attended`."""
-    return self.attend(x, self.key_value(attended), bias)
+    """Attends from `x` to `attended`; with angles both are the same frames."""
+    return self.attend(x, self.key_value(attended, angles), bias, angles)
 
 
 def mask_to_bias(

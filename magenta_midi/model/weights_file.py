@@ -9,12 +9,23 @@ Source: https://huggingface.co/docs/safetensors, section Format.
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from magenta_midi.bounded_files import (
+  HEADER_BYTES,
+  MAX_ARRAYS,
+  MAX_DIMS,
+  WEIGHTS_BYTES,
+  open_regular,
+  parse_json,
+)
+from magenta_midi.plain_text import line
 
 __all__ = ["ArrayInfo", "CheckpointError", "WeightsFile", "write_weights"]
 
@@ -24,9 +35,6 @@ _DTYPES = {
   "I8": np.dtype(np.int8),
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-
-# Larger than the header of any model; a larger one is not a header.
-_MAX_HEADER = 100_000_000
 
 
 class CheckpointError(ValueError):
@@ -90,13 +98,15 @@ class WeightsFile:
   """A safetensors file with a valid header.
 
   Args:
-    path: The file.
+    path: The file, a regular one.
+    limit: Bytes of the file at most.
 
   Raises:
-    CheckpointError: It is missing, truncated or not a safetensors file.
+    CheckpointError: It is missing, truncated, too large or not a safetensors
+      file.
   """
 
-  def __init__(self, path: Path):
+  def __init__(self, path: Path, *, limit: int = WEIGHTS_BYTES):
     self.path = path
     # All arrays, in the order of the file.
     self.infos: dict[str, ArrayInfo] = {}
@@ -106,22 +116,22 @@ class WeightsFile:
     # SHA-256 of the whole file, after the first `check`.
     self._sha256: str | None = None
     try:
-      size = path.stat().st_size
-      with open(path, "rb") as file:
+      with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+          raise ValueError(
+            f"it has {size / 2**20:.0f} MiB, at most {limit / 2**20:g} are read"
+          )
         length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(_MAX_HEADER, size - 8):
+        if not 2 <= length <= min(HEADER_BYTES, size - 8):
           raise ValueError("its header is truncated or no safetensors header")
-        header = json.loads(file.read(length))
-      if not isinstance(header, dict):
+        header = _parsed(file.read(length))
+      if not isinstance(header, dict) or len(header) > MAX_ARRAYS:
         raise ValueError("its header is no safetensors header")
       end = self._read_header(header, 8 + length)
     except OSError as error:
       raise CheckpointError(
         f"{path}: cannot be read: {error.strerror}."
-      ) from None
-    except UnicodeDecodeError:
-      raise CheckpointError(
-        f"{path}: cannot be read: its header is no safetensors header."
       ) from None
     except ValueError as error:
       raise CheckpointError(f"{path}: cannot be read: {error}.") from None
@@ -139,19 +149,19 @@ class WeightsFile:
       self.metadata = {name: str(text) for name, text in metadata.items()}
     for name, entry in header.items():
       if not _is_entry(entry):
-        raise ValueError(f"its header does not say what {name} is")
+        raise ValueError(f"its header does not say what {_shown(name)} is")
     for name, entry in sorted(
       header.items(), key=lambda item: item[1]["data_offsets"]
     ):
       if entry["dtype"] not in _DTYPES:
         raise ValueError(
-          f"{name} is stored as {entry['dtype']}, expected one of"
-          f" {', '.join(_DTYPES)}"
+          f"{_shown(name)} is stored as {_shown(entry['dtype'])}, expected one"
+          f" of {', '.join(_DTYPES)}"
         )
       info = ArrayInfo(tuple(entry["shape"]), _DTYPES[entry["dtype"]])
       first, last = entry["data_offsets"]
       if first != end - start or last - first != info.bytes:
-        raise ValueError(f"{name} is not where its header says")
+        raise ValueError(f"{_shown(name)} is not where its header says")
       self.infos[name], self._offsets[name] = info, end
       end = start + last
     return end
@@ -163,7 +173,7 @@ class WeightsFile:
       CheckpointError: The file has another SHA-256.
     """
     if self._sha256 is None:
-      with open(self.path, "rb") as file:
+      with open_regular(self.path) as file:
         self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if self._sha256 != sha256:
       raise CheckpointError(
@@ -173,15 +183,33 @@ class WeightsFile:
       )
 
   def read(self, name: str) -> np.ndarray:
-    """Reads one array, as stored."""
+    """Reads one array, as stored.
+
+    Raises:
+      CheckpointError: The file has become shorter.
+    """
     info = self.infos[name]
-    flat = np.fromfile(
-      self.path,
-      info.dtype,
-      count=math.prod(info.shape),
-      offset=self._offsets[name],
-    )
+    count = math.prod(info.shape)
+    with open_regular(self.path) as file:
+      flat = np.fromfile(file, info.dtype, count, offset=self._offsets[name])
+    if len(flat) != count:
+      raise CheckpointError(f"{self.path}: changed while it was read.")
     return flat.reshape(info.shape)
+
+
+def _parsed(data: bytes) -> Any:
+  try:
+    return parse_json(data)
+  except ValueError as error:
+    reason = line(error, longest=100)
+    raise ValueError(
+      f"its header is no safetensors header ({reason})"
+    ) from None
+
+
+def _shown(text: str) -> str:
+  """A name from the file, for a message."""
+  return line(text, longest=80)
 
 
 def _is_entry(entry: Any) -> bool:
@@ -191,7 +219,10 @@ def _is_entry(entry: Any) -> bool:
   shape, offsets = entry.get("shape"), entry.get("data_offsets")
   return (
     isinstance(shape, list)
+    and len(shape) <= MAX_DIMS
     and isinstance(offsets, list)
     and len(offsets) == 2
-    and all(type(n) is int and n >= 0 for n in (*shape, *offsets))
+    and all(type(n) is int and 0 <= n < 2**63 for n in (*shape, *offsets))
+    # NumPy counts the elements of an empty array too.
+    and math.prod(n for n in shape if n) < 2**60
   )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from magenta_midi.limits import DENSITY, KEY, LOUDNESS, SHARE
 from magenta_midi.style.model import MASK_TOKEN
 from magenta_midi.typing import Float, Int
 
@@ -103,20 +104,15 @@ def control_rows(
     low, high = register
   else:
     low = high = register
-  for name, value, minimum, maximum in (
-    ("density", targets.density, 0, np.inf),
-    ("loudness", targets.loudness, 1, 127),
-    ("register", low, 0, 127),
-    ("register", high, 0, 127),
-    ("pedal", targets.pedal, 0, 1),
+  for name, value, bounds in (
+    ("density", targets.density, DENSITY),
+    ("loudness", targets.loudness, LOUDNESS),
+    ("register", low, KEY),
+    ("register", high, KEY),
+    ("pedal", targets.pedal, SHARE),
   ):
-    if value is not None and not (
-      np.isfinite(value) and minimum <= value <= maximum
-    ):
-      expected = (
-        "0 or more" if maximum == np.inf else f"in {minimum}..{maximum}"
-      )
-      raise ValueError(f"{name} must be {expected}, got {value:g}.")
+    if value is not None:
+      bounds.check(name, value)
 
   def as_array(value: float | None) -> np.ndarray:
     return np.array([np.nan if value is None else value], np.float64)

@@ -6,12 +6,14 @@ the same descriptors; descriptors without a word are 0 (typical). The twelve
 numbers, rotated into 768 dimensions and scaled to unit length, are the
 embedding, so the cosine of two embeddings is the cosine of their descriptors.
 
-It understands only the words of its lexicon. Learned style models have the same
+It understands only the words of its lexicon, and those of other languages that
+mean one. Learned style models have the same
 interface, `StyleModel`.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,9 +24,9 @@ from magenta_midi.midi.score import Score
 from magenta_midi.style.model import EMBEDDING_DIM
 from magenta_midi.style.prompt import Prompt, embed_prompt
 from magenta_midi.style.text.lexicon import LEXICON, SOME_WORDS, find_words
+from magenta_midi.style.text.translation import translate
+from magenta_midi.style.text.words import check_length
 from magenta_midi.typing import Float, Int
-
-MAX_TEXT = 2000  # characters; a longer text is not a description of a style
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ class DescriptorStyle:
     """
     return embed_prompt(prompt, self._embed_one)
 
+  def understands(self, text: str) -> bool:
+    """Whether a text has a known word; see `model.understands`."""
+    return bool(_found_words(text))
+
   def describe(self, prompt: Prompt) -> dict[str, float]:
     """The descriptors of an embedding by name, as a unit vector."""
     values = self.embed(prompt) @ self._lift
@@ -162,13 +168,17 @@ class DescriptorStyle:
     return (self._lift @ (values / norm)).astype(np.float32)
 
 
+def _found_words(text: str) -> list[tuple[str, float]]:
+  return find_words(translate(check_length(text), _known_words().__contains__))
+
+
+@functools.cache
+def _known_words() -> frozenset[str]:
+  return frozenset(word for phrase in LEXICON for word in phrase.split())
+
+
 def _text_values(text: str) -> list[float]:
-  if len(text) > MAX_TEXT:
-    raise ValueError(
-      f"a style text must have at most {MAX_TEXT} characters, got "
-      f"{len(text)}. Use a few words."
-    )
-  found = find_words(text)
+  found = _found_words(text)
   if not found:
     shown = " ".join(text.split())
     shown = shown if len(shown) <= 60 else shown[:57] + "..."

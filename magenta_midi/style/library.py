@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from magenta_midi.midi.io.files import MAX_BYTES, SUFFIXES
+from magenta_midi.bounded_files import MIDI_BYTES, read_bytes
+from magenta_midi.midi.io.files import SUFFIXES
 from magenta_midi.midi.score import Score
 from magenta_midi.style.model import EMBEDDING_DIM, StyleModel
 from magenta_midi.typing import Float
@@ -166,9 +167,7 @@ def embed_library(
   cached = 0
   for path in paths:
     try:
-      if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES // 2**20} MiB")
-      data = path.read_bytes()
+      data = read_bytes(path, MIDI_BYTES)
       content = hashlib.sha256(data).hexdigest()
       vector = cache.get(content)
       cached += vector is not None

@@ -19,6 +19,8 @@ import ml_dtypes
 import numpy as np
 from flax import nnx
 
+from magenta_midi.bounded_files import read_json
+from magenta_midi.limits import COUNT
 from magenta_midi.midi.atomic import open_atomically, write_atomically
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Frames
@@ -28,11 +30,19 @@ from magenta_midi.model.weights_file import (
   WeightsFile,
   write_weights,
 )
-from magenta_midi.settings import convert
+from magenta_midi.settings import check_bounds, convert
 from magenta_midi.style.model import EMBEDDING_DIM
 from magenta_midi.style.prompt import Prompt, embed_prompt
 from magenta_midi.style.quantizer import Quantizer
-from magenta_midi.style.text.words import MAX_WORDS, TextInputs, Words
+from magenta_midi.style.text.near_words import is_near
+from magenta_midi.style.text.translation import translate
+from magenta_midi.style.text.words import (
+  MAX_WORDS,
+  TextInputs,
+  Words,
+  check_length,
+  split_words,
+)
 from magenta_midi.style.towers import MidiTower, TextTower, TowerConfig
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.typing import Float, Int
@@ -74,6 +84,10 @@ class MidiCoCaConfig:
   )
   vocab_size: int
   vector_width: int = 100
+
+  def __post_init__(self) -> None:
+    """Refuses sizes that no model can have."""
+    check_bounds(self, COUNT, "vocab_size", "vector_width")
 
 
 class Towers(nnx.Module):
@@ -143,7 +157,7 @@ class MidiCoCa:
       CheckpointError: It is missing, damaged or in another format.
     """
     try:
-      stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+      stored = read_json(folder / CONFIG)
       config = convert(MidiCoCaConfig, stored["shapes"], source="json")
       file = WeightsFile(folder / WEIGHTS)
       file.check(stored["sha256"])
@@ -228,7 +242,7 @@ class MidiCoCa:
     """Number of rows: the mask and those of each level."""
     return 1 + self.levels * self.quantizer.size
 
-  # A text whose cosine to `neutral` is higher than this means nothing.
+  # A text whose cosine to `neutral` is higher than this says nothing.
   neutral_cosine: ClassVar[float] = 0.9
 
   def embed(self, prompt: Prompt) -> Float[np.ndarray, " 768"]:
@@ -243,7 +257,33 @@ class MidiCoCa:
   def _embed_one(self, item: str | Score) -> np.ndarray:
     if isinstance(item, Score):
       return self.embed_score(item)
-    return self.embed_texts([item])[0]
+    # Without a word that it knows, a text stays what it is.
+    return self.embed_texts([self._in_english(item) or item])[0]
+
+  def _in_english(self, text: str) -> str:
+    return translate(check_length(text), self.words.__contains__)
+
+  def understands(self, text: str) -> bool:
+    """Whether a text says something about music; see `model.understands`.
+
+    Letters of unknown words steer too, at random unless they are those of a
+    word of the captions: the words that are left must say something as well.
+    """
+    english = self._in_english(text)
+    if not any(letter.isalnum() for letter in english):
+      return False
+    known = [
+      word
+      for word in split_words(english)
+      if word in self.words or is_near(word)
+    ]
+    if not known:
+      return False
+    # One by one: `warm_up` compiles this shape.
+    return all(
+      float(self.embed_texts([text])[0] @ self.neutral) <= self.neutral_cosine
+      for text in (english, " ".join(known))
+    )
 
   def embed_texts(
     self, texts: Sequence[str], *, width: int = MAX_WORDS

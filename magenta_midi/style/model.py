@@ -51,8 +51,9 @@ class StyleModel(Protocol):
 
   # A trained model has a `digest` of its weights: tokens of other weights have
   # another meaning. Optional: `neutral`, the unit vector of a text that says
-  # nothing about music; `neutral_cosine`, above which a text counts as such;
-  # and `warm_up()`, which compiles all that prompts need.
+  # nothing about music; `understands(text)`, see below; `hears_audio`, True if
+  # it embeds audio itself; and `warm_up()`, which compiles all that prompts
+  # need.
 
   def tokenize(
     self, embedding: Float[np.ndarray, " 768"]
@@ -73,11 +74,13 @@ def neutral_similarity(
   return None if neutral is None else float(embedding @ neutral)
 
 
-def means_nothing(
-  model: StyleModel, embedding: Float[np.ndarray, " 768"]
-) -> bool:
-  """Whether the embedding is that of a text without meaning."""
-  similarity = neutral_similarity(model, embedding)
-  return similarity is not None and similarity > getattr(
-    model, "neutral_cosine", 1.0
-  )
+def understands(model: StyleModel, text: str) -> bool:
+  """Whether the model finds a description of music in a text.
+
+  A model that cannot tell is taken to understand every text.
+
+  Raises:
+    ValueError: The text is too long.
+  """
+  own = getattr(model, "understands", None)
+  return True if own is None else bool(own(text))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from magenta_midi.limits import AMOUNT
+from magenta_midi.settings import check_bounds, check_numbers
 from magenta_midi.typing import Float
 
 __all__ = ["StyleMotion", "between"]
@@ -32,6 +34,11 @@ class StyleMotion:
   end: Float[np.ndarray, " d"] | None
   start_s: float = 0.0
   seconds: float = 0.0
+
+  def __post_init__(self) -> None:
+    """Refuses times that are no numbers."""
+    check_numbers(self)
+    check_bounds(self, AMOUNT, "seconds")
 
   @property
   def end_s(self) -> float:

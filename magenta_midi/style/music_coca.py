@@ -68,6 +68,7 @@ class MusicCoCa:
   """
 
   name: ClassVar[str] = "musiccoca"
+  hears_audio: ClassVar[bool] = True
 
   def __init__(self, levels: int = LEVELS) -> None:
     """Sets the number of levels; loads nothing yet.

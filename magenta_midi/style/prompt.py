@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from magenta_midi.limits import PROMPT_WEIGHT
 from magenta_midi.midi.score import Score
 from magenta_midi.midi.score_files import SUFFIXES, read_score
+from magenta_midi.plain_text import existing_path
 from magenta_midi.style.waveform import AUDIO_SUFFIXES, Waveform, read_waveform
 from magenta_midi.typing import Float
 
@@ -99,12 +99,12 @@ def _pair(entry: object) -> tuple[PromptItem, float]:
       "a style list must hold (item, weight) pairs, got "
       f"{str(entry)[:60]!r}. Write [('slow ballad', 2.0), (score, 1.0)]."
     )
-  if not (math.isfinite(weight) and weight >= 0):
+  try:
+    return item, PROMPT_WEIGHT.check("a style weight", weight)
+  except ValueError as error:
     raise ValueError(
-      f"style weights must be finite and not negative, got {weight}. To "
-      "move away from a text, write it with 'not'."
-    )
-  return item, float(weight)
+      f"{error} To move away from a text, write it with 'not'."
+    ) from None
 
 
 def _checked(vector: np.ndarray) -> np.ndarray:
@@ -129,15 +129,17 @@ def _load(
   if isinstance(item, Score):
     return item
   name = fspath(item).strip() if isinstance(item, str) else fspath(item)
-  if name.lower().endswith(AUDIO_SUFFIXES):
-    return read_waveform(name) if accepts_audio else _refuse(name)
-  if isinstance(item, str) and not name.lower().endswith(SUFFIXES):
+  if isinstance(item, str) and not is_file_name(name):
     return item
-  return read_score(Path(name))
+  path = existing_path(name)
+  if name.lower().endswith(AUDIO_SUFFIXES):
+    return read_waveform(path) if accepts_audio else _refuse(name)
+  return read_score(path)
 
 
 def _refuse(audio: str) -> Waveform:
   raise ValueError(
-    f"this model's style is text or MIDI, not audio, got {audio}. Give a MIDI "
-    "file or words; audio needs a checkpoint trained with MusicCoCa."
+    f"this model's style is text or MIDI, not audio, got {audio}. Give words or"
+    " a MIDI file, as magenta-midi transcribe makes one; audio itself needs a"
+    " checkpoint trained with MusicCoCa."
   )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from magenta_midi.settings import convert
 from magenta_midi.style.controls import (
   CONTROL_BUCKETS,
   CONTROLS,
@@ -23,6 +24,10 @@ from magenta_midi.style.registry import get_style_model
 from magenta_midi.typing import Bool, Int
 
 __all__ = ["StyleSlots", "allowed_keys", "same_style"]
+
+
+# Of levels or rows in a checkpoint's entry.
+_MAX_COUNT = 2**20
 
 
 def same_style(
@@ -55,13 +60,19 @@ class StyleSlots:
     Raises:
       ValueError: Its `style` entry does not fit its model.
     """
-    self._slots = int(config["model"]["style_slots"])
+    self._slots = int(config["model"].get("style_slots", 0))
     style = config.get("style") or {}
-    self.model: str | None = style.get("model")
-    self.levels = int(style.get("levels", 0))
+    if not isinstance(style, dict):
+      raise ValueError("config.json: style must be an object.")
+    self.model: str | None = convert(
+      str | None, style.get("model"), "style.model", source="json"
+    )
+    self.levels = _count(style, "levels", 0)
     self.controls = bool(style.get("controls"))
-    self._digest: str = style.get("digest", "")
-    self._first_row = int(style.get("rows", 1))
+    self._digest: str | None = convert(
+      str | None, style.get("digest"), "style.digest", source="json"
+    )
+    self._first_row = _count(style, "rows", 1)
     if self.controls and style["controls"] != CONTROL_BUCKETS:
       raise ValueError(
         "config.json: its controls have other buckets than this version's."
@@ -118,6 +129,14 @@ class StyleSlots:
     if targets is not None and self.controls:
       rows[self.levels :] = control_rows(targets, self._first_row)
     return rows
+
+
+def _count(style: Mapping[str, Any], name: str, default: int) -> int:
+  """A count in the entry of a checkpoint's config, 0 to `_MAX_COUNT`."""
+  count = convert(int, style.get(name, default), f"style.{name}", source="json")
+  if not 0 <= count <= _MAX_COUNT:
+    raise ValueError(f"style.{name} must be in 0..{_MAX_COUNT}, got {count}.")
+  return count
 
 
 def allowed_keys(targets: ControlTargets) -> Bool[np.ndarray, "128"] | None:

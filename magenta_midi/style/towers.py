@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from magenta_midi.limits import COUNT, FRACTION
 from magenta_midi.midi.analysis.analysis import (
   MAX_ACCENT_S,
   key_correlations,
@@ -30,6 +31,7 @@ from magenta_midi.model.layers import (
   sinusoid,
   time_features,
 )
+from magenta_midi.settings import check_bounds
 from magenta_midi.style.model import EMBEDDING_DIM
 from magenta_midi.style.text.words import GRAM_ROWS
 from magenta_midi.tokens.events import DURATION, KEY
@@ -54,6 +56,11 @@ class TowerConfig:
   mlp_dim: int
   layers: int
   dropout_rate: float = 0.0
+
+  def __post_init__(self) -> None:
+    """Refuses sizes that no tower can have."""
+    check_bounds(self, COUNT, "width", "heads", "head_dim", "mlp_dim", "layers")
+    check_bounds(self, FRACTION, "dropout_rate")
 
   def _layer(self, rngs: nnx.Rngs) -> EncoderLayer:
     config = DepthformerConfig(

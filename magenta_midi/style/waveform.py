@@ -9,13 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["AUDIO_SUFFIXES", "MAX_S", "Waveform", "read_waveform"]
+from magenta_midi.audio.audio_file import AUDIO_SUFFIXES
+from magenta_midi.bounded_files import open_regular
 
-# Suffixes of audio files; which can be read depends on the installation.
-AUDIO_SUFFIXES = (
-  *(".wav", ".wave", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
-  *(".aif", ".aiff", ".aifc", ".m4a", ".aac"),
-)
+__all__ = ["AUDIO_SUFFIXES", "MAX_S", "Waveform", "read_waveform"]
 
 # Longer audio has no single style and would fill memory.
 MAX_S = 600.0
@@ -75,7 +72,8 @@ def read_waveform(path: str | PathLike[str]) -> Waveform:
   try:
     try:
       return _read_pcm(path)
-    except (wave.Error, EOFError):  # float WAV, FLAC, MP3 ... or damaged
+    # Float WAV, FLAC, MP3 ... or damaged; RuntimeError: its chunks overlap.
+    except (wave.Error, EOFError, RuntimeError):
       return _read_any(path)
   except OSError as error:
     reason = (error.strerror or str(error)).lower()
@@ -86,7 +84,7 @@ def read_waveform(path: str | PathLike[str]) -> Waveform:
 
 def _read_pcm(path: Path) -> Waveform:
   # If `wave` opens the file, it raises other errors.
-  with path.open("rb") as raw, wave.open(raw) as file:
+  with open_regular(path) as raw, wave.open(raw) as file:
     channels, width = file.getnchannels(), file.getsampwidth()
     if width not in (*_PCM, 3):
       raise wave.Error(f"{8 * width}-bit samples")

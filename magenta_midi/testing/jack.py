@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 __all__ = ["JackServer", "jack_missing"]
@@ -36,12 +37,21 @@ class JackServer:
       package prefers JACK.
   """
 
-  def __init__(self, period: int = 64, name: str | None = None):
+  def __init__(
+    self,
+    period: int = 64,
+    name: str | None = None,
+    *,
+    verbose: bool = False,
+    log: Path | None = None,
+  ):
     """Starts it and waits until it answers.
 
     Args:
       period: Frames at 48 kHz after which messages are handed on.
       name: Of a server that died, to take its place; by default a new one.
+      verbose: Whether it, and libjack in its clients, say all that they do.
+      log: A file for what the server says; None: it is lost.
 
     Raises:
       RuntimeError: It does not start.
@@ -54,7 +64,8 @@ class JackServer:
       "MAGENTA_MIDI_API": "jack",
     }
     self._thawing: subprocess.Popen | None = None
-    self.process = self._start(period)
+    self._log = log
+    self.process = self._start(period, ["--verbose"] if verbose else [])
     # Ends the server with this process, however that ends.
     self._guard = subprocess.Popen(
       [
@@ -67,18 +78,17 @@ class JackServer:
       start_new_session=True,
     )
 
-  def _start(self, period: int) -> subprocess.Popen:
+  def _start(self, period: int, options: list[str]) -> subprocess.Popen:
     command = ["jackd", "-n", self.name, "--no-realtime", "--no-mlock"]
+    command += options
     # --sync: the asynchronous mode lost notes. Few ports: shared memory is
     # scarce in containers.
     command += ["--sync", "--port-max", "128", "-d", "dummy", "-r", "48000"]
     command += ["-p", str(period), "-C", "2", "-P", "2"]
-    process = subprocess.Popen(
-      command,
-      env=os.environ | self.environment,
-      stdout=subprocess.DEVNULL,
-      stderr=subprocess.DEVNULL,
-    )
+    with open(self._log or os.devnull, "wb") as log:
+      process = subprocess.Popen(
+        command, env=os.environ | self.environment, stdout=log, stderr=log
+      )
     # jack_wait would look once a second only.
     end = time.monotonic() + _TIMEOUT_S
     while process.poll() is None and time.monotonic() < end:
@@ -137,6 +147,8 @@ class JackServer:
       start_new_session=True,
     )
     self.process.send_signal(signal.SIGSTOP)
+    # On a busy machine it would go on for a cycle or two.
+    os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
   def thaw(self) -> None:
     """Goes on."""

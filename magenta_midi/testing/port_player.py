@@ -147,3 +147,4 @@ class PortPlayer:
     synth, self._synth = self._synth, None
     if synth is not None:
       synth.close()
+    self.backend.close()

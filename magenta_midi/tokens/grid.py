@@ -4,12 +4,16 @@ import dataclasses
 
 import numpy as np
 
+from magenta_midi.settings import check_numbers
 from magenta_midi.typing import Float, Int
 
-__all__ = ["MAX_DURATION_S", "GridConfig", "check_now"]
+__all__ = ["MAX_DURATION_S", "MAX_GRID_S", "GridConfig", "check_now"]
 
 # The longest duration that a context or a target holds, in every codec.
 MAX_DURATION_S = 10.0
+
+# The longest chunk, horizon and time shift: each step is a code.
+MAX_GRID_S = 60.0
 
 # A time halfway between two steps rounds up, even if float error made it
 # slightly smaller.
@@ -39,11 +43,16 @@ class GridConfig:
   velocity_bins: int = 32
 
   def __post_init__(self):
+    check_numbers(self)
     if not 1 <= self.step_ms <= 10 or 1000 % self.step_ms:
       raise ValueError(
         f"step_ms must be in 1..10 and divide 1000, got {self.step_ms}."
       )
     for name in ("chunk_s", "horizon_s"):
+      if getattr(self, name) > MAX_GRID_S:
+        raise ValueError(
+          f"{name} must be at most {MAX_GRID_S:g} s, got {getattr(self, name)}."
+        )
       steps = getattr(self, name) * self.steps_per_s
       if not steps >= 1 or abs(steps - round(steps)) > 1e-6:
         raise ValueError(

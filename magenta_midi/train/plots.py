@@ -1,38 +1,90 @@
 """Plots of a run: the loss curve, and the loss on held-out music."""
 
-import io
-import json
-import warnings
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.bounded_files import parse_json, read_lines
+from magenta_midi.limits import MAGNITUDE
+from magenta_midi.midi.figures import save_figure
+from magenta_midi.plain_text import drawable, nfc
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
   from matplotlib.figure import Figure
 
-__all__ = ["plot_evaluation", "plot_finetune", "plot_losses"]
+__all__ = ["plot_evaluation", "plot_finetune", "plot_losses", "read_log"]
 
 # More pieces are not named.
 _NAMED_PIECES = 24
 _SELF, _OTHER = "tab:blue", "0.6"
 
 
+def read_log(path: Path) -> list[dict[str, Any]]:
+  """The rows of a run's log; lines that are none are left out.
+
+  Raises:
+    OSError: It cannot be read, or is no regular file of bounded size.
+  """
+  rows = []
+  for text in read_lines(path):
+    with contextlib.suppress(ValueError):
+      row = parse_json(text or b"")
+      if isinstance(row, dict) and type(row.get("step")) is int:
+        rows.append(row)
+  return rows
+
+
+def _training(
+  rows: list[dict[str, Any]], levels: int | None = None
+) -> list[dict[str, Any]]:
+  """The rows of training steps; with `levels` those of so many levels."""
+  return [
+    row
+    for row in rows
+    if isinstance(row.get("levels"), list)
+    and _can_be_drawn(row["step"], row.get("minutes"), row.get("nats"))
+    and _can_be_drawn(*row["levels"])
+    and levels in (None, len(row["levels"]))
+  ]
+
+
+def _held_out(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+  """The rows of evaluations."""
+  return [
+    row
+    for row in rows
+    if isinstance(row.get("held_out"), dict)
+    and _can_be_drawn(row["step"], row.get("minutes"))
+    and _can_be_drawn(row["held_out"].get("nats_per_note"))
+  ]
+
+
+def _can_be_drawn(*values: Any) -> bool:
+  """Whether all are numbers that matplotlib takes; also NaN and infinities."""
+  return all(
+    type(value) is float or (type(value) is int and abs(value) <= MAGNITUDE)
+    for value in values
+  )
+
+
 def plot_losses(log: Path, path: Path, level_names: tuple[str, ...]) -> None:
   """Draws a run's `log.jsonl` as a PNG: training by level, and held out."""
   if not log.is_file():
     return
-  rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-  steps = [row for row in rows if "levels" in row]
-  held = [row for row in rows if "held_out" in row]
+  rows = read_log(log)
+  steps = _training(rows, len(level_names))
+  held = _held_out(rows)
   figure = _figure()
   axes = figure.add_subplot()
   minutes = [row["minutes"] for row in steps]
   axes.plot(minutes, [row["nats"] for row in steps], "0.75", label="training")
   for level, name in enumerate(level_names):
     axes.plot(
-      minutes, [row["levels"][level] for row in steps], lw=0.8, label=name
+      minutes,
+      [row["levels"][level] for row in steps],
+      lw=0.8,
+      label=drawable(name),
     )
   if held:
     axes.plot(
@@ -46,7 +98,7 @@ def plot_losses(log: Path, path: Path, level_names: tuple[str, ...]) -> None:
   axes.set_ylim(bottom=0)
   axes.grid(alpha=0.3)
   axes.legend(frameon=False, ncols=2)
-  _save(figure, path)
+  save_figure(figure, path)
 
 
 def plot_finetune(log: Path, path: Path) -> None:
@@ -56,13 +108,11 @@ def plot_finetune(log: Path, path: Path) -> None:
   step 0, on an axis that shows a gain of a few per cent; beside them those of
   training.
   """
-  rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+  rows = read_log(log)
   held = [
-    (row["step"], row["held_out"]["nats_per_note"])
-    for row in rows
-    if "held_out" in row
+    (row["step"], row["held_out"]["nats_per_note"]) for row in _held_out(rows)
   ]
-  training = [(row["step"], row["nats"]) for row in rows if "levels" in row]
+  training = [(row["step"], row["nats"]) for row in _training(rows)]
   figure = _figure()
   left, right = figure.subplots(1, 2, width_ratios=(3, 2))
   step, nats = [row[0] for row in held], [row[1] for row in held]
@@ -72,14 +122,16 @@ def plot_finetune(log: Path, path: Path) -> None:
     best = min(range(len(nats)), key=nats.__getitem__)
     gain = (nats[best] - nats[0]) / nats[0]
     left.plot(step[best], nats[best], "o", color=_SELF, ms=10, mfc="none")
-    left.set_title(f"best: {nats[best]:.3f} at step {step[best]} ({gain:+.1%})")
+    left.set_title(
+      f"best: {nats[best]:.3f} at step {step[best]:d} ({gain:+.1%})"
+    )
     left.legend(frameon=False)
   left.set(xlabel="step", ylabel="nats a note, held-out windows")
   right.plot([row[0] for row in training], [row[1] for row in training], "0.5")
   right.set(xlabel="step", ylabel="nats an event", title="training")
   for axes in (left, right):
     axes.grid(alpha=0.3)
-  _save(figure, path)
+  save_figure(figure, path)
 
 
 def plot_evaluation(figures: dict[str, Any], path: Path) -> None:
@@ -101,19 +153,14 @@ def plot_evaluation(figures: dict[str, Any], path: Path) -> None:
   for axes in (pieces, parts):
     axes.set_axisbelow(True)
   if against is not None:
-    legend = figure.legend(
+    figure.legend(
       *parts.get_legend_handles_labels(),
       frameon=False,
       fontsize=8,
       ncols=2,
       loc="outside lower center",
     )
-    for text in legend.get_texts():
-      text.set_parse_math(False)
-  with warnings.catch_warnings():
-    # Names in scripts that the font lacks are drawn as boxes.
-    warnings.filterwarnings("ignore", "Glyph", UserWarning)
-    _save(figure, path)
+  save_figure(figure, path)
 
 
 def _draw_pieces(axes: "Axes", figures: dict[str, Any]) -> None:
@@ -133,13 +180,12 @@ def _draw_pieces(axes: "Axes", figures: dict[str, Any]) -> None:
   )
   axes.set(
     xlabel="nats a note (line: of all notes, with its 95 % interval)",
-    title=f"{mean:.3f} nats a note in {figures['pieces']} pieces",
+    title=f"{mean:.3f} nats a note in {figures['pieces']:d} pieces",
   )
   if len(rows) <= _NAMED_PIECES:
     axes.set_yticks(
       range(1, len(rows) + 1),
       [_short(Path(row["piece"]).stem, 28) for row in rows],
-      parse_math=False,
       fontsize=8,
     )
   else:
@@ -167,12 +213,8 @@ def _draw_pairs(
   limits = (min(ends) - margin, max(ends) + margin)
   axes.set(xlim=limits, ylim=limits, aspect="equal")
   # The words first: a name may be cut.
-  axes.set_xlabel(
-    f"nats a note, {_short(against['checkpoint'], 40)}", parse_math=False
-  )
-  axes.set_ylabel(
-    f"nats a note, {_short(figures['checkpoint'], 40)}", parse_math=False
-  )
+  axes.set_xlabel(f"nats a note, {_short(against['checkpoint'], 40)}")
+  axes.set_ylabel(f"nats a note, {_short(figures['checkpoint'], 40)}")
   difference = figures["difference"]
   low, high = difference["ci95"]
   axes.set_title(
@@ -213,9 +255,9 @@ def _draw_parts(
       list(part.values()),
       height=height,
       color=color,
-      label=_short(facts["checkpoint"], 32),
+      label=_in_legend(facts["checkpoint"]),
     )
-  axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+  axes.set_yticks(range(len(rows)), [drawable(name) for name, _ in rows])
   axes.invert_yaxis()
   axes.set(xlabel="nats a note", title="what they are spent on")
   axes.grid(axis="x", alpha=0.3)
@@ -227,10 +269,16 @@ def _areas(notes: Any) -> list[float]:
   return [8 + 52 * count / most for count in notes]
 
 
+def _in_legend(name: str) -> str:
+  """A name for a legend, which leaves out what begins with "_"."""
+  shown = _short(name, 32)
+  return f" {shown}" if shown.startswith("_") else shown
+
+
 def _short(text: str, most: int) -> str:
-  """End of a name, as names differ more at the end."""
-  text = " ".join(text.encode("utf-8", "replace").decode().split())
-  return text if len(text) <= most else f"…{text[1 - most :]}"
+  """End of a name, drawable, as names differ more at the end."""
+  text = " ".join(nfc(text).split())
+  return drawable(text if len(text) <= most else f"…{text[1 - most :]}")
 
 
 def _figure() -> "Figure":
@@ -240,9 +288,3 @@ def _figure() -> "Figure":
   figure = Figure(figsize=(9, 5), layout="constrained")
   FigureCanvasAgg(figure)
   return figure
-
-
-def _save(figure: "Figure", path: Path) -> None:
-  image = io.BytesIO()
-  figure.savefig(image, format="png", dpi=110)
-  write_atomically(path, image.getvalue())

@@ -19,6 +19,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
+from magenta_midi.midi.folder_lock import folder_lock
+from magenta_midi.train.guard import Guard, Guarded, WentBack
 from magenta_midi.train.run_clock import CLOCKS, RunClock, RunSchedule
 from magenta_midi.train.run_settings import STATE
 from magenta_midi.train.run_store import (
@@ -37,6 +39,7 @@ __all__ = [
   "RunProgress",
   "TrainingRun",
   "TrainingTask",
+  "held_folder",
   "named_errors",
 ]
 
@@ -135,6 +138,7 @@ class TrainingRun:
     stores: Whether states are saved, and an earlier one is continued.
     writes: Whether the run logs.
     earlier_min: Minutes that this session spent before training.
+    on_going_back: Called when the guard went back.
 
   Attributes:
     marks: What is saved with every state.
@@ -156,6 +160,7 @@ class TrainingRun:
     stores: bool = True,
     writes: bool = True,
     earlier_min: float = 0.0,
+    on_going_back: Callable[[WentBack], None] = lambda done: None,
   ):
     self.task = task
     self.schedule = schedule
@@ -166,7 +171,11 @@ class TrainingRun:
     self.marks = Marks()
     self.resumed = False
     self.store: RunStore | None = None
+    self.guard: Guard | None = None
+    self.on_going_back = on_going_back
     self._earlier_min = earlier_min
+    # Losses since the last line of the log, and those the guard has not seen.
+    self._unseen: list[jax.Array] = []
     self._recent: list[jax.Array] = []
     self._levels: np.ndarray | None = None
     self._notes_per_s = 0.0
@@ -198,11 +207,14 @@ class TrainingRun:
 
     Raises:
       CheckpointError: The state in the folder is of another model or version.
+      FolderInUseError: Another process is at work in the folder.
       OSError: Something cannot be written; the state before is whole.
     """
     trainer, schedule = self.task.trainer, self.schedule
     with contextlib.ExitStack() as stack:
       stack.enter_context(named_errors(self.out))
+      if self.stores or self.writes:
+        stack.enter_context(held_folder(self.out))
       if self.stores:
         self.store = stack.enter_context(
           RunStore(self.out / STATE, keep_best=schedule.keep_best)
@@ -220,6 +232,7 @@ class TrainingRun:
         RunLog(self.out, trainer.step, self.level_names, writes=self.writes)
       )
       self.task.begin(self)
+      self._begin_guard()
       if self.marks.ended and self.task.exported:
         return True
       first = trainer.step
@@ -241,6 +254,8 @@ class TrainingRun:
         self._save()
         return False
       self._recent.append(trainer.train_step(self.fraction))
+      if self.guard is not None:
+        self._unseen.append(self._recent[-1])
       if not compiled:
         compiled = True
         jax.block_until_ready(self._recent[-1])
@@ -248,6 +263,7 @@ class TrainingRun:
       logged = trainer.step % schedule.log_every_steps == 0
       if logged:
         self._log_steps()
+        self._check_guard()
       if self._evaluation_is_due():
         self._evaluate()
         if 0 < schedule.early_stopping <= self.marks.stalls:
@@ -268,6 +284,37 @@ class TrainingRun:
         self._save()
         return False
     return True
+
+  def _begin_guard(self) -> None:
+    """Begins to watch, from the state of this moment."""
+    schedule, trainer = self.schedule, self.task.trainer
+    if not schedule.guard:
+      return
+    if not isinstance(trainer, Guarded):
+      raise TypeError(f"{type(trainer).__name__} cannot go back.")
+    self.guard = Guard(
+      schedule.guard, schedule.guard_from_step, self.marks.guard
+    )
+    trainer.rate_factor = self.guard.rate_factor
+    self.guard.copy(trainer.step, trainer)
+
+  def _show_guard(self) -> None:
+    """Gives the guard the losses of the last steps."""
+    if self.guard is not None:
+      losses = [float(np.sum(x)) for x in self._unseen]
+      self._unseen.clear()
+      self.guard.add(self.task.trainer.step, losses)
+
+  def _check_guard(self) -> None:
+    """Lets the guard go back if the loss has risen."""
+    trainer = self.task.trainer
+    if self.guard is None or not isinstance(trainer, Guarded):
+      return
+    self._show_guard()
+    done = self.guard.check(trainer.step, trainer)
+    if done is not None:
+      self.log.went_back(self.clock.minutes, done)
+      self.on_going_back(done)
 
   def _start_minutes(self) -> None:
     """Counts this session from now."""
@@ -360,16 +407,32 @@ class TrainingRun:
   def _save(self) -> None:
     """Saves the state, and what the task writes beside it."""
     began_s = self.clock.now_s
+    self._show_guard()
+    if not self._is_well():
+      # The state before it is whole; from there the same steps come again.
+      self._saved_s = began_s
+      return
     self._save_state()
+    if self.guard is not None and isinstance(self.task.trainer, Guarded):
+      # As a run does that is continued from this state.
+      self.guard.copy(self.task.trainer.step, self.task.trainer)
     self.task.export(finished=False)
     self._saved_s = self.clock.now_s
     self._logged_s += self._saved_s - began_s
+
+  def _is_well(self) -> bool:
+    """Whether this state is worth saving; the first always is."""
+    if self.guard is None or self.store is None or self.store.newest is None:
+      return True
+    return self.guard.well
 
   def _save_state(self) -> None:
     """Hands the state to the store, which writes it in the background."""
     if self.store is None:
       return
     self.marks.minutes = self.clock.minutes
+    if self.guard is not None:
+      self.marks.guard = self.guard.facts()
     evaluated = self.marks.evaluated_at == self.task.trainer.step
     save_state(
       self.store,
@@ -394,6 +457,24 @@ class TrainingRun:
         restore_state(store, trainer, store.best)
         self.task.evaluate()
     self.task.export(finished=True)
+
+
+@contextlib.contextmanager
+def held_folder(out: Path) -> Iterator[None]:
+  """Keeps other processes out of a run's folder, which is made.
+
+  Of several hosts, the first holds it for all.
+
+  Raises:
+    FolderInUseError: Another process is at work there.
+    OSError: It cannot be made or written to.
+  """
+  if jax.process_index() != 0:
+    yield
+    return
+  # A command holds it before it reads files, its training once more.
+  with folder_lock(out, again=True):
+    yield
 
 
 @contextlib.contextmanager

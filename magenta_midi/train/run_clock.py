@@ -54,6 +54,11 @@ class RunSchedule:
   # with the best one.
   keep_best: bool = False
   end_at_best: bool = False
+  # Nats an event by which the training loss may rise above its lowest before
+  # the run goes back to an earlier state (`guard`), judged from a step on; 0:
+  # it never does.
+  guard: float = 0.0
+  guard_from_step: int = 0
   # Whether the minutes begin once the first step is compiled.
   skip_compiling: bool = False
 

@@ -6,40 +6,54 @@ it, so that a run is continued only with the settings it was begun with.
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 
+from magenta_midi.bounded_files import read_json
 from magenta_midi.data.examples.conditioning import StyleRows, load_style
 from magenta_midi.data.examples.examples import Augmentation
+from magenta_midi.data.examples.outline_draws import check_given
 from magenta_midi.data.examples.partners import PARTS, SOLO, check_shares
+from magenta_midi.limits import (
+  AMOUNT,
+  CONTEXT_S,
+  COUNT,
+  FRACTION,
+  LEARNING_RATE,
+  LEVEL_WEIGHT,
+  POSITIVE,
+  RATE_FACTOR,
+  SEED,
+  SHARE,
+  TARGET_S,
+)
 from magenta_midi.model.checkpoint import Storage, StoredCheckpoint
 from magenta_midi.model.config import DepthformerConfig, preset
 from magenta_midi.settings import (
-  check_at_least,
-  check_below_one,
+  check_bounds,
   check_choice,
   check_choices,
-  check_finite,
   check_length,
-  check_positive,
-  check_within,
+  check_numbers,
 )
 from magenta_midi.style.text.facts import PieceFacts
 from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.outline_rows import ROWS
 from magenta_midi.tokens.vocabulary import RESERVED
 from magenta_midi.train.run_clock import Clock
 from magenta_midi.train.sharding import AXES
 from magenta_midi.train.warm_start import check_widths
 
 __all__ = [
+  "EARLIER_DEFAULTS",
   "LEARNING_RATES",
   "RUN",
   "STATE",
   "TrainConfig",
+  "as_begun",
   "check_init_from",
   "check_settings",
   "has_state",
@@ -57,19 +71,35 @@ OLD_STATE = "state.safetensors"
 # Of a setting that is not there; None is a value.
 _UNSET = object()
 
-Optimizer = Literal["adam_relative", "adamw", "adafactor", "muon"]
+Optimizer = Literal[
+  "muon_drawn", "adam_drawn", "adam_relative", "adamw", "adafactor", "muon"
+]
+Shapes = Literal["all", "few"]
 Schedule = Literal["cosine", "constant", "linear", "rsqrt"]
 
 # Peaks where none is given. Adafactor's is the top of the original's
-# 0.5 / sqrt(max(step, 1000)); the relative ones move each array in proportion
-# to its size, so they are larger than AdamW's.
+# 0.5 / sqrt(max(step, 1000)); the drawn and the relative ones move each array
+# in proportion to its size, so they are larger than AdamW's.
 LEARNING_RATES = dict(
-  adam_relative=0.015, adamw=1e-3, adafactor=0.5 / 1000**0.5, muon=2e-3
+  muon_drawn=8e-3,
+  adam_drawn=0.015,
+  adam_relative=0.015,
+  adamw=1e-3,
+  adafactor=0.5 / 1000**0.5,
+  muon=2e-3,
+)
+# What was the default before these settings had their present ones; their
+# runs have no `rest_rate` in run.json.
+EARLIER_DEFAULTS = dict(
+  optimizer="adam_relative",
+  learning_rate=LEARNING_RATES["adam_relative"],
+  z_loss=0.0,
 )
 # May be changed when a run is continued: where it runs and how it is watched,
 # not what it computes.
 _FREE = frozenset(
   {
+    "guard",
     "mesh",
     "source",
     "workers",
@@ -78,22 +108,21 @@ _FREE = frozenset(
     "sample_s",
   }
 )
-# Bounds of counts and amounts; None passes.
-_AT_LEAST_1 = (
+# Counts, from 1; None passes.
+_COUNTS = (
   "accumulate",
   "evaluate_every_steps",
   "frames_per_batch",
   "held_out_windows",
   "save_every_steps",
 )
-_AT_LEAST_0 = (
-  "context_s",
+# Counts and amounts, from 0.
+_AMOUNTS = (
   "early_stopping",
   "evaluate_every_min",
-  "learning_rate",
+  "guard",
   "sample_s",
   "save_every_min",
-  "seed",
   "warmup_steps",
   "weight_decay",
   "workers",
@@ -116,22 +145,27 @@ class TrainConfig:
   # comparable runs on a machine that is also used for other work.
   clock: Clock = "wall"
   # Optimizer; see `optimizers` for each.
-  optimizer: Optimizer = "adam_relative"
+  optimizer: Optimizer = "muon_drawn"
   # Peak of the learning rate; 0: the optimizer's default (`LEARNING_RATES`).
-  # Those of adam_relative and adafactor are relative to the root mean square
-  # of each array.
+  # Relative to the root mean square of each array: as it was drawn with
+  # muon_drawn and adam_drawn, of the moment with adam_relative and adafactor.
   learning_rate: float = 0.0
+  # Under muon_drawn, the rate of embeddings, norms, biases and head as a factor
+  # of the kernels'.
+  rest_rate: float = 2.0
   # After a linear warm-up: cosine and linear end at 2 % of the peak; rsqrt
   # falls with the root of the step and knows no end; constant stays.
   schedule: Schedule = "cosine"
   warmup_steps: int = 200
+  # Share of the run before cosine and linear begin to fall, 0..1.
+  hold: float = 0.0
   # Not for adafactor, which is the original's.
   weight_decay: float = 0.01
   adam_b2: float = 0.98
   # Largest global norm of a gradient; not for adafactor, which clips updates.
   clip: float = 1.0
   # Pulls each level's log normalizer to 0; the original's is 1e-4.
-  z_loss: float = 0.0
+  z_loss: float = 1e-4
   # Share of each target that is spread over its level's codes.
   label_smoothing: float = 0.0
   # Factors on the loss of levels by name, 1 where none is given.
@@ -153,6 +187,9 @@ class TrainConfig:
   mesh: dict[str, int] = dataclasses.field(default_factory=dict)
   # Work of a batch, in context frames: about 27 examples.
   frames_per_batch: int = 4096
+  # Shapes of batches: all of the codec's, which pad little, or a few, which
+  # are compiled sooner.
+  shapes: Shapes = "all"
   # Source that cuts the examples, and its number of processes; 0: in the
   # training process.
   source: str = "grain"
@@ -170,6 +207,10 @@ class TrainConfig:
   # Evaluations without a gain after which the run ends, with the best weights
   # as its checkpoint; 0: never.
   early_stopping: int = 0
+  # Nats an event by which the training loss of 100 steps may rise above its
+  # lowest: then the run goes back to its last good weights, at 0.7 of the rate;
+  # 0: it never does.
+  guard: float = 0.5
   save_every_min: float = 4.0
   save_every_steps: int | None = None
   # Keeps, beside the newest state, that of the best evaluation.
@@ -184,6 +225,12 @@ class TrainConfig:
   partners: dict[str, float] = dataclasses.field(
     default_factory=lambda: dict(SOLO)
   )
+  # Share of the examples by what they are given of beats and chords
+  # (`outline_draws.GIVEN`); {}: the model has no input for them.
+  outline: dict[str, float] = dataclasses.field(default_factory=dict)
+  # Share of the examples whose notes before *now* are early or late
+  # (`history_noise`), so that a model learns to come back to the beat.
+  history_noise: float = 0.0
   # Style model of the style tokens; with it come control tokens: descriptors,
   # midicoca or the folder of a MidiCoCa; None: no style.
   style: str | None = None
@@ -193,27 +240,31 @@ class TrainConfig:
     check_length(self.steps, self.minutes)
     check_choices(self)
     check_choice("source", self.source, ("grain", "numpy"))
-    check_finite(self)
-    check_positive(self, "target_s", "clip")
-    check_below_one(self, "ema_decay", "label_smoothing", "adam_b2")
-    check_within(self, 0, 1, "teacher_share")
-    check_at_least(self, 1, *_AT_LEAST_1)
-    check_at_least(self, 0, *_AT_LEAST_0)
+    check_numbers(self)
+    check_bounds(self, POSITIVE, "clip")
+    check_bounds(self, TARGET_S, "target_s")
+    check_bounds(self, CONTEXT_S, "context_s")
+    check_bounds(
+      self, FRACTION, "ema_decay", "label_smoothing", "adam_b2", "hold"
+    )
+    check_bounds(self, SHARE, "teacher_share", "history_noise")
+    check_bounds(self, COUNT, *_COUNTS)
+    check_bounds(self, AMOUNT, *_AMOUNTS)
+    check_bounds(self, SEED, "seed")
+    check_bounds(self, LEVEL_WEIGHT, "level_weights")
+    check_bounds(self, COUNT, "mesh")
+    check_bounds(self, RATE_FACTOR, "rest_rate")
+    if self.learning_rate != 0:
+      check_bounds(self, LEARNING_RATE, "learning_rate")
     if self.learning_rate == 0:
       rate = LEARNING_RATES[self.optimizer]
       object.__setattr__(self, "learning_rate", rate)
     if self.early_stopping and not self.keep_best:
       raise ValueError("early_stopping needs keep_best: it ends at the best.")
-    for level, weight in self.level_weights.items():
-      if not (weight > 0 and math.isfinite(weight)):
-        raise ValueError(
-          f"level_weights: {level} must be above 0, got {weight}."
-        )
-    for axis, size in self.mesh.items():
+    for axis in self.mesh:
       check_choice("a mesh's axis", axis, AXES)
-      if size < 1:
-        raise ValueError(f"mesh axis {axis} must be at least 1, got {size}.")
     check_shares(self.partners)
+    check_given(self.outline)
 
   @property
   def duet(self) -> bool:
@@ -265,6 +316,8 @@ def model_config(
         f"the codec {codec.name!r} knows no partner: train it with --partners"
         " solo:1, or --codec note."
       )
+  if config.outline:
+    values["outline_rows"] = ROWS
   if style is not None:
     values["style_slots"] = style.slots
     values["style_vocab_size"] = style.table_rows
@@ -314,6 +367,29 @@ def newest_step(out: Path) -> int | None:
   return max((int(name) for name in names if name.isdecimal()), default=None)
 
 
+def as_begun(config: TrainConfig, out: Path) -> TrainConfig:
+  """The settings with which the run in `out` goes on.
+
+  Where an earlier version began it, settings that are at today's defaults are
+  at those of that time, so that the same command continues it.
+  """
+  try:
+    found = read_json(out / RUN) if has_state(out) else None
+  except (OSError, ValueError):
+    # `check_settings` says so.
+    return config
+  if not isinstance(found, dict) or "rest_rate" in found:
+    return config
+  today = TrainConfig(steps=1)
+  then = {
+    name: value
+    for name, value in EARLIER_DEFAULTS.items()
+    if getattr(config, name) == getattr(today, name) != value
+    and found.get(name) == value
+  }
+  return dataclasses.replace(config, **then)
+
+
 def check_init_from(
   config: TrainConfig,
   codec: Codec,
@@ -355,7 +431,12 @@ def check_settings(config: TrainConfig, codec: Codec, out: Path) -> None:
       f"{out}: holds a state without its settings ({RUN}). Give --out a new"
       " folder."
     )
-  found = json.loads((out / RUN).read_text(encoding="utf-8"))
+  try:
+    found = read_json(out / RUN)
+  except ValueError:
+    found = None
+  if not isinstance(found, dict):
+    raise ValueError(f"{out / RUN}: damaged. Give --out a new folder.")
   # A setting that came later was at its default.
   defaults = dataclasses.asdict(TrainConfig(steps=1, learning_rate=1.0))
   changes = _changes(

@@ -90,6 +90,8 @@ class Marks:
   # schedule's steps or minutes.
   evaluated: int = 0
   evaluations: int = 0
+  # What the guard knows; {}: there is none.
+  guard: dict[str, Any] = dataclasses.field(default_factory=dict)
   # No more steps are to be done.
   ended: bool = False
   # Facts of the task: JSON values, and NumPy arrays in them.
@@ -359,7 +361,8 @@ def restored_marks(facts: dict[str, Any], folder: Path) -> Marks:
   elif "marks" not in facts and "minutes" in facts:
     # The GPT-2 baseline's, which had no marks.
     stored["minutes"] = facts["minutes"]
-  elif stored.keys() != fields:
+  # Marks without a guard are those of a run that had none.
+  elif stored.keys() | {"guard"} != fields:
     raise CheckpointError(
       f"{folder}: another version of magenta-midi saved this run, which cannot"
       " be continued. Give --out a new folder, or remove this one."

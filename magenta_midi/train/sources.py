@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 from magenta_midi.data.corpus import Corpus
-from magenta_midi.data.examples.batches import BatchStream
+from magenta_midi.data.examples.batches import FEW_BUCKETS, BatchStream
 from magenta_midi.data.examples.conditioning import StyleRows
 from magenta_midi.data.examples.examples import Batch
+from magenta_midi.data.examples.history_noise import HistoryNoise
+from magenta_midi.data.examples.outline_draws import OutlineDraws
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.train.run_settings import TrainConfig
 
-__all__ = ["BatchSource", "make_source"]
+__all__ = ["BatchSource", "make_source", "outline_draws"]
 
 
 @runtime_checkable
@@ -34,6 +36,11 @@ class BatchSource(Protocol):
   def restore(self, state: dict[str, Any]) -> None:
     """Continues where `state` was taken."""
     ...
+
+
+def outline_draws(config: TrainConfig) -> OutlineDraws | None:
+  """What a run tells of beats and chords; None: it has no outlines."""
+  return OutlineDraws(config.outline, config.seed) if config.outline else None
 
 
 def make_source(
@@ -60,7 +67,7 @@ def make_source(
     shard_index: Which of the hosts this is.
     shard_count: How many hosts share each batch.
     row_multiple: A host's rows are filled up to a multiple of this.
-    buckets: Shapes of batches; (): the codec's (`batches.BUCKETS`).
+    buckets: Shapes of batches; (): as `config.shapes` says.
 
   Raises:
     ValueError: There is no such source, or targets are longer than the codec
@@ -84,10 +91,15 @@ def make_source(
     seed=config.seed,
     partners=config.partners,
     style=style,
+    outlines=outline_draws(config),
+    history_noise=HistoryNoise(share=config.history_noise, seed=config.seed)
+    if config.history_noise
+    else None,
     shard_index=shard_index,
     shard_count=shard_count,
     row_multiple=row_multiple,
-    buckets=buckets,
+    buckets=buckets
+    or (FEW_BUCKETS[codec.name] if config.shapes == "few" else ()),
   )
   if config.source == "numpy":
     return stream

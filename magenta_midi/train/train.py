@@ -17,19 +17,28 @@ import jax
 
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.examples.conditioning import StyleRows
+from magenta_midi.data.examples.examples import Batch
 from magenta_midi.evaluation.evaluate import Evaluation, evaluate
+from magenta_midi.evaluation.model_sizes import model_sizes, watched_batch
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.checkpoint import (
   StoredCheckpoint,
   save_checkpoint,
 )
 from magenta_midi.tokens.codec import Codec
+from magenta_midi.train.guard import WentBack
 from magenta_midi.train.optimizers import learning_rate
-from magenta_midi.train.run import HELD_OUT, RunProgress, TrainingRun
+from magenta_midi.train.run import (
+  HELD_OUT,
+  RunProgress,
+  TrainingRun,
+  held_folder,
+)
 from magenta_midi.train.run_clock import RunSchedule
 from magenta_midi.train.run_settings import (
   RUN,
   TrainConfig,
+  as_begun,
   check_init_from,
   check_settings,
   has_state,
@@ -48,6 +57,7 @@ __all__ = [
   "Progress",
   "TrainConfig",
   "Trainer",
+  "as_begun",
   "check_init_from",
   "check_settings",
   "learning_rate",
@@ -81,13 +91,15 @@ def train(
   open_source: Callable[[HostRows], BatchSource] | None = None,
   on_progress: Callable[[Progress], None] = lambda progress: None,
   on_warm_start: Callable[[WarmStart], None] = lambda taken: None,
+  on_going_back: Callable[[WentBack], None] = lambda done: None,
   session_minutes: float | None = None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
   """Trains, or continues the run in `out`.
 
   Args:
-    config: Settings; those of a run that is continued must be the same.
+    config: Settings; those of a run that is continued must be the same, but
+      for defaults that have changed since.
     codec: The codec to train for.
     corpora: What to train on.
     shares: Share of examples from each corpus.
@@ -97,6 +109,7 @@ def train(
     open_source: Gives the batches in place of the corpora; see `Trainer`.
     on_progress: Called at least twice a second, once something is logged.
     on_warm_start: Called with what a new run took from `init_from`.
+    on_going_back: Called when the guard went back to earlier weights.
     session_minutes: Saves and stops after this time; None: at the end.
     should_stop: Asked before every step; True saves and stops.
 
@@ -106,38 +119,42 @@ def train(
 
   Raises:
     ValueError: `out` holds a run with other settings (names them), of an
-      earlier version, or beyond `steps`.
+      earlier version, or beyond `steps`; or another process is at work there.
     OSError: Something cannot be written; the state before is whole.
   """
+  config = as_begun(config, out)
   check_settings(config, codec, out)
   _check_hosts(config)
-  out.mkdir(parents=True, exist_ok=True)
-  if not has_state(out):
-    write_atomically(out / RUN, settings_json(config, codec) + "\n")
-  trainer = Trainer(config, codec, corpora, shares, style, open_source)
-  task = BaseTraining(trainer, held_out, out, on_progress, on_warm_start)
-  schedule = RunSchedule(
-    steps=config.steps,
-    minutes=config.minutes,
-    clock=config.clock,
-    evaluate_every_steps=config.evaluate_every_steps,
-    evaluate_every_min=config.evaluate_every_min,
-    save_every_steps=config.save_every_steps,
-    save_every_min=config.save_every_min,
-    early_stopping=config.early_stopping,
-    keep_best=config.keep_best,
-    end_at_best=config.early_stopping > 0,
-  )
-  run = TrainingRun(
-    task,
-    schedule,
-    out,
-    codec.vocabulary.level_names,
-    writes=jax.process_index() == 0,
-  )
-  with contextlib.closing(trainer):
-    run.go(should_stop=should_stop, session_minutes=session_minutes)
-  return task.evaluation
+  with held_folder(out):
+    if not has_state(out):
+      write_atomically(out / RUN, settings_json(config, codec) + "\n")
+    trainer = Trainer(config, codec, corpora, shares, style, open_source)
+    task = BaseTraining(trainer, held_out, out, on_progress, on_warm_start)
+    schedule = RunSchedule(
+      steps=config.steps,
+      minutes=config.minutes,
+      clock=config.clock,
+      evaluate_every_steps=config.evaluate_every_steps,
+      evaluate_every_min=config.evaluate_every_min,
+      save_every_steps=config.save_every_steps,
+      save_every_min=config.save_every_min,
+      early_stopping=config.early_stopping,
+      keep_best=config.keep_best,
+      end_at_best=config.early_stopping > 0,
+      guard=config.guard,
+      guard_from_step=config.warmup_steps,
+    )
+    run = TrainingRun(
+      task,
+      schedule,
+      out,
+      codec.vocabulary.level_names,
+      writes=jax.process_index() == 0,
+      on_going_back=on_going_back,
+    )
+    with contextlib.closing(trainer):
+      run.go(should_stop=should_stop, session_minutes=session_minutes)
+    return task.evaluation
 
 
 def _check_hosts(config: TrainConfig) -> None:
@@ -191,6 +208,8 @@ class BaseTraining:
     self.evaluation: Evaluation | None = None
     # With style, of a run that has one.
     self._prompted: Evaluation | None = None
+    # Music that attention is watched on; made when it is needed.
+    self._watched: Batch | None = None
     self._samples: SampleMaker | None = None
     if self.held_out is not None and self.config.sample_s:
       self._samples = SampleMaker(
@@ -222,26 +241,30 @@ class BaseTraining:
   def evaluate(self) -> dict[str, dict[str, Any]]:
     """Evaluates without style and, where the run has one, with it.
 
-    It plays a sample too.
+    It measures the model's sizes and plays a sample too.
     """
     if self.held_out is None:
       return {}
     trainer, step = self.trainer, self.trainer.step
     model = trainer.current_model()
+    # The model has not learned longer contexts.
+    context_s = min(10.0, self.config.context_s)
     score = functools.partial(
       evaluate,
       model,
       trainer.codec,
       self.held_out,
       windows=self.config.held_out_windows,
-      # The model has not learned longer contexts.
-      context_s=min(10.0, self.config.context_s),
+      context_s=context_s,
     )
     self.evaluation = score()
     rows = {HELD_OUT: self.evaluation.figures()}
     if trainer.style is not None:
       self._prompted = score(style=trainer.style)
       rows["held_out_prompted"] = self._prompted.figures()
+    if self._watched is None:
+      self._watched = watched_batch(trainer.codec, self.held_out, context_s)
+    rows["sizes"] = model_sizes(model, self._watched)
     # The best state, which an ended run loads again, has its sample already.
     ended = self.run.marks.ended
     if self._samples is not None and jax.process_index() == 0 and not ended:

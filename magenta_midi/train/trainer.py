@@ -85,6 +85,7 @@ class Trainer:
     step: Optimizer steps done.
     notes: Notes predicted so far since this process began; of many hosts, as
       if all had as many as this one.
+    rate_factor: Factor on the schedule's learning rate; the guard lowers it.
   """
 
   def __init__(
@@ -124,9 +125,10 @@ class Trainer:
       )
     self.step = 0
     self.notes = 0
+    self.rate_factor = 1.0
     self._key = jax.random.key(config.seed)
     self._graph, params, self._rest = nnx.split(self.model, nnx.Param, ...)
-    self._optimizer = make_optimizer(config)
+    self._optimizer = make_optimizer(config, shape.head_dim)
     self._learned = self._place(params)
     self._teacher: Teacher | None = None
     if config.teacher is not None:
@@ -152,11 +154,16 @@ class Trainer:
     """Entry of style in config.json."""
     return None if self.style is None else self.style.entry
 
-  def _place(self, params: Any) -> _Learned:
-    """The state before the first step, on its devices."""
+  def _place(self, params: Any, optimizer: Any = None) -> _Learned:
+    """The state before the first step, on its devices.
+
+    Args:
+      params: The parameters.
+      optimizer: State of the optimizer; None: that of these parameters.
+    """
     begun = _Learned(
       params,
-      self._optimizer.init(params),
+      self._optimizer.init(params) if optimizer is None else optimizer,
       jax.tree.map(jnp.copy, params) if self.config.ema_decay else None,
     )
     if self.mesh is None:
@@ -242,12 +249,16 @@ class Trainer:
   def start_from(self, stored: StoredCheckpoint) -> WarmStart:
     """Copies a checkpoint's weights where they fit, before the first step."""
     taken = warm_start(self.model, stored, self.codec, self._entry)
-    self._learned = self._place(nnx.state(self.model, nnx.Param))
+    # The optimizer stays that of the drawn arrays: steps are relative to their
+    # sizes, however often weights are handed on.
+    self._learned = self._place(
+      nnx.state(self.model, nnx.Param), self._learned.optimizer
+    )
     return taken
 
   def rate(self, fraction: float) -> float:
     """The learning rate of the next step, with that much of the run done."""
-    return learning_rate(self.config, self.step, fraction)
+    return self.rate_factor * learning_rate(self.config, self.step, fraction)
 
   def train_step(self, fraction: float) -> jax.Array:
     """Does one step; returns nats an event by level, not yet awaited."""
@@ -325,6 +336,15 @@ class Trainer:
     cut, capped = data.pop("cut"), data.pop("capped")
     self.stream.restore(data)
     self.stream.cut, self.stream.capped = cut, capped
+
+  def copied(self) -> _Learned:
+    """A copy of every array that a step changes."""
+    return settle(jax.tree.map(jnp.copy, self._learned))
+
+  def go_back(self, copy: _Learned) -> None:
+    """Takes the arrays from a copy, which stays; step and data go on."""
+    # The next step is given these buffers.
+    self._learned = settle(jax.tree.map(jnp.copy, copy))
 
   def close(self) -> None:
     """Ends the threads and processes that cut batches ahead, if there are."""

@@ -2,7 +2,8 @@
 
 The log holds one JSON object a line. A continued run removes the lines after
 the step that it continues from. TensorBoard shows the same figures:
-`tensorboard --logdir OUT`.
+`tensorboard --logdir OUT`. A machine without tensorboardX, which trains from a
+bundle, writes the log only.
 """
 
 import json
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from magenta_midi.midi.atomic import write_atomically
-from magenta_midi.train.plots import plot_losses
+from magenta_midi.train.guard import WentBack
+from magenta_midi.train.plots import plot_losses, read_log
 from magenta_midi.typing import Float
 
 __all__ = ["RunLog"]
@@ -43,11 +45,14 @@ class RunLog:
     self.path = out / LOG
     self.level_names = level_names
     self._events: Any = None
+    self._writes = writes
     if not writes:
       return
-    from tensorboardX import SummaryWriter
-
     _cut_back(self.path, step)
+    try:
+      from tensorboardX import SummaryWriter
+    except ImportError:
+      return
     self._events = SummaryWriter(
       str(out / EVENTS),
       # Of a continued run, TensorBoard drops what came after the state.
@@ -119,6 +124,17 @@ class RunLog:
       else:
         self._scalars(name, step, figures)
 
+  def went_back(self, minutes: float, done: WentBack) -> None:
+    """Logs that the guard went back.
+
+    Args:
+      minutes: Of training.
+      done: What it did.
+    """
+    facts = done._asdict()
+    self._write(step=facts.pop("step"), minutes=minutes, went_back=facts)
+    self._scalars("run", done.step, dict(rate_factor=done.rate_factor))
+
   def sample(self, step: int, picture: Path) -> None:
     """Shows the piano roll of a sample in TensorBoard."""
     if self._events is None:
@@ -131,12 +147,13 @@ class RunLog:
 
   def plot(self, path: Path) -> None:
     """Draws the loss curve and writes the events to disk."""
-    if self._events is not None:
+    if self._writes:
       plot_losses(self.path, path, self.level_names)
+    if self._events is not None:
       self._events.flush()
 
   def _write(self, **facts: Any) -> None:
-    if self._events is None:
+    if not self._writes:
       return
     with open(self.path, "a", encoding="utf-8") as file:
       file.write(json.dumps(facts) + "\n")
@@ -151,12 +168,5 @@ def _cut_back(path: Path, step: int) -> None:
   """Removes what a killed process logged after its last state."""
   if not path.is_file():
     return
-  kept = []
-  for line in path.read_text(encoding="utf-8").splitlines():
-    try:
-      row = json.loads(line)
-    except ValueError:  # cut off in the middle
-      continue
-    if row["step"] <= step:
-      kept.append(line + "\n")
-  write_atomically(path, "".join(kept))
+  kept = [row for row in read_log(path) if row["step"] <= step]
+  write_atomically(path, "".join(f"{json.dumps(row)}\n" for row in kept))

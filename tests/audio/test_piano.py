@@ -1,10 +1,17 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from magenta_midi.audio.limiter import limit
 from magenta_midi.audio.piano import (
   FIRST_UNDAMPED_KEY,
+  MAX_S,
   SAMPLE_RATE,
   TAIL_S,
+  sample_count,
+  sounding_blocks,
+  sounding_samples,
   sounding_until,
   synthesize,
 )
@@ -190,3 +197,49 @@ def test_what_cannot_be_played_is_refused():
     synthesize(play(), 100)
   with pytest.raises(ValueError, match=r"at most 14400 s .* got 20001 s"):
     synthesize(play([20_000.0]))
+  with pytest.raises(ValueError, match=r"at most 172800 s .* got 172801 s"):
+    sample_count(play([MAX_S]))
+
+
+def joined(score, rate, block_s):
+  mix = np.zeros((sample_count(score, rate), 2), np.float32)
+  for start, block in sounding_blocks(score, rate, block_s=block_s):
+    mix[start : start + block.shape[1]] = block.T
+  return mix
+
+
+@settings(max_examples=30)
+@given(
+  notes=st.lists(
+    st.tuples(st.floats(0, 40), st.floats(0.01, 30), st.integers(0, 127)),
+    min_size=1,
+    max_size=12,
+  ),
+  pedal=st.booleans(),
+  block_s=st.floats(0.1, 50),
+)
+def test_blocks_of_any_length_are_the_whole(notes, pedal, block_s):
+  onset_s, duration_s, key = map(np.array, zip(*notes, strict=True))
+  score = Score.from_arrays(
+    onset_s=onset_s,
+    duration_s=duration_s,
+    key=key,
+    velocity=np.full(len(notes), 80),
+    pedal=np.array([(0.5, True, 0)] if pedal else [], PEDAL_DTYPE),
+  )
+  whole = joined(score, 8000, 1000)
+  np.testing.assert_array_equal(joined(score, 8000, block_s), whole)
+  np.testing.assert_array_equal(synthesize(score, 8000), limit(whole))
+  heard = np.flatnonzero(whole.any(1))
+  assert len(heard) <= sounding_samples(score, 8000) <= len(whole)
+
+
+def test_a_day_with_two_notes_costs_two_blocks():
+  score = play([10.0, 86_000.0], duration_s=0.5)
+  blocks = [(start, block.shape[1]) for start, block in sounding_blocks(score)]
+  assert len(blocks) == 2
+  assert sum(count for _, count in blocks) < 600 * SAMPLE_RATE
+  assert sounding_samples(score) < 60 * SAMPLE_RATE
+  (early, _), (late, count) = blocks
+  assert early <= 10 * SAMPLE_RATE
+  assert late <= 86_000 * SAMPLE_RATE < late + count

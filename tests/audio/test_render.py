@@ -12,6 +12,7 @@ from magenta_midi.audio.render import (
   find_soundfont,
   render,
 )
+from magenta_midi.midi.clicks import Click
 from magenta_midi.midi.score import PEDAL_DTYPE, Score
 
 needs_fluidsynth = pytest.mark.skipif(
@@ -35,6 +36,24 @@ def read(path):
     assert file.getframerate() == SAMPLE_RATE
     frames = file.readframes(file.getnframes())
   return np.frombuffer(frames, "<i2").reshape(-1, 2) / 32767
+
+
+def test_clicks_sound_among_the_notes_and_before_them(bare, tmp_path):
+  late = triad().shifted(300.0)  # in another block than the first clicks
+  clicks = [Click(0.5, True), Click(300.3, False), Click(303.0, False)]
+  render(late, tmp_path / "a.wav", clicks=clicks)
+  render(late, tmp_path / "b.wav")
+  with_clicks, without = read(tmp_path / "a.wav"), read(tmp_path / "b.wav")
+  assert len(with_clicks) == len(without)
+  added = np.abs(with_clicks - without).max(axis=1) > 1e-3
+  heard = np.flatnonzero(added) / SAMPLE_RATE
+  for click in clicks:
+    near = heard[np.abs(heard - click.time_s) < 0.06]
+    assert near[0] == pytest.approx(click.time_s, abs=0.002)
+    heard = heard[np.abs(heard - click.time_s) >= 0.06]
+  assert not len(heard)
+  render(Score.empty(), tmp_path / "c.wav", clicks=clicks[:1])
+  assert np.abs(read(tmp_path / "c.wav")).max() > 0.2
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def test_generate_with_adapters(capsys, home, made, tmp_path):
   assert notes()[0] == {}
   plain = notes()[1]
   assert notes("--adapter", "a:0")[1] == plain
-  assert notes("--adapter", "a:40")[1] != plain
+  assert notes("--adapter", "a:10")[1] != plain
   blended = notes("--adapter", "a:0.6", "--adapter", "b:0.4")
   assert blended[0] == {"a": 0.6, "b": 0.4}
 
@@ -357,7 +357,7 @@ def test_what_cannot_be_learned_from(capsys, home, tmp_path):
   assert "no such file" in line(path=tmp_path / "none")
   shutil.copytree(home / "takes", takes, dirs_exist_ok=True)
   assert "no checkpoint there" in line("--base", tmp_path / "none")
-  assert "rank must be at least 1" in line("--rank", 0)
+  assert "--rank must be a whole number from 1" in line("--rank", 0)
   assert "unknown target 'foo'" in line(
     "--targets", "foo", "--base", home / "base"
   )

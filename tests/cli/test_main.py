@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 
@@ -28,7 +30,8 @@ def checkpoint(tmp_path_factory):
   return folder
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
+# What is for people alone prints no JSON.
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"serve"}))
 def test_help_gives_units_and_defaults(capsys, name):
   code, out, _ = run(capsys, name, "--help")
   assert code == 0
@@ -65,6 +68,77 @@ def test_generate_writes_context_then_music(capsys, tmp_path, checkpoint):
   assert len(score) == len(given) + facts["notes"]
   assert wav.stat().st_size > 100_000
   assert png.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_generate_keeps_the_pulse_of_a_context(capsys, tmp_path, checkpoint):
+  beat_s = 0.3 + 0.6 * np.arange(24)
+  onset_s = np.sort(np.concatenate([beat_s, beat_s, beat_s, beat_s + 0.3]))
+  context = tmp_path / "context.mid"
+  Score.from_arrays(
+    onset_s=onset_s,
+    duration_s=np.full(96, 0.2),
+    # The bass strikes the first beat of each bar.
+    key=np.tile([40, 64, 67, 72] + [60, 64, 67, 72] * 3, 6),
+    velocity=np.full(96, 70),
+  ).to_file(context)
+  asked = ("generate", "--seconds", 2, "--checkpoint", checkpoint)
+  asked += ("--out", tmp_path / "out.mid")
+  kept = run_json(capsys, *asked, "--context", context)
+  assert kept["tempo"] == pytest.approx(100, abs=1)
+  assert kept["groove"] == "straight"
+  assert kept["tempo_confidence"] > 0.5
+  free = run_json(capsys, *asked, "--context", context, "--free")
+  assert free["tempo"] is None
+  told = run_json(capsys, *asked, "--tempo", 90, "--groove", "swing")
+  assert (told["tempo"], told["groove"]) == (pytest.approx(90), "swing")
+  assert told["tempo_confidence"] is None
+  assert "--tempo or --free" in refused(capsys, *asked, "--tempo", 90, "--free")
+
+
+def test_the_file_has_bars_chords_and_count_in(capsys, tmp_path, checkpoint):
+  out, wav = tmp_path / "out.mid", tmp_path / "out.wav"
+  asked = ("generate", "--seconds", 4, "--checkpoint", checkpoint)
+  asked += ("--out", out, "--chords", "| Dm7 | G7 |", "--tempo", 120)
+  run_json(capsys, *asked, "--meter", "3/4")
+  plain = Score.from_file(out)
+  run_json(capsys, *asked, "--meter", "3/4", "--count-in", 2, "--wav", wav)
+  # Two bars of three beats of half a second.
+  counted = Score.from_file(out)
+  np.testing.assert_allclose(
+    counted.notes["onset_s"], plain.notes["onset_s"] + 3.0, atol=2e-4
+  )
+  assert counted.repairs.drums_left_out == 6
+  kinds = {}
+  for message in mido.merge_tracks(mido.MidiFile(out).tracks):
+    kinds.setdefault(message.type, []).append(message)
+  assert [m.text for m in kinds["marker"]] == ["Dm7", "G7", "Dm7"]
+  assert mido.tempo2bpm(kinds["set_tempo"][0].tempo) == pytest.approx(120)
+  meter = kinds["time_signature"][0]
+  assert (meter.numerator, meter.denominator) == (3, 4)
+  # The first click stands at the beginning of the sound.
+  with wave.open(str(wav)) as file:
+    start = np.frombuffer(file.readframes(4410), "<i2")
+  assert np.abs(start).max() > 3000
+  line = refused(capsys, *asked[:-4], "--count-in", 1)
+  assert "--count-in needs a beat" in line
+
+
+def test_the_comp_is_a_track_of_its_own(capsys, tmp_path, checkpoint):
+  out = tmp_path / "out.mid"
+  asked = ("generate", "--seconds", 4, "--checkpoint", checkpoint, "--comp")
+  asked += ("--out", out, "--chords", "| C/E | N.C. |", "--tempo", 120)
+  facts = run_json(capsys, *asked)
+  score = Score.from_file(out)
+  comp = score.select(score.part_names.index("comp")).notes
+  assert len(score) == facts["notes"] + len(comp)
+  assert comp["onset_s"].tolist() == pytest.approx(
+    [0.0, 0.0, 0.0, 1.0, 1.0], abs=1e-4
+  )
+  assert comp["key"][0] % 12 == 4
+  assert (comp["onset_s"] + comp["duration_s"]).max() <= 2.0
+  assert "--comp plays a chart" in refused(
+    capsys, *asked[:6], "--out", out, "--comp"
+  )
 
 
 def test_the_same_seed_gives_the_same_file(capsys, tmp_path, checkpoint):
@@ -174,22 +248,33 @@ def test_mistakes_are_one_line_and_write_nothing(capsys, tmp_path, checkpoint):
     (("tokenize", tmp_path / "absent.mid"), "no such file"),
     (("tokenize", silent), "holds no notes"),
     (("tokenize", tmp_path / "text.mid"), "text.mid"),
-    ((*generate, "--seconds", 0), "--seconds must be above 0"),
-    ((*generate, "--seconds", "nan"), "--seconds must be above 0"),
+    ((*generate, "--seconds", 0), "--seconds must be a number above 0"),
+    ((*generate, "--seconds", "nan"), "--seconds must be a number above 0"),
     ((*generate, "--seconds", 2, "--context", silent), "holds no notes"),
     ((*generate, "--seconds", 2, "--context", "absent.mid"), "no such file"),
     ((*generate, "--seconds", 2, "--prompt", "absent.mid"), "no such file"),
     ((*generate, "--seconds", 2, "--prompt", "calm:-1"), "weight"),
-    ((*generate, "--seconds", 2, "--top-p", "2"), "top_p must be in"),
-    ((*generate, "--seconds", 2, "--temperature", "hot"), "expected a number"),
+    (
+      (*generate, "--seconds", 2, "--top-p", "2"),
+      "--top-p must be a number above 0",
+    ),
+    (
+      (*generate, "--seconds", 2, "--temperature", "hot"),
+      "--temperature must be a number from 0 to 10, got 'hot'",
+    ),
     ((*generate, "--seconds", 2, "--adapter", "me"), "no adapter"),
-    ((*generate, "--seconds", 2, "--seed", -1), "--seed must be in"),
+    (
+      (*generate, "--seconds", 2, "--seed", -1),
+      "--seed must be a whole number from 0",
+    ),
     (
       ("generate", "--seconds", 2, "--out", out, "--checkpoint", tmp_path),
       "no checkpoint there",
     ),
     (("generate", "--seconds", 2, "--out", tmp_path), "is a folder"),
     (("generate", "--out", out), "--seconds"),
+    ((*generate, "--seconds", 2, "--tempo", 0), "--tempo must be a number"),
+    ((*generate, "--seconds", 2, "--groove", "polka"), "--groove"),
     (("evaluate", tmp_path / "absent"), "no such file or folder"),
     (("train", "--data", tmp_path / "absent"), "no such folder"),
     (
@@ -197,13 +282,13 @@ def test_mistakes_are_one_line_and_write_nothing(capsys, tmp_path, checkpoint):
       "unknown preset",
     ),
     (("render", phrase), "nothing to write"),
-    (("bench", "--events", 1), "--events must be in"),
+    (("bench", "--events", 1), "--events must be a whole number from 2"),
     (("bench", "--config", "nonsense"), "v1-59m"),
     (
       ("bench", "--config", "tiny", "--checkpoint", checkpoint),
       "--checkpoint and --config exclude each other",
     ),
-    (("bench", "--guidance", "nan"), "--guidance must be a finite number"),
+    (("bench", "--guidance", "nan"), "--guidance must be a number from 0 to 8"),
     (
       # The default's value, but given.
       ("bench", "--config", "v1-59m", "--events", 25),

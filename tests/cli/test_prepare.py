@@ -1,6 +1,7 @@
 """`magenta-midi prepare`, and what train and evaluate make of its folder."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -108,6 +109,8 @@ def test_an_unknown_beam_is_told(capsys, folder, tmp_path, monkeypatch):
   )
   assert code == 2
   assert "pip install 'magenta-midi[beam]'" in err
+  # A later test's warnings are seen.
+  assert logging.getLogger("x").isEnabledFor(logging.ERROR)
   assert not (tmp_path / "out").exists()
 
 

@@ -144,7 +144,7 @@ def test_a_table_of_costs_is_what_time_takes(folder, played):
 @pytest.mark.parametrize(
   ("args", "recording", "match"),
   [
-    (("--seconds", "0"), "call.mid", "--seconds must be above 0"),
+    (("--seconds", "0"), "call.mid", "--seconds must be a number above 0"),
     (("--control", "tempo"), "call.mid", "NAME=VALUE"),
     (("--control", "density=9"), "call.mid", "density must be"),
     (("--cost", "duet/config.json"), "call.mid", "cost table must give"),
@@ -196,3 +196,22 @@ def test_without_ports_wall_says_what_to_do(folder, monkeypatch):
   )
   with pytest.raises(ClickException, match="Leave --wall out"):
     replay(folder, folder / "wall.mid", "--wall")
+
+
+def test_the_comp_is_a_track_of_the_files_bars(folder, tmp_path):
+  out = tmp_path / "comp.mid"
+  args = ("--mode", "listen", "--tempo", "120", "--chords", "| Dm7 | G7 |")
+  facts = replay(folder, out, *args, "--comp")
+  assert facts["stuck_notes"] == 0
+  score = read_score(out)
+  assert score.part_names == ("player", "comp")
+  # The first note is the first beat, and half a second a beat.
+  bass = score.select(1).notes
+  bass = bass[bass["key"] < 49]
+  np.testing.assert_allclose(np.diff(bass["onset_s"]), 2.0, atol=0.05)
+  assert set(bass["key"] % 12) == {2, 7}
+  assert len(bass) > 5
+  at = score.tempo.beats_at(bass["onset_s"])
+  np.testing.assert_allclose(at, np.round(at), atol=0.1)
+  mine = score.notes["part"] == 0
+  assert bass["onset_s"].min() > score.notes["onset_s"][mine].min() - 0.01

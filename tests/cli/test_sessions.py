@@ -13,7 +13,7 @@ from magenta_midi.live.io import port_scan
 from magenta_midi.live.io import rtmidi as ports
 from magenta_midi.live.io.port_scan import PortList
 from magenta_midi.live.protocol.events import SECOND, Message
-from magenta_midi.live.recording.files import FACTS, JOURNAL, read_facts
+from magenta_midi.live.recording.files import JOURNAL
 from magenta_midi.live.recording.library import session_folders
 from magenta_midi.live.recording.recorder import (
   SessionRecorder,
@@ -21,6 +21,7 @@ from magenta_midi.live.recording.recorder import (
 )
 from magenta_midi.live.timing.bars import Bars
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.session_facts import FACTS, read_facts
 from tests.support import command_line
 
 WALL_S = datetime.datetime(2026, 11, 21, 14, 3, 22).timestamp()
@@ -170,7 +171,9 @@ def test_keep_and_rate(capsys, root):
   assert "****" in out and "kept" in out
   run_json(capsys, root, "keep", "last", "--not")
   assert read_facts(folder)["keep"] is False
-  assert "1<=x<=5" in refused(capsys, root, "rate", "last", 6)
+  assert "a whole number from 1 to 5" in refused(
+    capsys, root, "rate", "last", 6
+  )
 
 
 def test_prune_spares_what_is_kept(capsys, root):
@@ -278,6 +281,7 @@ def test_play_to_a_wav(capsys, root, tmp_path, monkeypatch):
 class FakePort:
   def __init__(self, lasts=10**9):
     self.sent, self.closed, self.lasts = [], False, lasts
+    self.abandoned = self.stands_still = False
 
   def send(self, data):
     self.sent.append(data)
@@ -285,6 +289,9 @@ class FakePort:
 
   def close(self):
     self.closed = True
+
+  def abandon(self):
+    self.abandoned = True
 
 
 @pytest.fixture
@@ -299,6 +306,10 @@ def port(monkeypatch):
     def open_output(self, name):
       assert name == "Synth 24:0"
       return fake
+
+    def settle(self, timeout_s):
+      assert 5 < timeout_s < 10
+      return not fake.stands_still
 
   found = PortList((), ("Synth 24:0", "Other 28:0"), "alsa")
   monkeypatch.setattr(port_scan, "scan", lambda: found)
@@ -316,6 +327,14 @@ def test_play_to_a_port(capsys, root, port):
   assert [data[0] & 15 for data in ons] == [0, 1] * 3  # in turn
   assert [data[1] for data in ons] == [60, 60, 61, 61, 62, 62]
   assert port.sent[-2:] == [b"\xb0\x40\x00", b"\xb1\x40\x00"]
+
+
+def test_an_output_that_stands_still_is_left(capsys, root, port):
+  record(root, seconds=3, marks=())
+  port.stands_still = True
+  run_json(capsys, root, "play", "last", "--out", "synth")
+  # Closing it could wait without end.
+  assert port.abandoned and not port.closed
 
 
 def test_an_interrupted_playback_leaves_nothing_sounding(

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from magenta_midi.audio.wav import write_wav
 from magenta_midi.cli.phrases import phrase_path
 from magenta_midi.midi.score import Score
 from magenta_midi.model.checkpoint import save_checkpoint
@@ -15,7 +14,9 @@ from magenta_midi.testing import (
   tiny_generator,
   tiny_styled_generator,
 )
+from magenta_midi.transcribe import listener
 from tests.support.command_line import refused, run
+from tests.support.transcribing import SecondsAsNotes
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +100,57 @@ def test_a_text_that_means_nothing_is_said(
 ):
   neutral = DescriptorStyle().embed("slow")
   monkeypatch.setattr(DescriptorStyle, "neutral", neutral, raising=False)
-  monkeypatch.setattr(DescriptorStyle, "neutral_cosine", 0.95, raising=False)
+  monkeypatch.setattr(
+    DescriptorStyle, "understands", lambda self, text: text != "slow"
+  )
   facts, _, err = run_json(
     capsys, "style", "slow", "loud", "--checkpoint", checkpoint
   )
   assert [told["means_nothing"] for told in facts["prompts"]] == [True, False]
   assert facts["prompts"][0]["neutral"] == pytest.approx(1.0, abs=1e-5)
-  assert "note: 'slow' says nothing" in err
+  assert "'slow' says nothing" in err
   _, _, err = run_json(
     capsys,
     *("generate", "--seconds", 2, "--prompt", "slow", "--prompt", "loud:2"),
     *("--checkpoint", checkpoint, "--out", tmp_path / "out.mid"),
   )
-  assert "note: --prompt 'slow' says nothing" in err
+  assert "'slow' says nothing" in err
+
+
+@pytest.mark.parametrize("options", [(), ("--guidance", 3)])
+def test_a_text_that_means_nothing_steers_nothing(
+  capsys, checkpoint, tmp_path, options
+):
+  """The notes are those without a prompt; with another, those of the other."""
+
+  def notes(*prompts):
+    facts, score, err = generated(
+      capsys,
+      tmp_path,
+      checkpoint,
+      *(part for text in prompts for part in ("--prompt", text)),
+      *("--seed", 5, *options),
+    )
+    return score.notes, facts["guidance"], err
+
+  plain, guidance, err = notes()
+  assert guidance == 0.0 and "says nothing" not in err
+  for nonsense in ("쿠쿠루 삥뽕", "猫の餌:3", "qwxz"):
+    same, guidance, err = notes(nonsense)
+    np.testing.assert_array_equal(same, plain)
+    assert guidance == 0.0
+    [line] = [line for line in err.splitlines() if "says nothing" in line]
+    assert line.startswith(repr(nonsense.removesuffix(":3")))
+  slow, _, _ = notes("느리게")
+  assert len(slow) != len(plain) or (slow != plain).any()
+  both, guidance, err = notes("느리게", "쿠쿠루 삥뽕:9")
+  np.testing.assert_array_equal(both, slow)
+  assert guidance > 0
+  assert "'쿠쿠루 삥뽕' says nothing" in err
+  # Only a weight of 0 is left.
+  same, guidance, _ = notes("slow:0", "쿠쿠루 삥뽕")
+  np.testing.assert_array_equal(same, plain)
+  assert guidance == 0.0
 
 
 def generated(capsys, tmp_path, checkpoint, *args):
@@ -151,8 +190,9 @@ def test_a_register_holds_and_the_rest_is_told(capsys, tmp_path, deaf):
 
 
 def test_mistakes_are_one_line_and_write_nothing(
-  capsys, tmp_path, checkpoint, music
+  capsys, tmp_path, checkpoint, music, cache, monkeypatch
 ):
+  monkeypatch.setattr(listener, "load_transcriber", SecondsAsNotes)
   out = tmp_path / "out.mid"
   silent, one, sound = (
     tmp_path / name for name in ("silent.mid", "one.mid", "sound.wav")
@@ -161,25 +201,23 @@ def test_mistakes_are_one_line_and_write_nothing(
   Score.from_arrays(
     onset_s=np.zeros(1), duration_s=np.ones(1), key=[60], velocity=[70]
   ).to_file(one)
-  write_wav(sound, np.zeros((4410, 2), np.float32), 44100)
+  sound.write_bytes(b"no audio")
   (tmp_path / "empty").mkdir()
   prompts = [
     ((" ",), "is empty"),
     (("",), "is empty"),
     ((":2",), "is empty"),
     (("slow " * 2000,), "at most 2000 characters long, got 9999"),
-    (("медленная баллада",), "known word, got 'медленная баллада'"),
-    (("静かな夜",), "known word"),
-    (("calm:-1", "loud"), "the weight must be 0 or more, got -1"),
-    (("calm:nan",), "the weight must be 0 or more, got nan"),
-    (("calm:inf",), "the weight must be 0 or more, got inf"),
+    (("calm:-1", "loud"), "the weight must be a number from 0 to"),
+    (("calm:nan",), "got nan"),
+    (("calm:inf",), "got inf"),
     (("calm:0", "loud:0"), "all weights are 0"),
     ((silent,), "silent.mid: holds no notes"),
     ((one,), "one.mid: "),
     ((tmp_path / "absent.mid",), "no such file"),
     ((music / "bad.mid",), "bad.mid"),
-    ((sound,), "not audio, got"),
-    ((tmp_path / "absent.mp3",), "not audio, got"),
+    ((sound,), "sound.wav: not read as audio"),
+    ((tmp_path / "absent.mp3",), "absent.mp3: no such file"),
   ]
   generate = ("generate", "--seconds", 2, "--out", out)
   for given, message in prompts:
@@ -188,14 +226,34 @@ def test_mistakes_are_one_line_and_write_nothing(
       line = refused(capsys, *args, "--checkpoint", checkpoint)
       assert message in line, args
   cases = [
-    ((*generate, "--density", -1), "--density must be 0 or more, got -1"),
-    ((*generate, "--density", "nan"), "--density must be 0 or more, got nan"),
-    ((*generate, "--loudness", 200), "--loudness must be in 1..127, got 200"),
+    (("style", "медленная баллада"), "known word, got 'медленная баллада'"),
+    (
+      ("style", "猫", "--nearest", music),
+      "prompts that say nothing about music",
+    ),
+    (
+      (*generate, "--density", -1),
+      "--density must be a number from 0 to 1000 (notes a second), got -1",
+    ),
+    (
+      (*generate, "--density", "nan"),
+      "--density must be a number from 0 to 1000 (notes a second), got nan",
+    ),
+    (
+      (*generate, "--loudness", 200),
+      "--loudness must be a number from 1 to 127",
+    ),
     ((*generate, "--register", "72"), "expected two MIDI keys, as 48-72"),
     ((*generate, "--register", "72-48"), "Give the lower first"),
-    ((*generate, "--register", "48-200"), "--register must be in 0..127"),
-    ((*generate, "--pedal", 2), "--pedal must be in 0..1, got 2"),
-    ((*generate, "--guidance", "nan"), "--guidance must be a finite number"),
+    (
+      (*generate, "--register", "48-200"),
+      "the highest key must be a number from 0",
+    ),
+    ((*generate, "--pedal", 2), "--pedal must be a number from 0 to 1, got 2"),
+    (
+      (*generate, "--guidance", "nan"),
+      "--guidance must be a number from 0 to 8",
+    ),
     (("style",), "Missing argument"),
     (("style", "slow", "--nearest", tmp_path / "absent"), "no such folder"),
     (("style", "slow", "--nearest", tmp_path / "empty"), "holds no MIDI files"),

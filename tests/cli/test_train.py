@@ -15,25 +15,44 @@ from magenta_midi.train.run_settings import TrainConfig
 FIELDS: dict[str, tuple[str, dict[str, str]]] = dict(
   optimizer=("muon", {"sgd": "'adam_relative' or 'adamw'", "": "got ''"}),
   schedule=("rsqrt", {"step": "'cosine' or 'constant'"}),
-  warmup_steps=("7", {"-1": "at least 0, got -1", "1.5": "an integer"}),
-  weight_decay=("0.5", {"-1": "at least 0, got -1.0"}),
-  adam_b2=("0.9", {"1": "in [0, 1), got 1.0", "NaN": "finite, got nan"}),
-  clip=("2", {"0": "positive, got 0.0", "Infinity": "finite, got inf"}),
-  z_loss=("1e-4", {"-1e-4": "at least 0, got -0.0001"}),
-  label_smoothing=("0.1", {"1": "in [0, 1), got 1.0"}),
+  warmup_steps=("7", {"-1": "must be a number from 0 to", "1.5": "an integer"}),
+  rest_rate=("3", {"-1": "must be a number from 0 to"}),
+  guard=("1", {"-1": "must be a number from 0 to"}),
+  history_noise=("0.3", {"2": "from 0 to 1, got 2"}),
+  hold=("0.5", {"1": "of at least 0 and below 1, got 1"}),
+  weight_decay=("0.5", {"-1": "must be a number from 0 to"}),
+  adam_b2=(
+    "0.9",
+    {
+      "1": "of at least 0 and below 1, got 1",
+      "NaN": "must be a number from -1000000000000000 to",
+    },
+  ),
+  clip=(
+    "2",
+    {
+      "0": "must be a number above 0 and at most",
+      "Infinity": "must be a number from -1000000000000000 to",
+    },
+  ),
+  z_loss=("1e-3", {"-1e-4": "must be a number from 0 to"}),
+  label_smoothing=("0.1", {"1": "of at least 0 and below 1, got 1"}),
   clock=("processor", {"sun": "'wall' or 'processor', got 'sun'"}),
   level_weights=(
     '{"onset": 2}',
     {
       "2": "a {name: value}, got 2",
       '{"pitch": 2}': "pitch is no level of the codec 'note': onset, key",
-      '{"key": 0}': "key must be above 0, got 0.0",
+      '{"key": 0}': "must be a number above 0 and at most",
     },
   ),
   teacher=("runs/big", {"5": "text in quotes or None", "none": "none"}),
-  teacher_share=("0.3", {"2": "in 0..1, got 2.0"}),
-  ema_decay=("0.99", {"1.1": "in [0, 1), got 1.1", "much": "a number"}),
-  accumulate=("2", {"0": "at least 1, got 0"}),
+  teacher_share=("0.3", {"2": "from 0 to 1, got 2"}),
+  ema_decay=(
+    "0.99",
+    {"1.1": "of at least 0 and below 1, got 1.1", "much": "a number"},
+  ),
+  accumulate=("2", {"0": "a whole number from 1 to 1000000000, got 0"}),
   remat=("true", {"yes": "True or False, got 'yes'", "1": "got 1"}),
   dtype=("bfloat16", {"half": "'float32' or 'bfloat16' or None"}),
   mesh=(
@@ -41,14 +60,15 @@ FIELDS: dict[str, tuple[str, dict[str, str]]] = dict(
     {
       "8": "a {name: value}, got 8",
       '{"rows": 2}': "axis must be one of data, fsdp, model, got 'rows'",
-      '{"data": 0}': "axis data must be at least 1, got 0",
+      '{"data": 0}': "mesh['data'] must be a whole number from 1",
       '{"data": "x"}': "mesh['data'] must be an integer",
     },
   ),
-  frames_per_batch=("500", {"0": "at least 1, got 0"}),
+  frames_per_batch=("500", {"0": "a whole number from 1 to 1000000000, got 0"}),
+  shapes=("few", {"none": "must be 'all' or 'few', got 'none'"}),
   source=("numpy", {"seqio": "one of grain, numpy, got 'seqio'"}),
-  workers=("2", {"-1": "at least 0, got -1"}),
-  context_s=("5", {"-3": "at least 0, got -3.0"}),
+  workers=("2", {"-1": "must be a number from 0 to"}),
+  context_s=("5", {"-3": "must be a number from 0 to 3600"}),
   augmentation=(
     '{"transpose": [-3, 3], "departures": 0}',
     {
@@ -57,17 +77,23 @@ FIELDS: dict[str, tuple[str, dict[str, str]]] = dict(
       '{"tempo": [1, 1, 1]}': "tempo must be (a number, a number)",
       '{"tempo": [1.1, 0.9]}': "low end first, got 1.1 to 0.9",
       '{"tempo": [0, 1]}': "must be positive, got 0.0",
-      '{"departures": 3}': "a share in 0..1, got 3.0",
+      '{"departures": 3}': "from 0 to 1, got 3",
     },
   ),
-  held_out_windows=("9", {"0": "at least 1, got 0"}),
-  evaluate_every_min=("1.5", {"-1": "at least 0, got -1.0"}),
-  evaluate_every_steps=("50", {"0": "at least 1, got 0"}),
-  early_stopping=("3", {"-1": "at least 0, got -1", "true": "got True"}),
-  save_every_min=("1", {"-1": "at least 0, got -1.0"}),
-  save_every_steps=("50", {"0": "at least 1, got 0"}),
+  held_out_windows=("9", {"0": "a whole number from 1 to 1000000000, got 0"}),
+  evaluate_every_min=("1.5", {"-1": "must be a number from 0 to"}),
+  evaluate_every_steps=(
+    "50",
+    {"0": "a whole number from 1 to 1000000000, got 0"},
+  ),
+  early_stopping=(
+    "3",
+    {"-1": "must be a number from 0 to", "true": "got True"},
+  ),
+  save_every_min=("1", {"-1": "must be a number from 0 to"}),
+  save_every_steps=("50", {"0": "a whole number from 1 to 1000000000, got 0"}),
   keep_best=("false", {"1": "True or False, got 1"}),
-  sample_s=("0", {"-1": "at least 0, got -1.0"}),
+  sample_s=("0", {"-1": "must be a number from 0 to"}),
   storage=("int8", {"int4": "'float32' or 'bfloat16' or 'int8'"}),
 )
 # What an option gives.
@@ -148,7 +174,7 @@ def test_a_task_without_its_module_or_without_seqio_is_one_line(
   assert "a seqio task needs --task-module too" in refused(capsys)
   # As where it is not installed.
   monkeypatch.setitem(sys.modules, "seqio", None)
-  line = refused(capsys, "--task-module", "my_tasks")
+  line = refused(capsys, "--task-module", "json")
   assert "pip install 'magenta-midi[seqio]'" in line
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from magenta_midi.audio.audio_file import AudioFileError
 from magenta_midi.data.corpus import pack_scores
 from magenta_midi.data.recordings import (
   cut_at_silences,
@@ -14,6 +15,8 @@ from magenta_midi.data.recordings import (
 from magenta_midi.data.titles import title_of
 from magenta_midi.finetune.mixture import at_tempo
 from magenta_midi.midi.score import Score
+from magenta_midi.transcribe.installed_file import MissingModelError
+from magenta_midi.transcribe.transcribe import Transcription
 
 
 def music(seconds=20.0, seed=0, start_s=0.0):
@@ -219,3 +222,27 @@ def test_tempo_scales_all_times():
   fast = at_tempo(corpus, 1000.0)
   assert fast.events["duration_ms"].min() == 1
   np.testing.assert_array_equal(fast.events["key"], corpus.events["key"])
+
+
+def test_sound_is_transcribed_where_no_midi_file_is_beside(tmp_path):
+  music().to_file(tmp_path / "a.mid")
+  for name in ("a.wav", "b.wav", "c.flac", "d.mp3", "notes.txt"):
+    (tmp_path / name).write_bytes(b"sound")
+  other = music(seed=1)
+
+  def hear(path):
+    if path.name == "c.flac":
+      raise AudioFileError(f"{path}: holds no sound.")
+    if path.name == "d.mp3":
+      raise MissingModelError("no weights")
+    return Transcription(other, "damaged: a part could be read")
+
+  recordings, refused = read_recordings([tmp_path], hear)
+  assert [recording.name for recording in recordings] == ["a.mid", "b.wav"]
+  assert [bool(recording.damage) for recording in recordings] == [False, True]
+  assert refused == [("c.flac", "holds no sound."), ("d.mp3", "no weights")]
+  (recording,), _ = read_recordings([tmp_path / "a.wav"], hear)
+  assert recording.name == str(tmp_path / "a.wav")
+  # Without a transcriber only MIDI counts.
+  recordings, _ = read_recordings([tmp_path])
+  assert [recording.name for recording in recordings] == ["a.mid"]

@@ -171,8 +171,8 @@ def test_a_stopped_run_continues_exactly(
   same(finetune(*args).adapter.factors, expected.adapter.factors)
 
 
-def test_a_run_of_326db6b_continues_exactly(base, split, tmp_path):
-  """It was stopped after three of six steps."""
+def test_a_run_of_326db6b_continues(base, split, tmp_path):
+  """It was stopped after three of six steps, on another processor."""
   with tarfile.open(SAVED / "finetune.tar.xz") as archive:
     archive.extraction_filter = getattr(tarfile, "data_filter", None)
     archive.extractall(tmp_path / "old")
@@ -183,10 +183,17 @@ def test_a_run_of_326db6b_continues_exactly(base, split, tmp_path):
   )
   assert len(asked) == 3
   expected = finetune(*args, tmp_path / "new")
-  same(found.adapter.factors, expected.adapter.factors)
-  np.testing.assert_array_equal(found.before.nats, expected.before.nats)
-  for name in ("best_step", "nats_per_note_after"):
-    assert found.adapter.figures[name] == expected.adapter.figures[name]
+  # Whose sums may be rounded otherwise.
+  assert found.adapter.factors.keys() == expected.adapter.factors.keys()
+  for name, pair in found.adapter.factors.items():
+    for factor, other in zip(pair, expected.adapter.factors[name], strict=True):
+      np.testing.assert_allclose(factor, other, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(found.before.nats, expected.before.nats, rtol=1e-5)
+  figures, others = found.adapter.figures, expected.adapter.figures
+  assert figures["best_step"] == others["best_step"]
+  assert figures["nats_per_note_after"] == pytest.approx(
+    others["nats_per_note_after"], rel=1e-5
+  )
 
 
 def test_a_killed_run_continues_exactly(unbroken, base, split, tmp_path):
@@ -224,7 +231,7 @@ def test_no_more_than_an_hour_is_scored_before_and_after(
 
 def test_what_gains_nothing_changes_nothing(base, split, tmp_path):
   found = finetune(
-    run_config(steps=2, evaluations=2, learning_rate=1e20),
+    run_config(steps=2, evaluations=2, learning_rate=100.0),
     base,
     split,
     "me",
@@ -237,7 +244,7 @@ def test_what_gains_nothing_changes_nothing(base, split, tmp_path):
 
 def test_early_stopping_ends_a_run(base, split, tmp_path):
   found = finetune(
-    run_config(steps=8, evaluations=8, learning_rate=1e20, early_stopping=2),
+    run_config(steps=8, evaluations=8, learning_rate=100.0, early_stopping=2),
     base,
     split,
     "me",
@@ -296,11 +303,11 @@ def test_settings():
     finetune_config(ranks=4)
   with pytest.raises(ValueError, match="either steps or minutes"):
     FinetuneConfig(steps=1, minutes=1.0)
-  with pytest.raises(ValueError, match="length must be positive, got 0"):
+  with pytest.raises(ValueError, match="steps must be a whole number from 1"):
     finetune_config(steps=0)
   with pytest.raises(ValueError, match="transpose must be two semitones"):
     finetune_config(transpose=(2, -2))
-  with pytest.raises(ValueError, match="tempos must be positive"):
+  with pytest.raises(ValueError, match="tempos must name at least one"):
     finetune_config(tempos=())
 
 

@@ -98,7 +98,7 @@ def test_no_run_ends_before_all_of_it_learns(base, split, tmp_path):
     run_config(
       steps=8,
       evaluations=8,
-      learning_rate=1e20,
+      learning_rate=100.0,
       early_stopping=2,
       unfreeze={"encoder": 0.5},
     ),
@@ -162,8 +162,8 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
   refuse(
     "nothing learns at first", unfreeze={"depth": 0.5}, targets=("depth.mlp",)
   )
-  refuse("rehearsal_share must be above 0", rehearsal_share=1.0)
-  refuse("continuations_s must be 0 or more", continuations_s=-1.0)
+  refuse("rehearsal_share must be a number above 0", rehearsal_share=1.0)
+  refuse("continuations_s must be a number from 0", continuations_s=-1.0)
   refuse("8 s of it are the least, got 0 s", rehearsal=ITSELF)
   refuse("unknown part cello", stack_rates={"cello": 1.0})
 
@@ -344,7 +344,7 @@ def test_what_gains_nothing_leaves_the_adapter_as_it_was(
 ):
   start = rehearsed[0].adapter
   found = finetune(
-    run_config(learning_rate=1e20, steps=2, evaluations=2),
+    run_config(learning_rate=100.0, steps=2, evaluations=2),
     base,
     split,
     "me",

@@ -206,6 +206,108 @@ def test_greedy_ignores_the_seed(generator, phrase):
   np.testing.assert_array_equal(a.frames.codes, b.frames.codes)
 
 
+@pytest.mark.parametrize(
+  "settings",
+  [
+    dict(temperature=0.0),
+    dict(top_k=1),
+    dict(min_p=1.0),
+    dict(temperature=(0.0, 1.0, 1.0, 1.0)),
+  ],
+  ids=str,
+)
+def test_settings_whose_likeliest_start_is_silence_are_opened(
+  generator, monkeypatch, settings
+):
+  """Once, with the first chunk alone."""
+  import magenta_midi.generate.generator as streaming
+
+  asked = []
+  request = generator.request
+
+  def noted(state, **given):
+    asked.append((len(state.history), given["redraw"], given["sampling"]))
+    return request(state, **given)
+
+  # A likeliest start that is silence, and drawn ones that are not.
+  monkeypatch.setattr(streaming, "_starts", lambda _: len(asked) > 1)
+  monkeypatch.setattr(generator, "request", noted)
+  sampling = Sampling(**settings)
+  chunk, _ = generator.generate_chunk(
+    generator.init_state(), seed=1, sampling=sampling
+  )
+  assert chunk.redraws == 1
+  assert asked == [(0, 0, sampling), (0, 1, streaming.OPENING)]
+
+
+def test_music_without_pauses_is_never_drawn_with_other_settings(
+  generator, phrase, monkeypatch
+):
+  import magenta_midi.generate.generator as streaming
+
+  monkeypatch.setattr(streaming, "pauses_too_long", lambda *_, **__: False)
+  asked = []
+  request = generator.request
+  monkeypatch.setattr(
+    generator,
+    "request",
+    lambda state, **given: (
+      asked.append(given["sampling"]) or request(state, **given)
+    ),
+  )
+  greedy = Sampling(temperature=0.0)
+  generator.generate_chunk(generator.init_state(phrase), sampling=greedy)
+  assert set(map(id, asked)) == {id(greedy)}
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [
+    dict(seed=-1),
+    dict(seed=2**32),
+    dict(seed=2**63),
+    dict(seed=10**100),
+    dict(guidance=-0.5),
+    dict(guidance=8.5),
+    dict(guidance=1e300),
+    dict(guidance=float("nan")),
+    dict(guidance=float("inf")),
+  ],
+  ids=str,
+)
+def test_numbers_out_of_range_are_refused(generator, phrase, wrong):
+  state = generator.init_state(phrase)
+  (name,) = wrong
+  with pytest.raises(ValueError, match=f"^{name} must be a .*, got .*"):
+    generator.generate_chunk(state, **wrong)
+  with pytest.raises(ValueError, match=f"^{name} must be a .*, got .*"):
+    generator.request(state, **wrong)
+
+
+def test_every_seed_in_range_gives_its_own_music(generator, phrase):
+  state = generator.init_state(phrase)
+  found = set()
+  for seed in (0, 1, 2**31 - 1, 2**31, 2**32 - 1):
+    request = generator.request(state, seed=seed, limit=20, forced=20)
+    found.add(np.asarray(generator.decode(request).codes).tobytes())
+  assert len(found) == 5
+
+
+def test_the_pedal_of_a_context_ends_where_the_model_begins(generator, phrase):
+  later = [(9.0, False), (20.0, True), (95.0, False)]
+  going_on = Score.from_rows(
+    phrase.notes,
+    pedal=[*phrase.pedals.tolist(), *((t, down, 0) for t, down in later)],
+  )
+  state, same = generator.init_state(going_on), generator.init_state(phrase)
+  assert state.now_s == same.now_s
+  assert state.history.pedals["time_s"].max() < state.now_s
+  a, after_a = generator.generate_chunk(state, seed=3)
+  b, after_b = generator.generate_chunk(same, seed=3)
+  np.testing.assert_array_equal(a.frames.codes, b.frames.codes)
+  assert after_a.history.equals(after_b.history)
+
+
 def test_a_chunk_has_at_most_its_frames(generator):
   most = generator.chunk_frames
   request = generator.request(generator.init_state(), forced=most, limit=most)
@@ -254,7 +356,7 @@ def test_a_silent_beginning_is_drawn_again(generator):
     chunk, _ = generator.generate_chunk(generator.init_state(), seed=seed)
     onset_s = chunk.score.notes["onset_s"]
     at_once = len(onset_s) and onset_s[0] <= streaming.START_S
-    assert at_once or chunk.redraws == streaming.STARTS
+    assert at_once or chunk.redraws == 2 * streaming.STARTS
 
 
 def test_padding_of_the_context_changes_nothing(generator, phrase):

@@ -89,10 +89,13 @@ def test_levels_may_have_different_values():
 @pytest.mark.parametrize(
   ("settings", "message"),
   [
-    (dict(temperature=-1.0), "temperature must be in 0.0..10.0, got -1"),
-    (dict(top_p=0.0), "top_p must be above 0"),
-    (dict(min_p=1.5), "min_p must be in 0.0..1.0, got 1.5"),
-    (dict(top_k=-1), "top_k must be in"),
+    (
+      dict(temperature=-1.0),
+      "temperature must be a number from 0 to 10, got -1",
+    ),
+    (dict(top_p=0.0), "top_p must be a number above 0 and at most 1"),
+    (dict(min_p=1.5), "min_p must be a number from 0 to 1 .*, got 1.5"),
+    (dict(top_k=-1), "top_k must be a whole number from 0 to"),
   ],
 )
 def test_values_out_of_range_are_refused(settings, message):

@@ -8,13 +8,9 @@ from magenta_midi.testing.jack import JackServer, jack_missing
 @pytest.fixture(scope="session")
 def duet_checkpoint(tmp_path_factory):
   """A checkpoint of a tiny model for two; what it plays was never learnt."""
-  from magenta_midi.model.checkpoint import save_checkpoint
-  from magenta_midi.testing import tiny_generator
+  from tests.support.checkpoints import save_tiny
 
-  folder = tmp_path_factory.mktemp("duet")
-  model = tiny_generator(parts=9).model
-  save_checkpoint(folder, model, codec={"name": "note"})
-  return folder
+  return save_tiny(tmp_path_factory.mktemp("duet"))
 
 
 @pytest.fixture

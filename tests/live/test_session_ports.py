@@ -70,7 +70,9 @@ def test_devices_that_cannot_be_meant(jack_server):
     pass
   with pytest.raises(ValueError, match="must be entered first"):
     Duet().capture_input()
-  with pytest.raises(ValueError, match="latency_target_ms must be 1 to 500"):
+  with pytest.raises(
+    ValueError, match="latency_target_ms must be a number from 1 to 500"
+  ):
     Duet(latency_target_ms=0.0)
   with pytest.raises(ValueError, match="mode"):
     Duet(mode="monologue")

@@ -429,7 +429,7 @@ def test_an_export_is_whole_or_not_there(tmp_path, arrays):
 
   with pytest.raises(OSError, match="disk"):
     write_t5x(tmp_path / "out", 1, broken())
-  assert list((tmp_path / "out").iterdir()) == []
+  assert not (tmp_path / "out").exists()
   write_t5x(tmp_path / "out", 1, arrays.items())
   with pytest.raises(CheckpointError, match="is there already"):
     write_t5x(tmp_path / "out", 1, arrays.items())
@@ -485,3 +485,16 @@ def test_the_fixture_goes_there_and_back_file_by_file(tmp_path, shared):
   assert ours["version"] == theirs["version"]
   step = theirs["optimizer"]["state"]["step"]
   assert ours["optimizer"]["state"]["step"].dtype == step.dtype
+
+
+def test_what_a_killed_export_left_is_removed(tmp_path):
+  left = tmp_path / ".checkpoint_7.12345"
+  left.mkdir()
+  (left / "half").touch()
+  other = tmp_path / ".checkpoint_8.12345"
+  other.mkdir()
+  write_t5x(tmp_path, 7, drawn().items())
+  assert sorted(p.name for p in tmp_path.iterdir()) == [
+    other.name,
+    "checkpoint_7",
+  ]

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from magenta_midi.midi.pedal import (
   PEDAL_DTYPE,
+  half_pedal_changes,
   pedal_events,
   tidy_pedals,
   union_of_pedals,
@@ -19,6 +20,14 @@ def test_a_trembling_half_pedal_stays_down():
   index, down = pedal_events(value)
   assert index.tolist() == [2, 7, 10]
   assert down.tolist() == [True, False, True]
+
+
+def test_changes_that_half_pedalling_leaves_out_are_counted():
+  value = np.array([0, 30, 70, 60, 66, 41, 64, 39, 45, 63, 127])
+  # A switch at 64 goes down, up, down, up, down, up, down; with memory 3.
+  assert half_pedal_changes(value) == 4
+  assert half_pedal_changes(np.array([0, 127, 0, 127])) == 0
+  assert half_pedal_changes(np.array([], int)) == 0
 
 
 def test_half_values_alone_never_press():

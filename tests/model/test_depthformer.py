@@ -129,5 +129,5 @@ def test_invalid_configs_are_refused():
     preset("tiny", level_sizes=SIZES, reserved=8, widht=3)
   with pytest.raises(ValueError, match="encoder_input"):
     preset("tiny", level_sizes=SIZES, reserved=8, encoder_input="both")
-  with pytest.raises(ValueError, match="dropout_rate must be in"):
+  with pytest.raises(ValueError, match="dropout_rate must be a number"):
     preset("tiny", level_sizes=SIZES, reserved=8, dropout_rate=1.0)

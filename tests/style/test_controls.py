@@ -89,16 +89,34 @@ def test_a_single_key_means_any_width():
 @pytest.mark.parametrize(
   ("targets", "message"),
   [
-    (ControlTargets(density=-1.0), "density must be 0 or more, got -1"),
-    (ControlTargets(density=np.inf), "density must be 0 or more, got inf"),
-    (ControlTargets(loudness=0.0), r"loudness must be in 1\.\.127, got 0"),
-    (ControlTargets(loudness=np.nan), r"loudness must be in 1\.\.127, got nan"),
-    (ControlTargets(register=128.0), r"register must be in 0\.\.127, got 128"),
+    (
+      ControlTargets(density=-1.0),
+      "density must be a number from 0 to 1000 .*, got -1",
+    ),
+    (
+      ControlTargets(density=np.inf),
+      "density must be a number from 0 to 1000 .*, got inf",
+    ),
+    (
+      ControlTargets(loudness=0.0),
+      r"loudness must be a number from 1 to 127 .*, got 0",
+    ),
+    (
+      ControlTargets(loudness=np.nan),
+      r"loudness must be a number from 1 to 127 .*, got nan",
+    ),
+    (
+      ControlTargets(register=128.0),
+      r"register must be a number from 0 to 127 .*, got 128",
+    ),
     (
       ControlTargets(register=(60.0, 40.0)),
       r"pair \(lowest, highest\), got 60-40",
     ),
-    (ControlTargets(pedal=1.5), r"pedal must be in 0\.\.1, got 1\.5"),
+    (
+      ControlTargets(pedal=1.5),
+      r"pedal must be a number from 0 to 1, got 1\.5",
+    ),
   ],
 )
 def test_targets_out_of_range_are_refused(targets, message):

@@ -16,9 +16,8 @@ from magenta_midi.model.lora.adapter_file import (
 from magenta_midi.model.lora.adapter_library import install_adapter
 from magenta_midi.model.lora.lora import LoraConfig, LowRank
 from magenta_midi.style import DescriptorStyle
+from magenta_midi.style.mentions import Mention, find_mentions
 from magenta_midi.style.players import (
-  Mention,
-  find_mentions,
   name_players_alone,
   with_players,
 )
@@ -91,12 +90,98 @@ def test_names_that_differ_only_by_case():
   names = ["Me", "me"]
   for text in names:
     assert find_mentions(text, names)[0] == [Mention(text, False)]
+    assert find_mentions(f"@{text}", names)[0] == [Mention(text, True)]
+  # The remark on a bare word says which was taken; a marked one must be clear.
   assert find_mentions("ME", names)[0] == [Mention("Me", False)]
+  with pytest.raises(AdapterError, match=r"^@ME could be any of Me, me\. "):
+    find_mentions("slow @ME", names)
+
+
+PARTICLES = """
+  처럼 같이 의 은 는 이 가 을 를 와 과 풍 풍으로 스타일 스타일로 으로 로 답게
+  님 씨 님처럼 씨의 이랑 하고 만 도
+  """.split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("particle", PARTICLES)
+def test_a_korean_particle_belongs_to_the_mention(particle):
+  for name in ("손열음", "ohhalim"):
+    for form in ("NFC", "NFD"):
+      text = unicodedata.normalize(form, f"@{name}{particle}")
+      assert find_mentions(text, NAMES) == ([Mention(name, True)], "")
+    mentions, rest = find_mentions(f"{name}{particle} 느리게, 조용히", NAMES)
+    assert (mentions, rest) == ([Mention(name, False)], "느리게, 조용히")
+
+
+@pytest.mark.parametrize(
+  ("text", "found", "rest"),
+  [
+    ("@손열음, 느리게", ["손열음"], "느리게"),
+    ("@손열음풍 발라드", ["손열음"], "발라드"),
+    ("@손열음!", ["손열음"], "!"),
+    ("@손열음 처럼 느리게", ["손열음"], "처럼 느리게"),
+    ("@ohhalim처럼느리게", ["ohhalim"], "느리게"),
+    ("@ohhalim과 @손열음의 중간", ["ohhalim", "손열음"], "중간"),
+    ("@손열음style", ["손열음"], "style"),
+    ("@손열음's waltz", ["손열음"], "waltz"),
+    ("@ohhalimのように", ["ohhalim"], ""),
+    ("@春樹の遅い曲", ["春樹"], "遅い曲"),
+    ("@春樹風", ["春樹"], ""),
+    ("@春樹みたいに静かに", ["春樹"], "静かに"),
+    ("@春樹的慢曲", ["春樹"], "慢曲"),
+    ("@春樹、@손열음", ["春樹", "손열음"], ""),
+    ("like Ohhalim's, slow", ["ohhalim"], "like , slow"),
+  ],
+)
+def test_a_name_is_followed_by_what_languages_put_there(text, found, rest):
+  mentions, left = find_mentions(text, [*NAMES, "春樹"])
+  assert [mention.name for mention in mentions] == found
+  assert left == rest
+
+
+def test_the_longest_name_wins():
+  names = ["오", "오할림", "오할림의", "오할림 2"]
+  for text, name in (
+    ("@오할림", "오할림"),
+    ("@오할림은", "오할림"),
+    ("@오할림의", "오할림의"),
+    ("@오할림의의", "오할림의"),
+    ("@오할림 2처럼", "오할림 2"),
+    ("@오할림 2개", "오할림"),
+    ("@오는", "오"),
+  ):
+    assert find_mentions(text, names)[0] == [Mention(name, True)]
+
+
+@pytest.mark.parametrize(
+  ("text", "near"),
+  [
+    ("@손열움처럼", "손열음"),
+    ("@손열음맨", "손열음"),
+    ("@ohalim", "ohhalim"),
+    ("@Ohhalin's", "ohhalim"),
+    ("@art", None),
+    ("@qwxz", None),
+  ],
+)
+def test_an_unknown_name_is_told_which_are_near(text, near):
+  with pytest.raises(AdapterError, match="no such adapter") as error:
+    find_mentions(text, NAMES)
+  assert (f"Did you mean {near}" in str(error.value)) is (near is not None)
+  assert ("Did you mean" in str(error.value)) is (near is not None)
+  assert "\n" not in str(error.value)
+
+
+def test_of_many_names_a_few_are_listed():
+  names = [f"player {number}" for number in range(40)]
+  with pytest.raises(AdapterError, match=r"player 19 and 28 more\.") as error:
+    find_mentions("@somebody", names)
+  assert len(str(error.value)) < 300
 
 
 def test_decomposed_letters_are_composed():
   """File names of some systems have accents as separate characters."""
-  assert find_mentions("@é", ["e\u0301"]) == ([Mention("e\u0301", True)], "")
+  assert find_mentions("@é", ["e\u0301"]) == ([Mention("é", True)], "")
 
 
 def names():
@@ -183,9 +268,7 @@ def test_text_and_players_share_a_weight_equally(folder):
 
 
 def test_a_rest_without_meaning_is_dropped(folder, monkeypatch):
-  neutral = DescriptorStyle().embed("slow")
-  monkeypatch.setattr(DescriptorStyle, "neutral", neutral, raising=False)
-  monkeypatch.setattr(DescriptorStyle, "neutral_cosine", 0.95, raising=False)
+  monkeypatch.setattr(DescriptorStyle, "understands", lambda *_: False)
   vector, lines = resolved("slow @ohhalim", folder)
   np.testing.assert_array_equal(vector, axis(701))
   assert lines[1] == "'slow' says nothing about music and is left out"
@@ -216,6 +299,28 @@ def test_a_style_that_cannot_be_used(folder, text, reason):
   assert "\n" not in str(error.value)
 
 
+def test_a_text_that_says_nothing_is_left_out_and_named(folder):
+  model = DescriptorStyle()
+  slow = model.embed("slow")
+  for prompt in (
+    [("slow", 1.0), ("고양이", 3.0)],
+    [("고양이", 0), ("느리게", 2)],
+  ):
+    vector, lines = resolved(prompt, folder)
+    np.testing.assert_array_equal(vector, slow)
+    [line] = lines
+    assert line.startswith("'고양이' says nothing about music")
+    assert "\n" not in line
+  for prompt in ("고양이", [("고양이", 1.0)], [("고양이", 1.0), ("slow", 0.0)]):
+    lines = []
+    kept = with_players(prompt, model, folder=folder, on_remark=lines.append)
+    assert kept is None
+    assert len(lines) == 1
+  # What a text of a stranger has cannot move the cursor.
+  _, lines = resolved([("slow", 1.0), ("\x1b[2J고\n양이", 1.0)], folder)
+  assert lines[0].isprintable()
+
+
 def test_files_and_other_items_do_not_change(folder):
   model = DescriptorStyle()
   for prompt in ("@ohhalim.mid", "ohhalim.wav", [7, ("@ohhalim", "2")]):
@@ -227,6 +332,8 @@ def test_files_and_other_items_do_not_change(folder):
   [
     (["@ohhalim"], True),
     (["ohhalim", "play like @ballad!"], True),
+    (["@ohhalim처럼", "@ballad 풍으로 연주해줘"], True),
+    (["@ohhalim 느리게"], False),
     (["@ohhalim", "slow"], False),
     (["@ohhalim slow"], False),
     (['"ohhalim"'], False),

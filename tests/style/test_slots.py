@@ -86,3 +86,10 @@ def test_a_register_allows_its_keys():
   assert np.flatnonzero(allowed).tolist() == list(range(48, 73))
   assert allowed_keys(ControlTargets(register=60.0)) is None
   assert allowed_keys(ControlTargets(density=3.0)) is None
+
+
+@pytest.mark.parametrize("style", [3, "x", [1], True, [["levels", 1]]])
+def test_a_style_of_another_type_is_refused(style):
+  with pytest.raises(ValueError, match="style must be an object") as caught:
+    StyleSlots({"model": {"style_slots": 1}, "style": style})
+  assert "\n" not in str(caught.value)

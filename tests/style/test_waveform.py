@@ -1,3 +1,4 @@
+import os
 import struct
 import sys
 import wave
@@ -86,10 +87,64 @@ def test_damaged(tmp_path, data):
   assert "\n" not in str(error.value)
 
 
+def overlapping(tmp_path, size):
+  """A WAV file whose outer chunk ends at a byte, within an inner one."""
+  path = pcm(tmp_path / "a.wav", bytes(range(200)), 2)
+  data = path.read_bytes()
+  path.write_bytes(data[:4] + size.to_bytes(4, "little") + data[8:])
+  return path
+
+
+@pytest.mark.parametrize(
+  ("size", "samples"), [(40, 2), (43, 3), (100, 32), (2**32 - 1, 100)]
+)
+def test_of_chunks_that_overlap_the_outer_one_counts(tmp_path, size, samples):
+  found = read_waveform(overlapping(tmp_path, size)).samples
+  values = np.frombuffer(bytes(range(200)), "<i2")[:samples] / 2**15
+  np.testing.assert_array_equal(found[:, 0], values)
+
+
+@pytest.mark.parametrize("size", [0, 4, 20, 30, 36])
+def test_chunks_that_overlap_before_the_sound(tmp_path, monkeypatch, size):
+  monkeypatch.setitem(sys.modules, "soundfile", None)
+  with pytest.raises(ValueError, match=r"a\.wav: (not PCM|a sound)") as caught:
+    read_waveform(overlapping(tmp_path, size))
+  assert "\n" not in str(caught.value)
+
+
+def test_a_chunk_longer_than_the_outer_one(tmp_path, monkeypatch):
+  """`wave` leaves it with a RuntimeError."""
+  monkeypatch.setitem(sys.modules, "soundfile", None)
+  path = pcm(tmp_path / "a.wav", bytes(200), 2)
+  data = path.read_bytes()
+  inner = b"LIST" + (10**6).to_bytes(4, "little")
+  path.write_bytes(data[:36] + inner + data[36:])
+  with pytest.raises(ValueError, match=r"a\.wav: not PCM WAV"):
+    read_waveform(path)
+
+
+def test_only_regular_files_are_sound(tmp_path):
+  os.mkfifo(tmp_path / "a.wav")
+  with pytest.raises(ValueError, match=r"a\.wav: .*no regular file"):
+    read_waveform(tmp_path / "a.wav")
+  (tmp_path / "b.wav").symlink_to("/dev/zero")
+  with pytest.raises(ValueError, match=r"b\.wav: .*no regular file"):
+    read_waveform(tmp_path / "b.wav")
+
+
+def test_a_size_that_a_header_says_takes_no_memory(tmp_path):
+  path = pcm(tmp_path / "a.wav", bytes(8), 2)
+  data = bytearray(path.read_bytes())
+  data[4:8] = data[40:44] = (2**32 - 2).to_bytes(4, "little")
+  path.write_bytes(data)
+  with pytest.raises(ValueError, match=r"a\.wav: .*at most 600 s"):
+    read_waveform(path)
+
+
 def test_bad_files(tmp_path):
   with pytest.raises(ValueError, match=r"no\.wav: no such file"):
     read_waveform(tmp_path / "no.wav")
-  with pytest.raises(ValueError, match="is a directory"):
+  with pytest.raises(ValueError, match="is a folder"):
     read_waveform(tmp_path)
   empty = pcm(tmp_path / "empty.wav", b"", 2)
   with pytest.raises(ValueError, match="must have samples, got"):

@@ -120,6 +120,8 @@ def test_a_finished_run_is_left_as_it_is(tmp_path, corpus):
   notes = json.loads((out / "checkpoint" / "config.json").read_text())["notes"]
   assert notes["step"] == 2
   assert notes["held_out"]["pieces"] == 2
+  row = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+  assert {"query_rms", "head_rms", "attention_logit"} < row["sizes"].keys()
   with pytest.raises(ValueError, match="holds a run with other settings"):
     train(config(steps=3), CODEC, [corpus], [1.0], corpus, out)
 
@@ -197,7 +199,7 @@ def test_the_schedule_warms_up_and_decays():
 def test_settings_that_cannot_run_are_refused(corpus):
   with pytest.raises(ValueError, match="either steps or minutes"):
     TrainConfig()
-  with pytest.raises(ValueError, match="must be positive"):
+  with pytest.raises(ValueError, match="steps must be a whole number from 1"):
     TrainConfig(steps=0)
   with pytest.raises(ValueError, match=r"target_s must be at most 4\.0 s"):
     Trainer(config(target_s=6.0), CODEC, [corpus], [1.0])

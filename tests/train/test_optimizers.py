@@ -1,5 +1,7 @@
 """Optimizers and schedules by name, and the terms beside cross entropy."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,12 +18,19 @@ from magenta_midi.model.config import preset
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.vocabulary import RESERVED
-from magenta_midi.train.optimizers import learning_rate, make_optimizer
+from magenta_midi.train.optimizers import (
+  learning_rate,
+  make_optimizer,
+  orthogonal,
+)
 from magenta_midi.train.run_settings import (
   LEARNING_RATES,
   TrainConfig,
+  as_begun,
   level_weights,
+  settings_json,
 )
+from magenta_midi.train.sharding import path_name
 from magenta_midi.train.trainer import Trainer
 
 CODEC = NoteCodec()
@@ -93,8 +102,8 @@ def test_every_optimizer_goes_downhill(name):
     assert float(jnp.vdot(update, grad)) > 0
 
 
-def test_the_default_is_relative_adam():
-  updates, params = first_update(), gradients()[0]
+def test_adam_relative_moves_arrays_by_their_size():
+  updates, params = first_update(optimizer="adam_relative"), gradients()[0]
   # Adam's first step is a sign, times the array's size.
   for name in ("query", "logits_dense"):
     moved, kernel = updates[name]["kernel"], params[name]["kernel"]
@@ -130,6 +139,126 @@ def test_muon_orthogonalises_what_lies_between_embeddings_and_head():
     assert moved.min() == pytest.approx(moved.max(), rel=1e-2)
 
 
+def attention_params(seed, query_size=1.0):
+  """Kernels of one attention with 3 heads of 4, of an MLP, and what is none."""
+  shapes = {
+    "attention": {
+      **{name: dict(kernel=(8, 12)) for name in ("query", "key", "value")},
+      "out": dict(kernel=(12, 8)),
+    },
+    "mlp": dict(wi_0=dict(kernel=(8, 12)), wo=dict(kernel=(12, 8))),
+    "token_embedder": dict(embedding=(16, 8)),
+    "logits_dense": dict(kernel=(8, 16)),
+    "encoder_norm": dict(scale=(8,)),
+  }
+  random = np.random.default_rng(seed)
+  draw = lambda shape: jnp.asarray(random.normal(size=shape), jnp.float32)
+  drawn = jax.tree.map(draw, shapes, is_leaf=lambda x: isinstance(x, tuple))
+  query = drawn["attention"]["query"]
+  query["kernel"] = query["kernel"] * query_size
+  return drawn
+
+
+def by_name(tree):
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {path_name(path): np.asarray(x) for path, x in leaves}
+
+
+@pytest.mark.parametrize("name", ["adam_drawn", "muon_drawn"])
+def test_steps_are_relative_to_the_sizes_as_drawn(name):
+  params, grads = attention_params(0, query_size=0.125), attention_params(1)
+  optimizer = make_optimizer(
+    config(optimizer=name, weight_decay=0.0, rest_rate=2.0), 4
+  )
+  state = optimizer.init(params)
+  update = jax.jit(optimizer.update)
+  # However large the arrays have become.
+  grown = jax.tree.map(lambda x: 10 * x, params)
+  found = [update(grads, state, at)[0] for at in (params, grown)]
+  jax.tree.map(np.testing.assert_array_equal, *found)
+  drawn = by_name(params)
+  for array, moved in by_name(found[0]).items():
+    hidden = "kernel" in array and "logits" not in array
+    rest = 1.0 if hidden or name == "adam_drawn" else 2.0
+    assert rms(moved) == pytest.approx(rest * rms(drawn[array]), rel=0.15)
+
+
+def test_sizes_as_drawn_are_in_the_state():
+  params, grads = attention_params(0), attention_params(1)
+  optimizer = make_optimizer(config(optimizer="muon_drawn"), 4)
+  state = optimizer.init(params)
+  sizes = [x for name, x in by_name(state).items() if ".sizes." in name]
+  assert len(sizes) == len(jax.tree.leaves(params))
+  later = jax.jit(optimizer.update)(grads, state, params)[1]
+  kept = [x for name, x in by_name(later).items() if ".sizes." in name]
+  np.testing.assert_array_equal(sizes, kept)
+
+
+def test_arrays_that_are_drawn_as_zeros_move_too():
+  params = jax.tree.map(jnp.zeros_like, attention_params(0))
+  optimizer = make_optimizer(config(optimizer="adam_drawn"), 4)
+  updates, _ = optimizer.update(
+    attention_params(1), optimizer.init(params), params
+  )
+  for moved in jax.tree.leaves(updates):
+    assert rms(moved) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 4, 12), (5, 1, 6)])
+def test_orthogonal_matrices_have_one_singular_value(shape):
+  x = jnp.asarray(np.random.default_rng(2).normal(size=shape), jnp.float32)
+  found = np.asarray(jax.jit(orthogonal)(1e-4 * x))
+  values = np.linalg.svd(found, compute_uv=False) / shape[2] ** 0.5
+  u, before, v = np.linalg.svd(np.asarray(x), full_matrices=False)
+  large = before / np.linalg.norm(before, axis=-1, keepdims=True) > 0.0062
+  assert (values[large] > 0.93).all() and (values < 1.07).all()
+  # The same directions: the nearest orthogonal matrix.
+  assert np.abs(found / shape[2] ** 0.5 - u @ v).max() < 0.15
+  assert not np.asarray(orthogonal(jnp.zeros(shape))).any()
+
+
+def test_no_singular_value_comes_out_large():
+  # One matrix for each, beside a large one that gives the norm.
+  small = np.geomspace(1e-5, 1.0, 200)
+  x = np.stack([np.diag([1.0, value]) for value in small])
+  found = np.asarray(orthogonal(jnp.asarray(x, jnp.float32)))[:, 1, 1] / 2**0.5
+  share = small / np.sqrt(1 + small**2)
+  assert (found < 1.07).all() and (found > 0).all()
+  assert (found[share > 0.0062] > 0.93).all()
+  below = found[share < 0.005]
+  assert (np.diff(below) > 0).all()
+
+
+def test_heads_are_orthogonalized_one_by_one():
+  params, grads = attention_params(0), attention_params(1)
+
+  def moved(grads):
+    settings = config(optimizer="muon_drawn", clip=1e9, weight_decay=0.0)
+    optimizer = make_optimizer(settings, 4)
+    return jax.jit(optimizer.update)(grads, optimizer.init(params), params)[0]
+
+  before = by_name(moved(grads))
+  # Another gradient for the second head.
+  attention = grads["attention"]
+  for name in ("query", "key", "value"):
+    kernel = attention[name]["kernel"]
+    attention[name]["kernel"] = kernel.at[:, 4:8].multiply(-3.0)
+  kernel = attention["out"]["kernel"]
+  attention["out"]["kernel"] = kernel.at[4:8].multiply(-3.0)
+  after = by_name(moved(grads))
+  for name, array in before.items():
+    changed = np.abs(after[name] - array) > 1e-3
+    if "attention" not in name:
+      assert not changed.any()
+      continue
+    sides = changed.T if name != "attention.out.kernel" else changed
+    assert not sides[:4].any() and not sides[8:].any()
+    np.testing.assert_allclose(
+      (after[name] + array)[changed], 0, atol=2e-3 * rms(array)
+    )
+    assert sides[4:8].mean() > 0.9
+
+
 def test_schedules():
   def rates(name, steps=1000, **changes):
     settings = config(
@@ -143,17 +272,53 @@ def test_schedules():
       [learning_rate(settings, s, s / steps) for s in range(steps)]
     )
 
-  for name in ("cosine", "constant", "linear", "rsqrt"):
+  for name in ("cosine", "constant", "linear"):
     warm = rates(name)[:100]
     assert (np.diff(warm) > 0).all() and warm[0] < 0.011
   assert (rates("constant")[99:] == 1.0).all()
   assert rates("linear")[500] == pytest.approx(0.51)
-  # The original's: the top of the warm-up at so many steps, 1 / root of step.
-  assert rates("rsqrt")[399] == pytest.approx(0.5)
+  held = rates("linear", hold=0.5)
+  assert (held[99:501] == 1.0).all() and (np.diff(held[501:]) < 0).all()
+  assert held[750] == pytest.approx(0.51)
+
+
+def t5x_rate(step, *, base, warmup):
+  """`constant * linear_warmup * rsqrt_decay` of T5X, at its step.
+
+  Source: https://github.com/google-research/t5x/blob/main/t5x/utils.py,
+  create_learning_rate_scheduler; its trainer calls it with the number of steps
+  done, 0 at the first.
+  """
+  rate = base
+  rate *= min(1.0, step / warmup)
+  return rate / np.sqrt(max(step, warmup))
+
+
+def test_rsqrt_is_the_schedule_of_t5x_step_by_step():
+  # Magenta RealTime's: 0.5 / root of the step, at most that of step 1,000.
+  settings = config(
+    optimizer="adafactor", schedule="rsqrt", warmup_steps=1000, steps=10_000
+  )
+  for step in (0, 1, 500, 999, 1000, 1001, 4000, 9999):
+    ours = learning_rate(settings, step, step / 10_000)
+    theirs = t5x_rate(step, base=0.5, warmup=1000)
+    assert ours == pytest.approx(theirs, rel=1e-12), step
+  # The top lasts up to step 1,000; step 4,000 has half of it.
+  assert learning_rate(settings, 1000, 0.1) == LEARNING_RATES["adafactor"]
+  assert learning_rate(settings, 1001, 0.1) < LEARNING_RATES["adafactor"]
+  assert learning_rate(settings, 4000, 0.4) == pytest.approx(
+    LEARNING_RATES["adafactor"] / 2
+  )
+
+
+def test_without_a_warm_up_rsqrt_begins_at_its_peak():
+  settings = config(schedule="rsqrt", warmup_steps=0, learning_rate=1.0)
+  rates = [learning_rate(settings, step, 0.0) for step in (0, 1, 4)]
+  assert rates == pytest.approx([1.0, 1.0, 0.5])
 
 
 def test_rates_are_the_optimizers_own_unless_given():
-  assert config().learning_rate == 0.015
+  assert config(optimizer="adam_relative").learning_rate == 0.015
   assert config(optimizer="adamw").learning_rate == 1e-3
   assert config(optimizer="adamw", learning_rate=0.1).learning_rate == 0.1
 
@@ -161,16 +326,30 @@ def test_rates_are_the_optimizers_own_unless_given():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    (dict(optimizer="sgd"), "optimizer must be one of adam_relative.*'sgd'"),
+    (dict(optimizer="sgd"), "optimizer must be one of muon_drawn.*'sgd'"),
+    (dict(hold=1.0), "hold must be a number of at least 0 and below 1"),
+    (dict(rest_rate=-1.0), "rest_rate must be a number from 0"),
     (dict(schedule="step"), "schedule must be one of cosine.*'step'"),
     (dict(dtype="float16"), "dtype must be one of float32.*'float16'"),
-    (dict(ema_decay=1.0), r"ema_decay must be in \[0, 1\), got 1\.0"),
-    (dict(accumulate=0), "accumulate must be at least 1, got 0"),
+    (
+      dict(ema_decay=1.0),
+      r"ema_decay must be a number of at least 0 and below 1, got 1",
+    ),
+    (dict(accumulate=0), "accumulate must be a whole number from 1 .*, got 0"),
     (dict(mesh=dict(rows=2)), "axis must be one of data, fsdp.*'rows'"),
-    (dict(mesh=dict(data=0)), "mesh axis data must be at least 1, got 0"),
+    (
+      dict(mesh=dict(data=0)),
+      "mesh..data.. must be a whole number from 1 .*, got 0",
+    ),
     (dict(clock="sun"), "clock must be one of wall, processor, got 'sun'"),
-    (dict(level_weights=dict(key=0.0)), "level_weights: key must be above 0"),
-    (dict(learning_rate=-1.0), "learning_rate must be at least 0, got -1"),
+    (
+      dict(level_weights=dict(key=0.0)),
+      "level_weights..key.. must be a number above 0",
+    ),
+    (
+      dict(learning_rate=-1.0),
+      "learning_rate must be a number above 0 .*, got -1",
+    ),
     (dict(early_stopping=1, keep_best=False), "needs keep_best"),
   ],
 )
@@ -181,6 +360,22 @@ def test_settings_that_cannot_be_are_refused(changes, message):
     object.__setattr__(settings, name, value)
   with pytest.raises(ValueError, match=message):
     settings.__post_init__()
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_defaults(tmp_path):
+  begun = config(optimizer="adam_relative", learning_rate=0.015)
+  stored = json.loads(settings_json(begun, CODEC))
+  del stored["rest_rate"]
+  (tmp_path / "state" / "20").mkdir(parents=True)
+  (tmp_path / "run.json").write_text(json.dumps(stored))
+  assert as_begun(config(), tmp_path).optimizer == "adam_relative"
+  assert as_begun(config(), tmp_path).learning_rate == 0.015
+  # What is asked for stays, to be refused.
+  other = config(optimizer="adamw", learning_rate=0.1)
+  assert as_begun(other, tmp_path) == other
+  # A run of this version has its settings.
+  (tmp_path / "run.json").write_text(settings_json(begun, CODEC))
+  assert as_begun(config(), tmp_path) == config()
 
 
 class Fixed:

@@ -20,12 +20,15 @@ from typing import Any
 import click
 
 from magenta_midi.api import MagentaMidi
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import one_line_errors
 from magenta_midi.cli.terminal.output import progress_bar
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.recordings import read_recordings, recordings_corpus
 from magenta_midi.evaluation.comparison import Comparison
 from magenta_midi.evaluation.evaluate import Evaluation, evaluate
+from magenta_midi.limits import COUNT_FROM_0
+from magenta_midi.midi.atomic import write_atomically
 from tools.help_text import help_of
 
 BASE = "base"
@@ -125,7 +128,9 @@ def table(rows: Mapping[str, Mapping[str, Any]], own: Mapping[str, str]) -> str:
   help="Adapter of another player to compare with; repeatable.",
 )
 @click.option(
-  "--windows", type=int, help="Windows of each player to score [default: all]."
+  "--windows",
+  type=bounded(COUNT_FROM_0),
+  help="Windows of each player to score [default: all].",
 )
 @click.option(
   "--checkpoint",
@@ -172,7 +177,7 @@ def command(
     click.echo(table(rows, own))
     report = dict(checkpoint=mm.checkpoint, own=own, players=rows)
     if file is not None:
-      file.write_text(json.dumps(report, indent=1) + "\n")
+      write_atomically(file, json.dumps(report, indent=1) + "\n")
     click.echo(json.dumps(report))
 
 

@@ -21,9 +21,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.data.examples.examples import Batch
 from magenta_midi.finetune.layer_schedule import GROUPS
 from magenta_midi.finetune.trainer import Learned, update
+from magenta_midi.limits import COUNT_FROM_0, RANK
 from magenta_midi.model.config import (
   MAGENTA_RT,
   PRESETS,
@@ -204,10 +206,12 @@ def config_of(name: str, original: bool, dtype: str | None) -> Any:
   show_default=True,
   help="How the base is held.",
 )
-@click.option("--rank", type=int, default=LoraConfig().rank, show_default=True)
+@click.option(
+  "--rank", type=bounded(RANK), default=LoraConfig().rank, show_default=True
+)
 @click.option(
   "--examples",
-  type=int,
+  type=bounded(COUNT_FROM_0),
   default=4,
   show_default=True,
   help="Examples in a batch; finetune takes the longest ones 4 at a time.",

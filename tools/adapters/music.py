@@ -28,6 +28,7 @@ import click
 import numpy as np
 
 from magenta_midi.api import MagentaMidi
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import (
   UserError,
   one_line_errors,
@@ -35,6 +36,7 @@ from magenta_midi.cli.terminal.errors import (
 )
 from magenta_midi.cli.terminal.output import progress_bar
 from magenta_midi.generate.generator import CONTEXT_S
+from magenta_midi.limits import COUNT_FROM_0
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens.codec import Codec
@@ -290,6 +292,7 @@ folders_type = click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option(
   "--count",
+  type=bounded(COUNT_FROM_0),
   default=40,
   show_default=True,
   help="Number of contexts to continue.",
@@ -297,6 +300,7 @@ folders_type = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
   "--stretches",
   "most",
+  type=bounded(COUNT_FROM_0),
   default=200,
   show_default=True,
   help="Stretches of 20 s of each player to train and to test the probe.",

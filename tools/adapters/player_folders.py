@@ -20,7 +20,9 @@ from typing import NamedTuple
 import click
 import numpy as np
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import one_line_errors
+from magenta_midi.limits import COUNT_FROM_0, SEED
 from tools.help_text import help_of
 
 HELD_OUT_SHARE = 1 / 3
@@ -122,12 +124,17 @@ def link(recordings: Iterable[Recording], folder: Path) -> int:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
   "--most",
+  type=bounded(COUNT_FROM_0),
   default=20,
   show_default=True,
   help="Largest number of files of a player to train on.",
 )
 @click.option(
-  "--seed", default=0, show_default=True, help="Seed of the drawn order."
+  "--seed",
+  type=bounded(SEED),
+  default=0,
+  show_default=True,
+  help="Seed of the drawn order.",
 )
 def command(lists: tuple[Path, ...], out: Path, most: int, seed: int) -> None:
   """Makes the folders and reports what they hold."""

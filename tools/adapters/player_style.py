@@ -21,11 +21,14 @@ import click
 import numpy as np
 
 from magenta_midi.api import MagentaMidi
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import one_line_errors
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.data.pieces import unpack_piece
 from magenta_midi.data.recordings import join_split, read_recordings
 from magenta_midi.finetune.player_style import window_embeddings
+from magenta_midi.limits import COUNT_FROM_0, GUIDANCE
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.midi.score import Score
 from magenta_midi.model.lora.adapter_file import PlayerStyle
 from tools.help_text import help_of
@@ -133,12 +136,14 @@ def nearer(
 )
 @click.option(
   "--takes",
+  type=bounded(COUNT_FROM_0),
   default=15,
   show_default=True,
   help="Recordings of each player to learn from.",
 )
 @click.option(
   "--count",
+  type=bounded(COUNT_FROM_0),
   default=6,
   show_default=True,
   help="Number of contexts to continue.",
@@ -146,7 +151,7 @@ def nearer(
 @click.option(
   "--guidance",
   "guidances",
-  type=float,
+  type=bounded(GUIDANCE),
   multiple=True,
   default=(0.0, 0.75, 1.5),
   help="Guidance of the continuations; repeatable.",
@@ -192,7 +197,7 @@ def command(
       report["players"][player.name] = found
       click.echo(f"{player.name}: {json.dumps(found)}")
   if file is not None:
-    file.write_text(json.dumps(report, indent=1) + "\n")
+    write_atomically(file, json.dumps(report, indent=1) + "\n")
   click.echo(json.dumps(report))
 
 

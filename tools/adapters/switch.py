@@ -28,12 +28,15 @@ import numpy as np
 from flax import nnx
 
 from magenta_midi.api import MagentaMidi
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import one_line_errors
+from magenta_midi.limits import COUNT_FROM_0
 from magenta_midi.live.engine.compile_counter import CompilationCounter
 from magenta_midi.live.engine.engine import Engine
 from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.protocol.events import Message
 from magenta_midi.live.recording.serialization import make_engine
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.lora.adapter_file import Adapter
 from magenta_midi.model.lora.adapter_library import install_adapter
 from magenta_midi.model.lora.lora import LoraConfig, LowRank, init_factors
@@ -189,14 +192,14 @@ def measure(rounds: int, events: int) -> dict[str, Any]:
 @click.command(help=help_of(__doc__))
 @click.option(
   "--rounds",
-  type=int,
+  type=bounded(COUNT_FROM_0),
   default=40,
   show_default=True,
   help="Number of switches.",
 )
 @click.option(
   "--events",
-  type=int,
+  type=bounded(COUNT_FROM_0),
   default=20,
   show_default=True,
   help="Notes of the player between two switches.",
@@ -227,7 +230,7 @@ def main(rounds: int, events: int, path: Path | None) -> None:
   click.echo(f"compiled: {facts['compilations']}")
   line = json.dumps(facts)
   if path is not None:
-    path.write_text(line + "\n")
+    write_atomically(path, line + "\n")
   click.echo(line)
 
 

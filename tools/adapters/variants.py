@@ -39,6 +39,7 @@ from typing import Any
 import click
 import numpy as np
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import (
   UserError,
   one_line_errors,
@@ -47,6 +48,7 @@ from magenta_midi.cli.terminal.errors import (
 from magenta_midi.evaluation.comparison import Comparison
 from magenta_midi.evaluation.evaluate import Evaluation
 from magenta_midi.finetune.config import FinetuneConfig
+from magenta_midi.limits import ALPHA, COUNT_FROM_0, FRACTION, SEED, STEPS
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.lora.lora import LoraConfig
 from tools.adapters.kinds.measuring import BASE, Job, measure
@@ -261,12 +263,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 )
 @click.option(
   "--alpha",
-  type=float,
+  type=bounded(ALPHA),
   help="Alpha of lora and dora [default: twice the rank].",
 )
 @click.option("--targets", help="Targets of lora and dora, as in finetune.")
 @click.option(
-  "--dropout", type=float, help="Dropout of the inputs of lora and dora."
+  "--dropout",
+  type=bounded(FRACTION),
+  help="Dropout of the inputs of lora and dora.",
 )
 @click.option(
   "--slots",
@@ -281,7 +285,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
   help="Number of recordings to train on [default: all].",
 )
 @click.option(
-  "--steps", default=300, show_default=True, help="Optimizer steps of each run."
+  "--steps",
+  type=bounded(STEPS),
+  default=300,
+  show_default=True,
+  help="Optimizer steps of each run.",
 )
 @click.option(
   "--learning-rate", "rates", multiple=True, metavar="RATE or KIND:RATE"
@@ -293,22 +301,25 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 )
 @click.option(
   "--windows",
+  type=bounded(COUNT_FROM_0),
   default=384,
   show_default=True,
   help="Held-out windows to score, 2 s each.",
 )
 @click.option(
   "--evaluations",
+  type=bounded(COUNT_FROM_0),
   default=1,
   show_default=True,
   help="How often a run is scored.",
 )
 @click.option(
   "--frames-per-batch",
+  type=bounded(COUNT_FROM_0),
   default=FinetuneConfig.frames_per_batch,
   show_default=True,
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=bounded(SEED), default=0, show_default=True)
 @click.option("--checkpoint", type=click.Path(exists=True, path_type=Path))
 @click.option("--keep", is_flag=True, help="Keep the trained checkpoints too.")
 @click.option(

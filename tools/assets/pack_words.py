@@ -13,8 +13,11 @@ from pathlib import Path
 
 import click
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from magenta_midi.cli.terminal.bounded_number import bounded
+from magenta_midi.limits import COUNT_FROM_0
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.style.text.phrases import load_phrases
 from magenta_midi.style.text.words import split_words
 from tools.help_text import help_of
@@ -99,18 +102,21 @@ def caption_words() -> list[str]:
 )
 @click.option(
   "--frequent",
+  type=bounded(COUNT_FROM_0),
   default=18_000,
   show_default=True,
   help="Number of most frequent words to keep.",
 )
 @click.option(
   "--musical",
+  type=bounded(COUNT_FROM_0),
   default=20_000,
   show_default=True,
   help="Number of words near to words of music to keep.",
 )
 @click.option(
   "--rarest",
+  type=bounded(COUNT_FROM_0),
   default=90_000,
   show_default=True,
   help="Words beyond this place are not kept: their vectors are noise.",
@@ -142,7 +148,7 @@ def main(
   packed = np.rint(table[kept] / scale * 127).astype(np.int8)
   chosen = "\n".join(words[row] for row in kept)
   arrays = {"vectors": packed, "words": np.frombuffer(chosen.encode(), "u1")}
-  save_file(arrays, out)
+  write_atomically(out, save(arrays))
   click.echo(f"{len(kept)} words, {out.stat().st_size / 1e6:.1f} MB")
 
 

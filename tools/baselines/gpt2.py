@@ -19,6 +19,7 @@ from typing import Any
 import click
 import rich.table
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import UserError, one_line_errors
 from magenta_midi.cli.terminal.interrupts import stop_signals
 from magenta_midi.cli.terminal.output import console, print_json, progress_bar
@@ -26,8 +27,9 @@ from magenta_midi.data.corpus import Corpus, join_corpora, read_corpus
 from magenta_midi.generate.compilation.compilation_cache import (
   enable_compilation_cache,
 )
+from magenta_midi.limits import AMOUNT, COUNT_FROM_0, SEED, STEPS
 from magenta_midi.midi.atomic import write_atomically
-from magenta_midi.train.allocator import keep_memory
+from magenta_midi.train.machine import keep_memory
 
 # Of the embedded checkpoint, preset small.
 PARAMETERS = 9_121_996
@@ -76,32 +78,58 @@ def main() -> None:
 )
 @click.option(
   "--duration-bins",
+  type=bounded(COUNT_FROM_0),
   default=63,
   show_default=True,
   help="Grid of durations, 10 ms to 10 s; 63 are our codec's, 990 are nearly"
   " every 10 ms.",
 )
-@click.option("--minutes", type=float, help="Length of the run, minutes.")
-@click.option("--steps", type=int, help="Length of the run, steps.")
-@click.option("--width", default=256, show_default=True)
 @click.option(
-  "--layers", type=int, help="[default: what --parameters leave room for]"
+  "--minutes", type=bounded(AMOUNT), help="Length of the run, minutes."
 )
-@click.option("--parameters", default=PARAMETERS, show_default=True)
-@click.option("--context", default=1024, show_default=True, help="Positions.")
+@click.option("--steps", type=bounded(STEPS), help="Length of the run, steps.")
 @click.option(
-  "--rows", default=2, show_default=True, help="Of a batch, each of --context."
+  "--width", type=bounded(COUNT_FROM_0), default=256, show_default=True
+)
+@click.option(
+  "--layers",
+  type=bounded(COUNT_FROM_0),
+  help="[default: what --parameters leave room for]",
+)
+@click.option(
+  "--parameters",
+  type=bounded(COUNT_FROM_0),
+  default=PARAMETERS,
+  show_default=True,
+)
+@click.option(
+  "--context",
+  type=bounded(COUNT_FROM_0),
+  default=1024,
+  show_default=True,
+  help="Positions.",
+)
+@click.option(
+  "--rows",
+  type=bounded(COUNT_FROM_0),
+  default=2,
+  show_default=True,
+  help="Of a batch, each of --context.",
 )
 @click.option("--optimizer", default="adam_relative", show_default=True)
 @click.option(
   "--learning-rate",
+  type=bounded(AMOUNT),
   default=0.0,
   help="Peak [default: as `magenta-midi train` has it for the optimizer].",
 )
-@click.option("--warmup-steps", default=200, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+  "--warmup-steps", type=bounded(COUNT_FROM_0), default=200, show_default=True
+)
+@click.option("--seed", type=bounded(SEED), default=0, show_default=True)
 @click.option(
   "--held-out-windows",
+  type=bounded(COUNT_FROM_0),
   default=384,
   show_default=True,
   help="Of 2 s, scored every 10 minutes and at the end.",
@@ -240,7 +268,7 @@ def train_command(
 @click.option("--split", default="test", show_default=True)
 @click.option(
   "--windows",
-  type=int,
+  type=bounded(COUNT_FROM_0),
   help="Score so many 2 s windows of each folder [default: all].",
 )
 @click.option(

@@ -12,6 +12,8 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
+from magenta_midi.midi.atomic import write_atomically
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 
@@ -19,6 +21,7 @@ ROOMS = {
   "cli": "the command line; `cli/gin` reads gin files",
   "app": "names of `cli` from before its move",
   "testing": "tiny models, fake ports, fake clock",
+  "server": "sessions for a web page: sockets, takes, jobs, the page",
   "live": "ports, processes, the engine, what may sound, sessions",
   "api": "`MagentaMidi`: load, embed, generate, finetune",
   "finetune": "adapters from a player's recordings",
@@ -28,12 +31,17 @@ ROOMS = {
   "data": "corpora, training examples, batches",
   "generate": "chunked generation: state in, (chunk, state) out",
   "style": "text or music to one vector",
+  "transcribe": "recordings of sound to MIDI",
   "model": "the Depthformer, checkpoints, adapters",
   "tokens": "music to integers `[frames, levels]` and back; what is legal next",
-  "audio": "a piano voice, WAV files, FluidSynth",
+  "audio": "a piano voice, audio files, FluidSynth",
   "midi": "notes, pedal, files, tempo, analysis, piano rolls",
+  "bounded_files": "files from outside: regular, and of bounded size",
+  "plain_text": "text from outside, made fit to be shown",
+  "limits": "the range of each number that people give",
   "settings": "typed conversion and checks of settings",
   "typing": "letters of array shapes",
+  "user_folders": "where a user's data, settings and caches lie",
 }
 
 
@@ -96,6 +104,15 @@ LINES = {
     ),
     Stop("live.performer.performer", "keeps the plan, in order of time"),
     Stop("live.performer.limits", "keys, velocities and rates that may sound"),
+  ),
+  "served session": (
+    Stop("cli.serve", "reads options, prints the address"),
+    Stop("server.serving", "listens, ends in order"),
+    Stop("server.app", "the routes, and what they share"),
+    Stop("server.duets.client_socket", "one client's messages, in and out"),
+    Stop("server.duets.sessions", "gives each client a session, or says full"),
+    Stop("server.duets.played_session", "plays a LiveSession in a thread"),
+    Stop("live.session", "LiveSession: as in the drawing above"),
   ),
   "finetune": (
     Stop("cli.finetune", "reads options, prints the report"),
@@ -201,7 +218,7 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   ).parse_args()
   page = drawn(PAGE.read_text("utf-8"))
-  PAGE.write_text(page, "utf-8")
+  write_atomically(PAGE, page)
 
 
 if __name__ == "__main__":

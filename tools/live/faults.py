@@ -31,6 +31,7 @@ from magenta_midi.live.protocol.messages import (
 from magenta_midi.live.session import LiveSession
 from magenta_midi.live.session_events import MessageReceived, SessionEvent
 from magenta_midi.live.session_settings import PortSettings, SessionSettings
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.midi.io.messages import note_off, note_on
 from magenta_midi.testing.jack import JackServer
 from magenta_midi.testing.port_player import PortPlayer, wait_until
@@ -439,8 +440,8 @@ def main() -> None:
       middle = values[len(values) // 2]
       print(f"{name:16} {figure:24} {middle:9.3f}  worst {values[-1]:9.3f}")
   if args.json:
-    with open(args.json, "w") as file:
-      json.dump({"times": args.times, "faults": results}, file, indent=1)
+    report = {"times": args.times, "faults": results}
+    write_atomically(args.json, json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

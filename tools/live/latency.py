@@ -20,7 +20,10 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import one_line_errors
+from magenta_midi.limits import AMOUNT, COUNT_FROM_0, SEED
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.midi.score import Score
 from magenta_midi.testing.jack import JackServer, jack_missing
 from tools.help_text import help_of
@@ -183,12 +186,14 @@ def measure(
 )
 @click.option(
   "--minutes",
+  type=bounded(AMOUNT),
   default=5.0,
   show_default=True,
   help="Length of the simultaneous part.",
 )
 @click.option(
   "--phrases",
+  type=bounded(COUNT_FROM_0),
   default=20,
   show_default=True,
   help="Number of phrases to reply to.",
@@ -198,7 +203,7 @@ def measure(
   type=click.Path(path_type=Path),
   help="Folder of a checkpoint [default: the embedded checkpoint].",
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=bounded(SEED), default=0, show_default=True)
 @click.option(
   "--json",
   "file",
@@ -227,7 +232,7 @@ def command(
   ]
   click.echo(f"{report['ports']}, {report['cores']} cores\n{table(lines)}")
   if file is not None:
-    file.write_text(json.dumps(report, indent=1) + "\n")
+    write_atomically(file, json.dumps(report, indent=1) + "\n")
   click.echo(json.dumps(report))
 
 

@@ -22,7 +22,9 @@ import click
 import numpy as np
 
 from magenta_midi.api import MagentaMidi
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import UserError, one_line_errors
+from magenta_midi.limits import COUNT_FROM_0
 from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.live.recording.costs import CostTable
@@ -268,9 +270,19 @@ def together(mm: MagentaMidi, phrases: Sequence[Phrase]) -> dict[str, Any]:
 @click.argument(
   "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
 )
-@click.option("--phrases", default=200, show_default=True, help="Calls of 8 s.")
 @click.option(
-  "--stretches", default=40, show_default=True, help="Of 20 s, both at once."
+  "--phrases",
+  type=bounded(COUNT_FROM_0),
+  default=200,
+  show_default=True,
+  help="Calls of 8 s.",
+)
+@click.option(
+  "--stretches",
+  type=bounded(COUNT_FROM_0),
+  default=40,
+  show_default=True,
+  help="Of 20 s, both at once.",
 )
 @click.option("--checkpoint", type=click.Path(path_type=Path))
 def command(

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import (
   UserError,
   one_line_errors,
@@ -32,11 +33,14 @@ from magenta_midi.cli.terminal.output import (
   print_json,
   progress_bar,
 )
+from magenta_midi.limits import COUNT
 from magenta_midi.live.engine.turns import TurnSettings, TurnTaking
 from magenta_midi.live.player import Keyboard
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
 from magenta_midi.live.recording.score_messages import messages_of
+from magenta_midi.midi.figures import save_figure
 from magenta_midi.midi.score_files import SUFFIXES, MidiFileError, read_score
+from magenta_midi.plain_text import drawable
 from tools.help_text import help_of
 
 FALSE_START_NS = SECOND // 2
@@ -253,7 +257,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
       for row in rows
       if row["rule"] == name and row["setting"] != "default"
     ]
-    axes.plot(*zip(*sorted(points), strict=True), style, label=name)
+    axes.plot(*zip(*sorted(points), strict=True), style, label=drawable(name))
   default = next(row for row in rows if row["setting"] == "default")
   axes.plot(
     default["median_wait_s"],
@@ -271,7 +275,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
   axes.set_ylim(bottom=0)
   axes.grid(alpha=0.3)
   axes.legend(frameon=False)
-  figure.savefig(path, dpi=110)
+  save_figure(figure, path)
 
 
 def read_solos(folder: Path, count: int) -> list[list[Message]]:
@@ -304,7 +308,7 @@ def read_solos(folder: Path, count: int) -> list[list[Message]]:
 @click.option(
   "--solos",
   "count",
-  type=click.IntRange(1),
+  type=bounded(COUNT),
   default=20,
   show_default=True,
   help="How many, spread evenly over the folder.",

@@ -21,6 +21,7 @@ import rich.box
 import rich.console
 import rich.table
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import UserError, one_line_errors
 from magenta_midi.cli.terminal.options import (
   checkpoint_option,
@@ -36,6 +37,7 @@ from magenta_midi.cli.terminal.output import (
 )
 from magenta_midi.generate.generator import CONTEXT_S, Generator
 from magenta_midi.generate.sampling import Sampling
+from magenta_midi.limits import COUNT_FROM_0, SEED, Bounds
 from magenta_midi.midi.continuation import context_then_music
 from tools.help_text import help_of
 from tools.music.continuations import (
@@ -172,14 +174,14 @@ def two_sample_line(found: dict[str, Any]) -> str:
 @checkpoint_option
 @click.option(
   "--continuations",
-  type=click.IntRange(0),
+  type=bounded(COUNT_FROM_0),
   default=50,
   show_default=True,
   help="How many short continuations; 0 for none.",
 )
 @click.option(
   "--seconds",
-  type=click.FloatRange(10),
+  type=bounded(Bounds(10, 24 * 3600, "seconds")),
   default=20.0,
   show_default=True,
   help="Their length, s.",
@@ -187,21 +189,25 @@ def two_sample_line(found: dict[str, Any]) -> str:
 @click.option(
   "--long",
   "long_count",
-  type=click.IntRange(0),
+  type=bounded(COUNT_FROM_0),
   default=10,
   show_default=True,
   help="How many long continuations; 0 for none.",
 )
 @click.option(
   "--long-seconds",
-  type=click.FloatRange(10),
+  type=bounded(Bounds(10, 24 * 3600, "seconds")),
   default=60.0,
   show_default=True,
   help="Their length, s.",
 )
 @sampling_options
 @click.option(
-  "--seed", type=int, default=0, show_default=True, help="Of all draws."
+  "--seed",
+  type=bounded(SEED),
+  default=0,
+  show_default=True,
+  help="Of all draws.",
 )
 @click.option(
   "--save-midi",

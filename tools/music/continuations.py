@@ -15,6 +15,7 @@ import numpy as np
 from magenta_midi.data.corpus import read_corpus
 from magenta_midi.data.pieces import unpack_piece
 from magenta_midi.generate.generator import CONTEXT_S, Generator, join_chunks
+from magenta_midi.generate.priors import Priors
 from magenta_midi.generate.sampling import Sampling
 from magenta_midi.midi.score import Score
 from magenta_midi.tokens.codec import Codec
@@ -190,6 +191,7 @@ def play(
   *,
   seed: int = 0,
   sampling: Sampling | None = None,
+  priors_of: Callable[[Passage], Priors | None] = lambda passage: None,
   on_chunk: Callable[[], None] = lambda: None,
 ) -> list[Take]:
   """Continues every passage.
@@ -199,19 +201,21 @@ def play(
     passages: From `choose_passages`.
     seed: The same seed gives the same music.
     sampling: How codes are drawn.
+    priors_of: What is wanted of it, in the time of a passage's history.
     on_chunk: Called after every chunk.
   """
   takes = []
   for index, passage in enumerate(passages):
     state = generator.init_state(passage.history)
     state = generator.at(state, passage.now_s)
-    chunks = []
+    chunks, priors = [], priors_of(passage)
     while sum(chunk.seconds for chunk in chunks) < passage.seconds:
       chunk, state = generator.generate_chunk(
         # Passages of one run share no random numbers.
         state,
-        seed=seed * 10_007 + index,
+        seed=(seed * 10_007 + index) % 2**32,
         sampling=sampling,
+        priors=priors,
       )
       chunks.append(chunk)
       on_chunk()

@@ -17,9 +17,11 @@ import rich.console
 import rich.table
 
 from magenta_midi.api import MagentaMidi
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.data.corpus import join_corpora, read_corpus
 from magenta_midi.data.examples.partners import MODES, PARTS
 from magenta_midi.evaluation.evaluate import LEVEL_NAMES, Players, evaluate
+from magenta_midi.limits import COUNT_FROM_0
 from tools.help_text import help_of
 
 DELAYS_MS = (0, 20, 50, 100, 150)
@@ -62,7 +64,7 @@ def cases(modes: list[str], knows_partners: bool) -> Iterator[Players]:
 )
 @click.option(
   "--windows",
-  type=int,
+  type=bounded(COUNT_FROM_0),
   help="Number of windows of 2 s to score, evenly spread [default: all].",
 )
 @click.option(

@@ -22,10 +22,12 @@ from typing import Any
 
 import click
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import UserError, writable
 from magenta_midi.cli.terminal.options import checkpoint_option, load_model
 from magenta_midi.cli.terminal.output import console, json_option, print_json
 from magenta_midi.generate.sampling import Sampling, level_sampling
+from magenta_midi.limits import SEED, Bounds
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.tokens.note.codec import NoteCodec
 from tools.help_text import help_of
@@ -157,14 +159,14 @@ def read_results(path: Path, run_of: dict[str, Any]) -> list[dict[str, Any]]:
 @checkpoint_option
 @click.option(
   "--continuations",
-  type=click.IntRange(FEWEST),
+  type=bounded(Bounds(FEWEST, 10**9, whole=True)),
   default=24,
   show_default=True,
   help="How many a setting.",
 )
 @click.option(
   "--seconds",
-  type=click.FloatRange(10),
+  type=bounded(Bounds(10, 24 * 3600, "seconds")),
   default=20.0,
   show_default=True,
   help="Their length, s.",
@@ -185,7 +187,11 @@ def read_results(path: Path, run_of: dict[str, Any]) -> list[dict[str, Any]]:
 @click.option("--min-p", multiple=True, help="Likewise.")
 @click.option("--top-k", multiple=True, help="Likewise.")
 @click.option(
-  "--seed", type=int, default=0, show_default=True, help="Of all draws."
+  "--seed",
+  type=bounded(SEED),
+  default=0,
+  show_default=True,
+  help="Of all draws.",
 )
 @click.option(
   "--out",

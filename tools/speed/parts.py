@@ -17,11 +17,13 @@ from typing import NamedTuple
 
 import click
 import numpy as np
-from rich.console import Console
 
 from magenta_midi.audio.piano import SAMPLE_RATE, synthesize
 from magenta_midi.audio.voice import BLOCK, POLYPHONY, Voice
 from magenta_midi.cli.jam.display import FRAMES_PER_S, LiveDisplay, Snapshot
+from magenta_midi.cli.terminal.bounded_number import bounded
+from magenta_midi.cli.terminal.plain_console import PlainConsole
+from magenta_midi.limits import COUNT
 from magenta_midi.live.engine.context_mix import inject
 from magenta_midi.live.engine.harmony import Harmony
 from magenta_midi.live.player import Keyboard
@@ -103,7 +105,7 @@ def parts(folder: Path) -> Iterator[Part]:
   )
 
   with LiveDisplay(
-    Console(file=io.StringIO(), width=120, height=40, force_terminal=True),
+    PlainConsole(file=io.StringIO(), width=120, height=40, force_terminal=True),
     clock=itertools.count().__next__,
   ) as display:
     yield Part("draw the screen", drawing(display), 1 / FRAMES_PER_S, "a frame")
@@ -158,7 +160,7 @@ def timed_s(call: Callable[[], object], repeat: int) -> np.ndarray:
 @click.command(help=help_of(__doc__))
 @click.option(
   "--repeat",
-  type=click.IntRange(min=1),
+  type=bounded(COUNT),
   default=20,
   show_default=True,
   help="Largest number of runs of each part; they take at most 5 s.",

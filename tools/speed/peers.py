@@ -22,7 +22,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import one_line_errors
+from magenta_midi.limits import COUNT
+from magenta_midi.midi.atomic import write_atomically
 from tools.help_text import help_of
 from tools.speed.other_systems.environment import TORCH, make_environment
 from tools.speed.other_systems.shapes import T5Shape, fitted
@@ -301,9 +304,7 @@ def write_between(path: Path, text: str) -> None:
     raise OSError(f"{path} has {BEGIN} but no {END} after it; add it.")
   new = before + block + after if begin else f"{old}{block}\n"
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(new)
-  partial.replace(path)
+  write_atomically(path, new)
 
 
 @click.command(help=help_of(__doc__))
@@ -322,14 +323,14 @@ def write_between(path: Path, text: str) -> None:
 )
 @click.option(
   "--rounds",
-  type=click.IntRange(1),
+  type=bounded(COUNT),
   default=5,
   show_default=True,
   help="Rounds of measuring; the large shape has half of them.",
 )
 @click.option(
   "--threads",
-  type=click.IntRange(1),
+  type=bounded(COUNT),
   default=2,
   show_default=True,
   help="Threads, and cores that the run is bound to.",

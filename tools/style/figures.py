@@ -17,11 +17,14 @@ from typing import Any
 import click
 import numpy as np
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import one_line_errors
 from magenta_midi.data.corpus import read_corpus
 from magenta_midi.generate.compilation.compilation_cache import (
   enable_compilation_cache,
 )
+from magenta_midi.limits import COUNT_FROM_0
+from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.quantizer import level_cosines
 from magenta_midi.style.text.captions import ATTRIBUTES, nonsense, pairs
@@ -160,7 +163,11 @@ def _quantiles(values: np.ndarray) -> dict[str, float]:
   help="Folder of a MidiCoCa [default: the embedded one].",
 )
 @click.option(
-  "--clips", default=200, show_default=True, help="Number of clips to rank."
+  "--clips",
+  type=bounded(COUNT_FROM_0),
+  default=200,
+  show_default=True,
+  help="Number of clips to rank.",
 )
 @click.option(
   "--split", default="test", show_default=True, help="Which pieces."
@@ -184,7 +191,7 @@ def command(
     loaded = MidiCoCa.load(model) if model else MidiCoCa.embedded()
     report = measure(loaded, data, clips, split)
   if file is not None:
-    file.write_text(json.dumps(report, indent=1) + "\n")
+    write_atomically(file, json.dumps(report, indent=1) + "\n")
   click.echo(json.dumps(report))
 
 

@@ -24,10 +24,15 @@ from magenta_midi.api import (
   DEFAULT_GUIDANCE,
   MagentaMidi,
 )
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import UserError, one_line_errors
 from magenta_midi.data.corpus import midi_files
+from magenta_midi.limits import COUNT_FROM_0
 from magenta_midi.midi.analysis.description import describe
+from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.figures import save_figure
 from magenta_midi.midi.score import Score
+from magenta_midi.plain_text import drawable
 from magenta_midi.style.controls import ControlTargets
 from magenta_midi.style.text.attributes import ATTRIBUTES
 from tools.help_text import help_of
@@ -231,16 +236,18 @@ def draw(curves: dict[str, dict[float, dict]], path: Path) -> None:
     for axis, name in zip(row, names, strict=False):
       asked = PROMPTS[name] if title == "prompts" else CONTROLS[name]
       for side, opposite in zip(("low", "high"), asked, strict=True):
-        said = opposite if isinstance(opposite, str) else opposite[name]
+        given = opposite if isinstance(opposite, str) else opposite[name]
         played = [found[name][side] for found in curve.values()]
+        said = drawable(given)
         axis.plot(list(curve), played, marker="o", markersize=3, label=said)
-      axis.set(title=f"{name} ({UNITS[name]})", xlabel="guidance")
+      heading = drawable(f"{name} ({UNITS[name]})")
+      axis.set(title=heading, xlabel="guidance")
       axis.title.set_size(9)
       axis.set_ylim(*_around(axis.get_ylim()))
       axis.legend(frameon=False, fontsize=8)
       for edge in ("top", "right"):
         axis.spines[edge].set_visible(False)
-  figure.savefig(path, dpi=110)
+  save_figure(figure, path)
   plt.close(figure)
 
 
@@ -259,12 +266,14 @@ def _around(limits: tuple[float, float]) -> tuple[float, float]:
 )
 @click.option(
   "--seeds",
+  type=bounded(COUNT_FROM_0),
   default=30,
   show_default=True,
   help="Pairs of continuations for each attribute.",
 )
 @click.option(
   "--curve-seeds",
+  type=bounded(COUNT_FROM_0),
   default=10,
   show_default=True,
   help="The same for the curve over guidance and for blends; 0: neither.",
@@ -314,7 +323,7 @@ def command(
       if picture is not None:
         draw(curves, picture)
   if file is not None:
-    file.write_text(json.dumps(report, indent=1) + "\n")
+    write_atomically(file, json.dumps(report, indent=1) + "\n")
   click.echo(json.dumps(report))
 
 

@@ -19,16 +19,18 @@ import click
 import numpy as np
 from safetensors.numpy import load_file
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.data.corpus import read_corpus
 from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.generate.compilation.compilation_cache import (
   enable_compilation_cache,
 )
+from magenta_midi.limits import AMOUNT, SEED
 from magenta_midi.model.checkpoint import embedded_path, load_checkpoint
 from magenta_midi.style.text.facts import read_facts
 from magenta_midi.style.text.words import Words
 from magenta_midi.tokens.codec import get_codec
-from magenta_midi.train.allocator import keep_memory
+from magenta_midi.train.machine import keep_memory
 from magenta_midi.train.style.data import CocaStream, draw_windows
 from magenta_midi.train.style.train_coca import CocaConfig, train_coca
 from tools.help_text import help_of
@@ -52,12 +54,14 @@ CLIPS = 200
 )
 @click.option(
   "--minutes",
+  type=bounded(AMOUNT),
   default=40.0,
   show_default=True,
   help="Minutes in which both towers train.",
 )
 @click.option(
   "--text-minutes",
+  type=bounded(AMOUNT),
   default=8.0,
   show_default=True,
   help="Minutes after these in which only the text tower trains.",
@@ -72,8 +76,10 @@ CLIPS = 200
   type=click.Path(exists=True, path_type=Path),
   help="Folder of a MidiCoCa whose training is continued.",
 )
-@click.option("--learning-rate", default=0.01, show_default=True)
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+  "--learning-rate", type=bounded(AMOUNT), default=0.01, show_default=True
+)
+@click.option("--seed", type=bounded(SEED), default=0, show_default=True)
 @click.option(
   "--out",
   type=click.Path(path_type=Path),

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import UserError, one_line_errors
 from magenta_midi.cli.terminal.options import weighted_folder
 from magenta_midi.data.corpus import Corpus, join_corpora, read_corpus
@@ -50,12 +51,13 @@ from magenta_midi.evaluation.losses import level_logits
 from magenta_midi.generate.compilation.compilation_cache import (
   enable_compilation_cache,
 )
+from magenta_midi.limits import AMOUNT, COUNT_FROM_0
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.model.config import DepthformerConfig
 from magenta_midi.model.depthformer import Depthformer, Frames
 from magenta_midi.tokens.codec import get_codec
 from magenta_midi.tokens.note.codec import NoteCodec
-from magenta_midi.train.allocator import keep_memory
+from magenta_midi.train.machine import keep_memory
 from magenta_midi.train.run import RunProgress, TrainingRun
 from magenta_midi.train.run_clock import RunSchedule
 from magenta_midi.train.run_settings import TrainConfig
@@ -173,7 +175,12 @@ class RecountedDepthformer(Depthformer):
     self.over_all = False
 
   def __call__(
-    self, context: Frames, inputs: Frames, targets: Any, style: Any = None
+    self,
+    context: Frames,
+    inputs: Frames,
+    targets: Any,
+    style: Any = None,
+    outline: Any = None,
   ) -> tuple[jax.Array, ...]:
     """Logits by level, as a Depthformer's, over the codec's codes.
 
@@ -183,7 +190,7 @@ class RecountedDepthformer(Depthformer):
     """
     counting = self.counting
     if counting.origin == "previous":
-      return super().__call__(context, inputs, targets, style)
+      return super().__call__(context, inputs, targets, style, outline)
     first, stop = self.config.columns[0]
     end = stop - first - 1
     shift = shift_of(inputs, counting.origin)
@@ -191,7 +198,7 @@ class RecountedDepthformer(Depthformer):
       moved = input_shift(inputs, counting.origin)
       inputs = inputs._replace(ids=recounted(inputs.ids, moved, first, end))
     logits = super().__call__(
-      context, inputs, recounted(targets, shift, first, end), style
+      context, inputs, recounted(targets, shift, first, end), style, outline
     )
     onset = self._as_the_codec(logits[0], shift[..., None], end)
     return (onset, *logits[1:])
@@ -501,12 +508,17 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
 )
 @click.option(
   "--minutes",
+  type=bounded(AMOUNT),
   default=8.0,
   show_default=True,
   help="Training minutes of each choice.",
 )
 @click.option(
-  "--seeds", default=1, show_default=True, help="Runs of each choice."
+  "--seeds",
+  type=bounded(COUNT_FROM_0),
+  default=1,
+  show_default=True,
+  help="Runs of each choice.",
 )
 @click.option(
   "--choice",
@@ -517,6 +529,7 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
 )
 @click.option(
   "--warmup-steps",
+  type=bounded(COUNT_FROM_0),
   default=50,
   show_default=True,
   help="Warm-up steps of the learning rate. The 200 of longer runs would be"

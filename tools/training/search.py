@@ -29,7 +29,10 @@ from typing import Any
 
 import click
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.options import weighted_folder
+from magenta_midi.limits import AMOUNT, COUNT, COUNT_FROM_0
+from magenta_midi.midi.atomic import write_atomically
 from tools.help_text import help_of
 
 _DUET = ("--partners", "solo:0.3,tracks:0.25,hands:0.25,turns:0.2")
@@ -158,7 +161,7 @@ def _duet_nats(folder: Path, data: tuple[str, ...]) -> float:
     nats = sum(float(one.nats.sum()) for one in found)
     notes = sum(int(one.notes.sum()) for one in found)
     figures = dict(nats_per_note=nats / max(1, notes), notes=notes)
-    path.write_text(json.dumps(figures) + "\n", encoding="utf-8")
+    write_atomically(path, json.dumps(figures) + "\n")
   return json.loads(path.read_text(encoding="utf-8"))["nats_per_note"]
 
 
@@ -172,17 +175,22 @@ def _duet_nats(folder: Path, data: tuple[str, ...]) -> float:
 )
 @click.option(
   "--minutes",
+  type=bounded(AMOUNT),
   default=6.0,
   show_default=True,
   help="Training minutes of each choice.",
 )
 @click.option(
   "--steps",
-  type=click.IntRange(min=1),
+  type=bounded(COUNT),
   help="Optimizer steps of each choice, in place of minutes.",
 )
 @click.option(
-  "--seeds", default=1, show_default=True, help="Runs of each choice."
+  "--seeds",
+  type=bounded(COUNT_FROM_0),
+  default=1,
+  show_default=True,
+  help="Runs of each choice.",
 )
 @click.option(
   "--choice",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from magenta_midi.cli.gin.statements import (
+  MAX_NESTING,
   Binding,
   GinSource,
   Macro,
@@ -30,6 +31,8 @@ __all__ = ["Configurable", "Result", "configurable", "evaluate", "optional"]
 # Default of a parameter that is left out unless it is bound.
 optional = object()
 REQUIRED = "gin.REQUIRED"
+# Of lists and macros within macros, all together: each may double the last.
+_MAX_ITEMS = 100_000
 # An example of a value, where a macro needs one.
 _EXAMPLES = {
   "MIXTURE_OR_TASK_NAME": quoted("DIR"),
@@ -116,10 +119,7 @@ def evaluate(
         )
     bindings[target] = Binding(value, option, True)
   evaluation = _Evaluation(configurables, bindings)
-  try:
-    value = evaluation.call(root)
-  except RecursionError:
-    raise UserError("a gin value refers to itself.") from None
+  value = evaluation.call(root)
   for name, binding in bindings.items():
     if binding.by_flag and name not in evaluation.used:
       raise UserError(
@@ -141,9 +141,19 @@ class _Evaluation:
     self.bindings = bindings
     # Macro or parameter -> its value, as bound or by default.
     self.used: dict[str, Any] = {}
+    # What is being evaluated, `%MACRO` or `@CONFIGURABLE`, in order.
+    self._open: dict[str, None] = {}
+    self._items = 0
 
   def call(self, name: str) -> Any:
     """Calls a configurable and returns its value."""
+    self._open[f"@{name}"] = None
+    try:
+      return self._called(name)
+    finally:
+      del self._open[f"@{name}"]
+
+  def _called(self, name: str) -> Any:
     parameters, call, kinds = self.configurables[name]
     given = {}
     for parameter, default in parameters.items():
@@ -161,23 +171,69 @@ class _Evaluation:
         raise ValueError(f"{place}: {error}" if place else error) from None
     return call(**given)
 
-  def value(self, value: Any, name: str) -> Any:
-    """A bound value without macros and references."""
-    if isinstance(value, Macro):
-      if value.name == REQUIRED:
-        raise UserError(
-          f"{self.bindings[name].place}: {name} is required. Give it:"
-          f" --gin.{name}={_EXAMPLES.get(name, 'VALUE')}"
-        )
-      self.used[value.name] = self.bindings[value.name].value
-      return self.value(self.used[value.name], value.name)
-    if isinstance(value, Reference):
-      return self.call(value.name)
-    if isinstance(value, list | tuple):
-      return type(value)(self.value(item, name) for item in value)
-    if isinstance(value, dict):
-      return {key: self.value(item, name) for key, item in value.items()}
-    return value
+  def value(self, value: Any, name: str, depth: int = 0) -> Any:
+    """A bound value without macros and references.
+
+    Args:
+      value: As bound.
+      name: Of the macro or parameter that it is bound to.
+      depth: Lists that it stands in, those of macros counted too.
+    """
+    self._items += 1
+    if self._items > _MAX_ITEMS or depth > MAX_NESTING:
+      what = (
+        f"nested deeper than {MAX_NESTING} lists"
+        if depth > MAX_NESTING
+        else f"more than {_MAX_ITEMS:,} values"
+      )
+      raise UserError(f"{self._place(name)}the value of {name} is {what}.")
+    # A chain of macros may be long: no recursion.
+    chain: list[str] = []
+    try:
+      while isinstance(value, Macro):
+        if value.name == REQUIRED:
+          raise UserError(
+            f"{self.bindings[name].place}: {name} is required. Give it:"
+            f" --gin.{name}={_EXAMPLES.get(name, 'VALUE')}"
+          )
+        self._enter(f"%{value.name}", name)
+        chain.append(f"%{value.name}")
+        name = value.name
+        value = self.used[name] = self.bindings[name].value
+      if isinstance(value, Reference):
+        if f"@{value.name}" in self._open:
+          self._enter(f"@{value.name}", name)
+        return self.call(value.name)
+      if isinstance(value, list | tuple):
+        items = [self.value(item, name, depth + 1) for item in value]
+        return type(value)(items)
+      if isinstance(value, dict):
+        return {
+          key: self.value(item, name, depth + 1) for key, item in value.items()
+        }
+      return value
+    finally:
+      for link in chain:
+        del self._open[link]
+
+  def _enter(self, link: str, name: str) -> None:
+    """Notes what is evaluated from now on.
+
+    Raises:
+      UserError: It is being evaluated already.
+    """
+    if link in self._open:
+      links = [*self._open, link]
+      circle = links[links.index(link) :]
+      shown = " -> ".join(circle[:6]) + (" ..." if len(circle) > 6 else "")
+      raise UserError(
+        f"{self._place(name)}{link} refers to itself: {shown}. Bind a value."
+      )
+    self._open[link] = None
+
+  def _place(self, name: str) -> str:
+    """The place of a binding, for the begin of a message."""
+    return f"{self.bindings[name].place}: " if name in self.bindings else ""
 
   def operative_config(self) -> str:
     """All that was used, as a gin file: macros, then each configurable."""
@@ -204,17 +260,20 @@ def _check_names(
     for parameter in found.parameters
   }
   referred = {name[1:] for name in mentions if name[0] == "%"} - {REQUIRED}
+  # Made once: a file may have many mentions.
+  known: dict[str, set[str]] = {
+    "@": {f"@{other}" for other in configurables},
+    "%": {f"%{other}" for other in bindings if "." not in other},
+  }
+  blocks = set(configurables)
   for name, place in mentions.items():
-    known: Iterable[str] = configurables
-    if name[0] == "@":
-      known = {f"@{other}" for other in configurables}
-    elif name[0] == "%":
-      known = {f"%{other}" for other in bindings if "." not in other}
-    if name not in known and name != f"%{REQUIRED}":
-      raise _unknown(place, name, known)
+    fitting = known.get(name[0], blocks)
+    if name not in fitting and name != f"%{REQUIRED}":
+      raise _unknown(place, name, fitting)
+  names = parameters | referred
   for name, binding in bindings.items():
-    if name not in parameters | referred:
-      raise _unknown(binding.place, name, parameters | referred)
+    if name not in names:
+      raise _unknown(binding.place, name, names)
 
 
 def _unknown(place: str, name: str, known: Iterable[str]) -> UserError:

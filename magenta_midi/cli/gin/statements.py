@@ -5,15 +5,21 @@ error is one line with the place.
 """
 
 import dataclasses
+import io
+import os
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from magenta_midi.bounded_files import GIN_BYTES, MAX_GIN_FILES, read_text
 from magenta_midi.cli.terminal.errors import UserError
+from magenta_midi.plain_text import line
 
 __all__ = [
   "Binding",
   "GinSource",
+  "MAX_NESTING",
   "Macro",
   "Reference",
   "Statements",
@@ -24,6 +30,11 @@ __all__ = [
 # The source checkout; an installed package has no gin_configs/.
 CHECKOUT = Path(__file__).resolve().parents[3]
 FOLDER = "gin_configs"
+
+
+# Brackets within brackets, and adjacent strings that make one.
+MAX_NESTING = 32
+_MAX_STRINGS = 100
 
 
 class GinSource(NamedTuple):
@@ -100,6 +111,7 @@ class _Reader:
   def __init__(self, search_paths: tuple[str, ...]):
     self.search_paths = tuple(map(Path, search_paths))
     self.statements = Statements({}, {})
+    self._files = 0
     # Of the statement that is being parsed.
     self._mentioned: list[str] = []
 
@@ -119,7 +131,7 @@ class _Reader:
     folders = [*self.search_paths, Path(), *beside]
     folders += [CHECKOUT, CHECKOUT / FOLDER]
     for folder in folders:
-      if (folder / name).is_file():
+      if os.path.isfile(folder / name):
         return folder / name
     hint = "" if (CHECKOUT / FOLDER).is_dir() else _NOT_INSTALLED
     including = f"{included_by}: includes {name}, but" if included_by else ""
@@ -133,9 +145,14 @@ class _Reader:
     """Reads one file, and what it includes where it includes it."""
     if path.resolve() in outer:
       raise UserError(f"{path}: includes itself.")
+    self._files += 1
+    if self._files > MAX_GIN_FILES:
+      raise UserError(
+        f"{path}: is included after {MAX_GIN_FILES} others; no more are read."
+      )
     try:
-      text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
+      text = read_text(path, GIN_BYTES)
+    except ValueError:
       raise UserError(f"{path}: is not a text file.") from None
     try:
       self._read(text, path, (*outer, path.resolve()))
@@ -143,9 +160,9 @@ class _Reader:
       # A SyntaxError has (message, (file, line, ...)), a TokenError (message,
       # (line, column)).
       place: Any = error.args[1]
-      line = place[1] if isinstance(error, SyntaxError) else place[0]
-      reason = " ".join(str(error.args[0]).split()).rstrip(".")
-      raise UserError(f"{path}:{line}: no gin statement: {reason}.") from None
+      number = place[1] if isinstance(error, SyntaxError) else place[0]
+      reason = line(error.args[0], longest=200).rstrip(".")
+      raise UserError(f"{path}:{number}: no gin statement: {reason}.") from None
 
   def read_flag(self, flag: str) -> None:
     """Reads one `NAME=VALUE` of the command line."""
@@ -168,8 +185,9 @@ class _Reader:
     from gin import config_parser as gin
 
     path = source if isinstance(source, Path) else None
+    _check_tokens(text)
     parser: Any = gin.ConfigParser
-    for statement in parser(text, self):
+    for statement in _statements(parser(text, self)):
       place = f"{path}:{statement.location.line_num}" if path else str(source)
       if isinstance(statement, gin.IncludeStatement):
         self.read_file(self.find(statement.filename, path), outer)
@@ -195,6 +213,40 @@ class _Reader:
       for mention in self._mentioned:
         self.statements.mentions.setdefault(mention, place)
       self._mentioned.clear()
+
+
+def _check_tokens(text: str) -> None:
+  """Refuses what would make the parser recurse, or its time quadratic.
+
+  Raises:
+    SyntaxError: Brackets are nested deeply, or many strings stand in a row.
+  """
+  depth = strings = 0
+  for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    if token.type == tokenize.STRING:
+      strings += 1
+    elif token.type not in (tokenize.NL, tokenize.COMMENT):
+      strings = 0
+    if token.type == tokenize.OP:
+      depth += (token.string in "([{") - (token.string in ")]}")
+    place = (None, token.start[0], None, None)
+    if depth > MAX_NESTING:
+      raise SyntaxError(f"nested deeper than {MAX_NESTING} brackets", place)
+    if strings > _MAX_STRINGS:
+      raise SyntaxError(f"more than {_MAX_STRINGS} strings in a row", place)
+
+
+def _statements(parser: Any) -> Iterator[Any]:
+  """The parser's statements; any fault of a value is a SyntaxError."""
+  while True:
+    place = (None, parser.current_token.start[0], None, None)
+    try:
+      statement = next(parser, None)
+    except TypeError as error:  # a list as a key
+      raise SyntaxError(str(error), place) from None
+    if statement is None:
+      return
+    yield statement
 
 
 _NOT_INSTALLED = (

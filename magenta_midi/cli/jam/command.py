@@ -1,13 +1,42 @@
 """Command `magenta-midi jam`: a live session in the terminal."""
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from magenta_midi.cli.terminal.errors import UserError
-from magenta_midi.cli.terminal.options import adapter_option, checkpoint_option
-from magenta_midi.cli.terminal.output import json_option, print_json
+from magenta_midi.cli.terminal.bounded_number import (
+  bounded,
+  scaled,
+  seed_option,
+)
+from magenta_midi.cli.terminal.chart_options import (
+  chart_options,
+  comp_option,
+  harmony_option,
+  parse_chart,
+)
+from magenta_midi.cli.terminal.errors import UserError, one_line_errors
+from magenta_midi.cli.terminal.file_paths import FilePath
+from magenta_midi.cli.terminal.options import (
+  adapter_option,
+  checkpoint_option,
+  control_settings,
+  groove_options,
+  meter_option,
+)
+from magenta_midi.cli.terminal.output import json_option, print_json, remark
+from magenta_midi.limits import (
+  ADAPTER_SCALE,
+  CHANNEL,
+  PORT,
+  PROMPT_WEIGHT,
+  SESSION_S,
+  TEMPO,
+)
+
+if TYPE_CHECKING:
+  from magenta_midi.midi.harmony.chart import Chart
 
 __all__ = ["command"]
 
@@ -36,7 +65,7 @@ __all__ = ["command"]
 @click.option("--control", metavar="PORT", help="A second controller.")
 @click.option(
   "--channel",
-  type=click.IntRange(1, 16),
+  type=bounded(CHANNEL),
   default=2,
   show_default=True,
   help="MIDI channel of the model's notes.",
@@ -66,6 +95,7 @@ __all__ = ["command"]
   "prompts",
   multiple=True,
   metavar="TEXT[:WEIGHT]",
+  callback=scaled(PROMPT_WEIGHT, "the weight"),
   help="Style, in words, or @NAME of an installed adapter; repeatable.",
 )
 @click.option(
@@ -73,6 +103,7 @@ __all__ = ["command"]
   "settings",
   multiple=True,
   metavar="NAME=VALUE",
+  callback=control_settings,
   help="A control at the start: density=0.5, injection=harmonic,"
   " register=48-72, temperature=1.1 ...; repeatable.",
 )
@@ -91,24 +122,33 @@ __all__ = ["command"]
 )
 @click.option(
   "--tempo",
-  type=click.FloatRange(30, 300),
-  help="Beats a minute, with count-in and metronome [default: free time].",
+  type=bounded(TEMPO),
+  help="Beats a minute, with count-in and metronome [default: your own tempo,"
+  " where your notes have a clear beat].",
 )
+@click.option(
+  "--no-click",
+  is_flag=True,
+  help="No count-in and metronome: your first note is the first beat of the"
+  " --tempo, and the beat goes along with you.",
+)
+@meter_option("4/4", "4/4")
+@groove_options
+@chart_options
+@comp_option
+@harmony_option
 @click.option(
   "--clock",
   type=click.Choice(["in", "out"]),
-  help="Follow MIDI clock, or send it (out needs --tempo).",
+  help="Follow MIDI clock, or send that of the beat.",
 )
 @click.option(
-  "--osc", type=int, metavar="PORT", help="Listen for OSC on this UDP port."
+  "--osc",
+  type=bounded(PORT),
+  metavar="PORT",
+  help="Listen for OSC on this UDP port.",
 )
-@click.option(
-  "--seed",
-  type=int,
-  default=0,
-  show_default=True,
-  help="Of the model's draws.",
-)
+@seed_option("Of the model's draws.")
 @checkpoint_option
 @adapter_option
 @click.option(
@@ -116,6 +156,7 @@ __all__ = ["command"]
   "switchable",
   multiple=True,
   metavar="NAME[:SCALE][+...]",
+  callback=scaled(ADAPTER_SCALE, "the scale", between="+"),
   help="Another adapter, or a blend of some, to switch to while playing (key"
   " a); repeatable.",
 )
@@ -132,13 +173,13 @@ __all__ = ["command"]
 )
 @click.option(
   "--sessions",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Folder of the sessions [default: your data folder].",
 )
 @click.option("--no-save", is_flag=True, help="Do not save the session.")
 @click.option(
   "--seconds",
-  type=float,
+  type=bounded(SESSION_S),
   help="End by itself after so many seconds [default: play on].",
 )
 @click.option("--quiet", is_flag=True, help="No display, only messages.")
@@ -153,18 +194,35 @@ def command(**options: Any) -> None:
 
   as_json = options.pop("as_json")
   if old := options.pop("at_hand"):
-    click.echo("--at-hand is deprecated: use --switchable.", err=True)
+    remark("--at-hand is deprecated: use --switchable.")
     options["switchable"] += old
-  if options["clock"] == "out" and not options["tempo"]:
-    raise UserError("--clock out needs a --tempo to send.")
-  if options["trade"] and not (options["tempo"] or options["clock"]):
+  chart = parse_chart(options["chords"], options["meter"])
+  if chart is not None:
+    options |= _of_chart(chart, options)
+  if options["no_click"] and not options["tempo"]:
+    raise UserError("--no-click is about a --tempo: give one.")
+  if options["free"] and options["tempo"] and options["no_click"]:
+    raise UserError("give either --tempo or --free, not both.")
+  if options["trade"] and not (options["tempo"] or options["clock"] == "in"):
     raise UserError("--trade needs bars: give --tempo BPM or --clock in.")
-  seconds = options["seconds"]
-  if seconds is not None and not seconds > 0:
-    raise UserError(f"--seconds must be above 0, got {seconds:g}.")
   options["quiet"] = options["quiet"] or as_json
   report = JamSession(options).run()
   if as_json:
     print_json(report)
   if report["problem"]:
     raise click.ClickException(report["problem"])
+
+
+def _of_chart(chart: "Chart", options: dict[str, Any]) -> dict[str, Any]:
+  """Options that a chart sets, where they were not given themselves."""
+  from magenta_midi.live.timing.chart_position import live_text
+
+  with one_line_errors():
+    found: dict[str, Any] = dict(chords=live_text(chart))
+  source = click.get_current_context().get_parameter_source("meter")
+  if source is ParameterSource.DEFAULT:
+    found["meter"] = f"{chart.meter.count}/{chart.meter.unit}"
+  timed = options["tempo"] or options["clock"] == "in" or options["free"]
+  if chart.bpm is not None and not timed:
+    found["tempo"] = chart.bpm
+  return found

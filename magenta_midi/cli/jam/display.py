@@ -1,6 +1,5 @@
 """Display of a session in the terminal, at most 12 times a second."""
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,15 @@ from rich.control import Control
 from rich.segment import Segment
 from rich.style import Style
 
+from magenta_midi.cli.jam.cells import encodable, fitted, has_blocks
 from magenta_midi.cli.jam.roll import MODEL_COLOR, PLAYER_COLOR, draw_roll
+from magenta_midi.cli.terminal.plain_console import PlainConsole
 from magenta_midi.live.io.key_map import key_help
 from magenta_midi.live.protocol.controls import Controls, playing_adapter
+from magenta_midi.live.protocol.events import SECOND
+from magenta_midi.live.protocol.messages import BeatState
+from magenta_midi.live.timing.bars import Bars
+from magenta_midi.live.timing.chart_position import chart_place, live_chart
 
 __all__ = ["FRAMES_PER_S", "LiveDisplay", "Snapshot"]
 
@@ -51,8 +56,8 @@ class Snapshot:
   # Detected in the music: "Am7", "C major".
   chord: str = ""
   key: str = ""
-  # Beats a minute; None for free time.
-  tempo: float | None = None
+  # The beat, and the place in the bar.
+  beat: BeatState = field(default_factory=BeatState)
   # Input to new plan, and input to the earliest sounding response.
   compute_ms_p50: float | None = None
   compute_ms_p99: float | None = None
@@ -86,7 +91,7 @@ class _Picture:
     width = max(options.max_width, 1)
     height = options.height or console.size.height
     newline = Segment.line()
-    lines = self.lines(width, height, console.color_system is not None)
+    lines = self.lines(width, height, has_blocks(console))
     for number, line in enumerate(lines):
       if number:
         yield newline
@@ -97,13 +102,15 @@ class _Picture:
   ) -> list[list[Segment]]:
     """Draws it: `height` lines of `width` cells, fewer where it is all."""
     now = self.snapshot
-    head = [_fitted(_heading(now), width)]
+    head = [fitted(_heading(now), width)]
+    if chart := _chart(now):
+      head.append(fitted(chart, width))
     foot = [
-      _fitted(_settings(now.controls), width),
-      _fitted(_prompts(now.controls), width),
-      _fitted(_meters(now), width),
-      _fitted(_ports(now), width),
-      _fitted(_message(now), width),
+      fitted(_settings(now.controls), width),
+      fitted(_prompts(now.controls), width),
+      fitted(_meters(now), width),
+      fitted(_ports(now), width),
+      fitted(_message(now), width),
     ]
     rows = height - len(head) - len(foot)
     if now.help_shown:
@@ -132,12 +139,12 @@ class LiveDisplay:
 
   def __init__(
     self,
-    console: Console | None = None,
+    console: PlainConsole | None = None,
     *,
     clock: Callable[[], float] = time.monotonic,
   ):
     """Draws on a console; by default on standard error."""
-    self.console = console or Console(stderr=True, highlight=False)
+    self.console = console or PlainConsole(stderr=True)
     self._clock = clock
     self._next_s = float("-inf")
     self._message = ""
@@ -186,8 +193,9 @@ class LiveDisplay:
       self._drawn = []
       self.console.control(Control.clear())
     lines = _Picture(snapshot).lines(
-      size.width, size.height, self.console.color_system is not None
+      size.width, size.height, has_blocks(self.console)
     )
+    lines = encodable(lines, self.console.encoding)
     out = []
     for number in range(max(len(lines), len(self._drawn))):
       line = lines[number] if number < len(lines) else _blank(size.width)
@@ -204,7 +212,7 @@ class LiveDisplay:
       return False
     self._message = message
     if message:
-      self.console.print(message, markup=False, soft_wrap=True)
+      self.console.print(message, soft_wrap=True)
     return bool(message)
 
 
@@ -221,27 +229,8 @@ class _Written:
     return self.segments
 
 
-# All but letters of one cell, and the blocks of the meters.
-_ODD = re.compile("[^ -~\u00a1-\u02ff\u0370-\u058f\u2580-\u259f]")
-
-
 def _blank(width: int) -> list[Segment]:
   return [Segment(" " * width)]
-
-
-def _fitted(line: list[tuple[str, Style]], width: int) -> list[Segment]:
-  """Cuts or pads a line to a width."""
-  cut, left = [], width
-  for text, style in line:
-    # Whatever is not one cell wide (a port's name may be anything) would
-    # shift all that follows.
-    text = _ODD.sub("?", text)[:left]
-    if text:
-      cut.append(Segment(text, style))
-      left -= len(text)
-  if left:
-    cut.append(Segment(" " * left, _PLAIN))
-  return cut
 
 
 def _named(name: str, value: str, style: Style = _PLAIN) -> list:
@@ -256,13 +245,52 @@ def _heading(now: Snapshot) -> list[tuple[str, Style]]:
     ]
   line += _named("chord", f"{now.chord or '-':<6}")
   line += _named("key", f"{now.key or '-':<9}")
-  tempo = "free" if now.tempo is None else f"{now.tempo:.0f} BPM"
-  line += _named("tempo", tempo)
+  line += _beat(now)
   line += [("  you", _PLAYER_INK), (" and ", _DIM), ("the model", _MODEL_INK)]
   if now.pedal_player or now.pedal_model:
     line += [("  pedal ", _DIM)]
     line += [("you ", _PLAYER_INK)] if now.pedal_player else []
     line += [("model", _MODEL_INK)] if now.pedal_model else []
+  return line
+
+
+def _beat(now: Snapshot) -> list[tuple[str, Style]]:
+  """The tempo, whose it is, and how sure; the beat of the bar, as it falls."""
+  beat, controls = now.beat, now.controls
+  sure = "" if beat.confidence is None else f" {beat.confidence:.2f}"
+  if beat.bpm is None or controls.free:
+    tempo = "free" if controls.free else "free so far"
+    return [*_named("tempo", tempo), (sure, _DIM)]
+  line = _named("tempo", f"{beat.bpm:.0f} BPM")
+  bars = Bars(beat.bpm, beat.beats_per_bar, beat.start_ns)
+  place = int(bars.position(round(now.now_s * SECOND)).beat) + 1
+  line += [(f" {place}/{beat.beats_per_bar}", _BOLD)]
+  whose = {"clock": " MIDI clock", "asked": ""}.get(
+    beat.source, f" yours{sure}"
+  )
+  return [*line, (whose, _DIM), (f" {controls.groove}", _PLAIN)]
+
+
+def _chart(now: Snapshot) -> list[tuple[str, Style]]:
+  """Bar and chord of the chart, and the chord that comes next."""
+  beat, chart = now.beat, live_chart(now.controls.chords)
+  if chart is None:
+    harmony = now.controls.harmony
+    return [] if harmony == "off" else _named("harmony", harmony)
+  if beat.bpm is None:
+    return _named("chart", "waits for a beat")
+  bars = Bars(beat.bpm, beat.beats_per_bar, beat.start_ns)
+  place = chart_place(chart, bars, round(now.now_s * SECOND))
+  count = len(chart.bars)
+  if place is None:
+    return _named("chart", f"{count} bars, {chart.place(0).chord.name} first")
+  line = _named("chart", f"bar {place.bar + 1}/{count} ")
+  line += [(place.chord.name, _BOLD)]
+  following = chart.after(place)
+  if following is not None:
+    line += [(f" then {following.name}", _DIM)]
+  if now.controls.comp:
+    line += _named("comp", f"{now.controls.comp_loudness:+d}")
   return line
 
 
@@ -351,5 +379,5 @@ def _help(width: int, rows: int) -> list[list[Segment]]:
     line: list[tuple[str, Style]] = []
     for key, meaning in entries[row::column] if row < column else []:
       line += [(f"  {key:>6}  ", _BOLD), (f"{meaning[:42]:<42}", _PLAIN)]
-    lines.append(_fitted(line, width))
+    lines.append(fitted(line, width))
   return lines

@@ -13,7 +13,7 @@ from magenta_midi.cli.jam.display import LiveDisplay, Snapshot
 from magenta_midi.cli.jam.keys import Keys
 from magenta_midi.cli.phrases import phrase_path
 from magenta_midi.cli.terminal.errors import UserError
-from magenta_midi.cli.terminal.output import console
+from magenta_midi.cli.terminal.output import console, remark
 from magenta_midi.live.engine.adapter_choices import (
   adapter_choices,
   check_choices,
@@ -63,6 +63,8 @@ class JamSession:
     self._session: LiveSession | None = None
     self._display: LiveDisplay | None = None
     self._loading: Status | None = None
+    self._osc: OscInput | None = None
+    self._osc_said_ns = -SECOND
     self._ports = PortsReady(inputs=[], output="")
     self._message = Notice(text="")
 
@@ -80,7 +82,8 @@ class JamSession:
     with contextlib.ExitStack() as stack:
       sources: list[Any] = [self]
       if options["osc"] is not None:
-        sources.append(stack.enter_context(OscInput(options["osc"])))
+        self._osc = stack.enter_context(OscInput(options["osc"]))
+        sources.append(self._osc)
       settings = _settings(options, self.controls, digests)
       session = self._session = LiveSession(
         settings,
@@ -130,11 +133,20 @@ class JamSession:
     while session.running:
       session.poll()
       now_ns = session.now_ns()
+      self._say_refused(now_ns)
       if display is not None and display.due:
         display.update(self._snapshot(session, now_ns))
       if end_ns is not None and now_ns >= end_ns:
         return
       time.sleep(LOOP_S)
+
+  def _say_refused(self, now_ns: int) -> None:
+    """Says what came over OSC and cannot be, at most once a second."""
+    if self._osc is None or now_ns - self._osc_said_ns < SECOND:
+      return
+    if text := self._osc.news():
+      self._osc_said_ns = now_ns
+      self._handle(Notice(text=text, is_warning=True))
 
   def poll(self) -> Iterator[InputEvent | None]:
     """The keys that were pressed, as a source of the session."""
@@ -148,7 +160,7 @@ class JamSession:
       case Notice(text=text):
         self._message = event
         if self._display is None:
-          console().print(text, soft_wrap=True)
+          remark(text)
       case PortsReady():
         self._ports = event
       case ModelCompiling(done=done, total=total) if self._loading:
@@ -172,7 +184,7 @@ class JamSession:
       turn="model" if state and state.replying else "you",
       chord=state.chord if state else "",
       key=state.key if state else "",
-      tempo=self.options["tempo"],
+      beat=session.beat,
       compute_ms_p50=compute["p50"],
       compute_ms_p99=compute["p99"],
       reaction_ms=_plus(compute["p50"], EngineSettings().horizon_ns / 1e6),
@@ -260,6 +272,14 @@ def _controls(options: dict[str, Any]) -> Controls:
     adapters=adapter_choices(options["adapters"], options["switchable"]),
     mode=options["mode"],
     solo=options["solo"],
+    tempo=options["tempo"] or 0.0,
+    groove=options["groove"],
+    tightness=options["tightness"],
+    free=options["free"],
+    chords=options["chords"] or "",
+    chord_weight=options["chord_weight"],
+    comp=options["comp"],
+    harmony=options["harmony"],
   )
 
 
@@ -281,7 +301,9 @@ def _settings(
   named = options["input_name"]
   return SessionSettings(
     checkpoint=str(checkpoint) if checkpoint else None,
-    engine=EngineSettings(seed=options["seed"], turns=turns),
+    engine=EngineSettings(
+      seed=options["seed"], turns=turns, meter=options["meter"]
+    ),
     controls=controls,
     ports=PortSettings(
       input=named,
@@ -296,6 +318,6 @@ def _settings(
       clock_out=options["clock"] == "out",
       no_input=options["demo"] and not named,
     ),
-    tempo=options["tempo"],
+    tempo=None if options["no_click"] else options["tempo"],
     recording=recording,
   )

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 import rich.progress
 
 from magenta_midi.cli.terminal.errors import UserError
+from magenta_midi.cli.terminal.output import remark
+from magenta_midi.midi.folder_lock import file_lock
+from magenta_midi.user_folders import cache_home
 
 __all__ = ["ARCHIVES", "cache_folder", "checkpoint_url", "fetch_checkpoint"]
 
@@ -37,9 +40,8 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 def cache_folder() -> Path:
   """Folder of the original's files too; MAGENTA_RT_CACHE_DIR sets another."""
   if base := os.environ.get("MAGENTA_RT_CACHE_DIR"):
-    return Path(base).expanduser()
-  home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-  return Path(home) / "magenta_rt"
+    return Path(os.path.expanduser(base))
+  return cache_home() / "magenta_rt"
 
 
 def checkpoint_url(tag: str) -> str:
@@ -63,14 +65,21 @@ def fetch_checkpoint(
 
   Raises:
     UserError: The server cannot be reached, or the file is damaged.
+    FolderInUseError: Another process is downloading it.
   """
   path = path or cache_folder() / "assets" / ARCHIVES[tag]
   if path.is_dir():
     raise UserError(f"{path}: is a folder. Give a file name to download to.")
-  if path.exists():
-    return path
-  url = checkpoint_url(tag)
   path.parent.mkdir(parents=True, exist_ok=True)
+  with file_lock(path):
+    if not path.exists():
+      _download(tag, path, bar)
+  return path
+
+
+def _download(tag: str, path: Path, bar: rich.progress.Progress) -> None:
+  """Downloads and checks; what came of a broken download is continued."""
+  url = checkpoint_url(tag)
   task = bar.add_task(f"downloading {tag}", total=None, note="")
 
   def show(done: int, total: int | None) -> None:
@@ -106,13 +115,9 @@ def fetch_checkpoint(
       f" {server.sha256}) and was deleted. Run the same command again."
     )
   if server.sha256 is None:
-    bar.console.print(
-      "note: the server gave no checksum; only the size was checked.",
-      soft_wrap=True,
-    )
+    remark("note: the server gave no checksum; only the size was checked.")
   os.replace(part, path)
   bar.remove_task(task)
-  return path
 
 
 class _Served(NamedTuple):

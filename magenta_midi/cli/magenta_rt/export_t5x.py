@@ -5,27 +5,31 @@ from pathlib import Path
 
 import click
 
+from magenta_midi.cli.terminal.bounded_number import bounded
 from magenta_midi.cli.terminal.errors import UserError, interrupt_on_sigterm
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.output import (
   json_option,
   print_json,
+  print_line,
   progress_bar,
 )
+from magenta_midi.limits import STEP_NUMBER
 
 __all__ = ["command"]
 
 
 @click.command("export-t5x")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=FilePath())
 @click.option(
   "--out",
-  type=click.Path(path_type=Path, file_okay=False),
+  type=FilePath(file_okay=False),
   required=True,
   help="Folder in which checkpoint_<step> is written.",
 )
 @click.option(
   "--step",
-  type=click.IntRange(0, 2**31 - 1),
+  type=bounded(STEP_NUMBER),
   help="Training step in the folder's name [default: that of the checkpoint].",
 )
 @json_option
@@ -58,12 +62,12 @@ def command(
         task, completed=done, total=total, note=name
       ),
     )
-  click.echo(
+  print_line(
     f"wrote {facts['checkpoint']}: {facts['parameters']:,} parameters in"
     f" {facts['arrays']} arrays, {facts['dtype']}"
   )
   if facts["added"]:
-    click.echo(f"unknown to the original: {', '.join(facts['added'])}")
+    print_line(f"unknown to the original: {', '.join(facts['added'])}")
   if as_json:
     seconds = round(time.perf_counter() - started, 3)
     print_json(facts | dict(seconds=seconds))

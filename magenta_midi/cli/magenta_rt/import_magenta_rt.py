@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import rich.progress
 
+from magenta_midi.bounded_files import JSON_BYTES, read_text
 from magenta_midi.cli.terminal.errors import UserError, interrupt_on_sigterm
+from magenta_midi.cli.terminal.file_paths import FilePath
 from magenta_midi.cli.terminal.output import (
   json_option,
   print_json,
+  print_line,
   progress_bar,
+  remark,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +31,7 @@ __all__ = ["command"]
 
 
 @click.command("import-magenta-rt")
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=FilePath())
 @click.option(
   "--tag",
   type=click.Choice(["base", "large"]),
@@ -36,7 +40,7 @@ __all__ = ["command"]
 @click.option(
   "--config",
   "settings",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Settings of another shape: config.json of a checkpoint, JSON of its"
   " fields, or the original's macros (EMBED_DIM = 768 ...). The rest is found"
   " from the arrays.",
@@ -49,7 +53,7 @@ __all__ = ["command"]
 )
 @click.option(
   "--out",
-  type=click.Path(path_type=Path, file_okay=False),
+  type=FilePath(file_okay=False),
   required=True,
   help="Folder to write: config.json and weights.safetensors.",
 )
@@ -105,10 +109,7 @@ def command(
       else:
         model = _published_model(checkpoint, tag)
       if tag is not None and model.tag is None:
-        bar.console.print(
-          f"note: not the published {tag} model; written without the tag.",
-          soft_wrap=True,
-        )
+        remark(f"note: not the published {tag} model; written without the tag.")
       tag = model.tag
       notes = dict(source="Magenta RealTime" if tag else "T5X", tag=tag)
       task = bar.add_task("importing", note="")
@@ -123,7 +124,7 @@ def command(
         ),
       )
   seconds = time.perf_counter() - started
-  click.echo(
+  print_line(
     f"wrote {out}: {facts['parameters']:,} parameters in {facts['arrays']}"
     f" arrays, {facts['dtype']}, {facts['bytes'] / 1e6:.1f} MB"
   )
@@ -157,12 +158,10 @@ def _read_settings(path: Path, name: str) -> "Settings":
 
   if path.is_dir():
     raise UserError(f"{name}: is a folder. Give a file, as its config.json.")
-  if not path.is_file():
+  if not path.exists():
     raise UserError(f"{name}: no such file.")
   try:
-    return parse_settings(path.read_text(encoding="utf-8"))
-  except UnicodeDecodeError:
-    raise UserError(f"{name}: is no text in UTF-8.") from None
+    return parse_settings(read_text(path, JSON_BYTES))
   except ValueError as error:
     raise UserError(f"{name}: {error}") from None
 
@@ -182,23 +181,26 @@ def _opened(
     yield T5xCheckpoint(find_t5x(path))
     return
   from magenta_midi.magenta_rt.t5x_archive import unpack_t5x
+  from magenta_midi.midi.folder_lock import folder_lock
 
-  out.parent.mkdir(parents=True, exist_ok=True)
-  temporary = out.with_name(f".{out.name}.unpacked.{os.getpid()}")
-  try:
-    temporary.mkdir()
-    task = bar.add_task("unpacking", note=path.name)
-    folder = unpack_t5x(
-      path,
-      temporary,
-      on_bytes=lambda done, total: bar.update(
-        task, completed=done, total=total
-      ),
-    )
-    bar.remove_task(task)
-    yield T5xCheckpoint(folder)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+  temporary = out.with_name(f".{out.name}.unpacked")
+  with folder_lock(out):
+    try:
+      # It may be what a killed process has left.
+      shutil.rmtree(temporary, ignore_errors=True)
+      temporary.mkdir()
+      task = bar.add_task("unpacking", note=path.name)
+      folder = unpack_t5x(
+        path,
+        temporary,
+        on_bytes=lambda done, total: bar.update(
+          task, completed=done, total=total
+        ),
+      )
+      bar.remove_task(task)
+      yield T5xCheckpoint(folder)
+    finally:
+      shutil.rmtree(temporary, ignore_errors=True)
 
 
 class _Model(NamedTuple):

@@ -3,9 +3,12 @@
 import sys
 
 from magenta_midi.cli.phrases import phrase_path
+from magenta_midi.cli.terminal.output import print_line, remark
+from magenta_midi.cli.terminal.streams import plain_streams
 
-try:
-  print(phrase_path(*sys.argv[1:2]))
-except ValueError as error:
-  print(error, file=sys.stderr)
-  sys.exit(2)
+with plain_streams():
+  try:
+    print_line(phrase_path(*sys.argv[1:2]))
+  except ValueError as error:
+    remark(error)
+    sys.exit(2)

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import tempfile
 import threading
 import types
 from collections.abc import Iterator
@@ -21,13 +22,20 @@ __all__ = [
 # Package -> the extra that installs it.
 EXTRAS = {
   "apache_beam": "beam",
+  "fastapi": "server",
   "gin": "train",
   "grain": "train",
   "miditok": "baseline",
+  "onnxruntime": "transcribe",
   "optax": "train",
   "orbax": "train",
   "seqio": "seqio",
+  "soundfile": "transcribe",
+  "soxr": "transcribe",
+  "starlette": "server",
   "tensorboardX": "train",
+  "uvicorn": "server",
+  "websockets": "server",
 }
 
 
@@ -124,9 +132,9 @@ def writable(path: Path) -> Path:
   folder = path.parent
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".{path.name}.probe"
-    probe.touch()
-    probe.unlink()
+    # Without a name, where the system can: a kill leaves nothing.
+    with tempfile.TemporaryFile(dir=folder):
+      pass
   except OSError as error:
     raise UserError(
       f"{path}: cannot be written ({error.strerror}). Give a folder that you"

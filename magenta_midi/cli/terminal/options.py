@@ -6,7 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from magenta_midi.cli.terminal.bounded_number import bounded, scaled
 from magenta_midi.cli.terminal.errors import UserError
+from magenta_midi.cli.terminal.file_paths import FilePath
+from magenta_midi.cli.terminal.output import remark
+from magenta_midi.limits import (
+  ADAPTER_SCALE,
+  DATA_WEIGHT,
+  DENSITY,
+  KEY,
+  LOUDNESS,
+  PROMPT_WEIGHT,
+  SAMPLING,
+  SHARE,
+  TIGHTNESS,
+  split_number,
+)
+from magenta_midi.plain_text import nfc
 
 if TYPE_CHECKING:
   import numpy as np
@@ -17,12 +33,15 @@ if TYPE_CHECKING:
   from magenta_midi.style.model import StyleModel
 
 __all__ = [
-  "NOTHING_SAID",
+  "GROOVES",
   "adapter_option",
   "checkpoint_option",
   "control_options",
+  "control_settings",
   "embed_items",
+  "groove_options",
   "load_model",
+  "meter_option",
   "parse_controls",
   "parse_sampling",
   "players_named",
@@ -32,18 +51,14 @@ __all__ = [
   "weighted_folder",
 ]
 
-# Follows a text in which the style model finds no description of music.
-NOTHING_SAID = (
-  "says nothing about music that the style model understands. Words of tempo,"
-  " loudness, register, mood, form or genre do."
-)
-
 # Longest text of a prompt, characters.
 MAX_TEXT = 2000
+# Named here: --help imports nothing that plays.
+GROOVES = ("auto", "straight", "swing", "triplet", "rubato")
 
 checkpoint_option = click.option(
   "--checkpoint",
-  type=click.Path(path_type=Path),
+  type=FilePath(),
   help="Folder of a checkpoint, as train writes it [default: the embedded"
   " checkpoint].",
 )
@@ -54,8 +69,9 @@ adapter_option = click.option(
   "adapters",
   multiple=True,
   metavar="NAME[:SCALE]",
-  help="Adapter to play with: an installed name or a file. SCALE 1 is full"
-  " strength (default). Repeatable: several are blended.",
+  callback=scaled(ADAPTER_SCALE, "the scale"),
+  help="Adapter to play with: an installed name or a file. SCALE, -10 to 10: 1"
+  " is full strength (default). Repeatable: several are blended.",
 )
 
 
@@ -69,15 +85,18 @@ def load_model(
 
 
 def read_music(path: Path, what: str) -> "Score":
-  """Reads a MIDI file that must hold notes.
+  """Reads a MIDI file, or an audio file by transcription; it must hold notes.
 
   Raises:
     UserError: It is missing, unreadable, or has no notes.
   """
+  from magenta_midi.cli.terminal.audio_input import hear, is_audio
   from magenta_midi.midi.score_files import read_score
 
   if not path.is_file():
     raise UserError(f"{path}: no such file. Give {what} a MIDI file.")
+  if is_audio(path):
+    return hear(path).score
   score = read_score(path)
   if not len(score):
     reasons = "; ".join(score.repairs.messages())
@@ -87,7 +106,7 @@ def read_music(path: Path, what: str) -> "Score":
       + f". Give {what} a file with music."
     )
   for message in score.repairs.messages():
-    click.echo(f"{path}: {message}", err=True)
+    remark(f"{path}: {message}")
   return score
 
 
@@ -108,23 +127,21 @@ def style_items(
       0, or a MIDI file is missing or holds no notes.
   """
   from magenta_midi.midi.io.files import SUFFIXES
+  from magenta_midi.plain_text import existing_path
   from magenta_midi.style.waveform import AUDIO_SUFFIXES
 
   items: list[tuple[Any, float]] = []
   for prompt in prompts:
-    head, colon, tail = prompt.rpartition(":")
-    text, weight = prompt, 1.0
-    if colon:
-      try:
-        text, weight = head, float(tail)
-      except ValueError:
-        text = prompt
-    text = text.strip()
-    if not 0 <= weight < float("inf"):
-      raise UserError(
-        f"{what} {prompt[:60]}: the weight must be 0 or more, got {weight:g}."
-        " To move away from a text, write it with 'not'."
+    text, weight = split_number(prompt)
+    text = nfc(text.strip())
+    try:
+      weight = PROMPT_WEIGHT.check(
+        f"{what} {prompt[:60]}: the weight", 1.0 if weight is None else weight
       )
+    except ValueError as error:
+      raise UserError(
+        f"{error} To move away from a text, write it with 'not'."
+      ) from None
     if not text:
       raise UserError(f"{what} is empty. Give a text or a MIDI file.")
     if len(text) > MAX_TEXT:
@@ -133,9 +150,9 @@ def style_items(
         " A few words will do."
       )
     if text.lower().endswith(SUFFIXES):
-      items.append((read_music(Path(text), what), weight))
+      items.append((read_music(existing_path(text), what), weight))
     elif text.lower().endswith(AUDIO_SUFFIXES):
-      items.append((Path(text), weight))
+      items.append((existing_path(text), weight))
     else:
       items.append((text, weight))
   if items and not any(weight for _, weight in items):
@@ -150,20 +167,25 @@ def players_named(
   items: list[tuple[Any, float]],
   say: Callable[[str], None],
 ) -> list[list[tuple[Any, float]]]:
-  """The items with installed names replaced by the players' styles.
+  """The items with players' styles for names, without texts that say nothing.
+
+  An audio file becomes the notes in it, unless the model embeds audio.
 
   Args:
     model: The style model.
     items: From `style_items`.
-    say: Receives a line for each name, with its meaning.
+    say: Receives a line for each name, with its meaning, and for each text
+      that is left out.
 
   Returns:
-    Of each item its parts, with their weights: one, or a player and the rest
-    of the text.
+    Of each item its parts, with their weights: one, a player and the rest of
+    the text, or none if the style model finds nothing in the text.
 
   Raises:
-    UserError: A player is not installed, or has no style for this model.
+    UserError: A player is not installed, or has no style for this model; or
+      an audio file cannot be transcribed.
   """
+  from magenta_midi.cli.terminal.audio_input import hear
   from magenta_midi.style.players import text_parts
 
   found: list[list[tuple[Any, float]]] = []
@@ -172,6 +194,9 @@ def players_named(
       whole: list[tuple[Any, float]] = [(item, 1.0)]
       if isinstance(item, str):
         whole = list(text_parts(item, model, on_remark=say))
+      elif isinstance(item, Path) and not getattr(model, "hears_audio", False):
+        # The caller may be showing a spinner.
+        whole = [(hear(item, shows_progress=False).score, 1.0)]
       found.append([(part, share * weight) for part, share in whole])
     return found
   except ValueError as error:
@@ -206,7 +231,7 @@ def control_options(command: Callable) -> Callable:
   for option in (
     click.option(
       "--pedal",
-      type=float,
+      type=bounded(SHARE),
       help="Share of the time with the pedal down, 0 to 1 [default: not set].",
     ),
     click.option(
@@ -218,12 +243,12 @@ def control_options(command: Callable) -> Callable:
     ),
     click.option(
       "--loudness",
-      type=float,
+      type=bounded(LOUDNESS),
       help="Mean MIDI velocity, 1 to 127 [default: not set].",
     ),
     click.option(
       "--density",
-      type=float,
+      type=bounded(DENSITY),
       help="Notes per second, about 1 to 20 [default: not set].",
     ),
   ):
@@ -246,12 +271,17 @@ def parse_controls(
 
   keys = None
   if register is not None:
-    low, _, high = register.partition("-")
+    low, dash, high = register.partition("-")
     try:
-      keys = (float(int(low)), float(int(high)))
-    except ValueError:
+      if not dash:
+        raise ValueError("there is only one.")
+      keys = (
+        float(KEY.read("the lowest key", low)),
+        float(KEY.read("the highest key", high)),
+      )
+    except ValueError as error:
       raise UserError(
-        f"--register {register}: expected two MIDI keys, as 48-72."
+        f"--register {register[:60]}: expected two MIDI keys, as 48-72: {error}"
       ) from None
   targets = ControlTargets(density, loudness, keys, pedal)
   try:
@@ -259,6 +289,114 @@ def parse_controls(
   except ValueError as error:
     raise UserError(f"--{error}") from None
   return None if targets == ControlTargets() else targets
+
+
+def control_settings(
+  ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+  """The callback of a repeatable option of live controls, `NAME=VALUE`.
+
+  Raises:
+    UserError: A name or a value is wrong.
+  """
+  from magenta_midi.live.protocol.controls import Controls, changed
+  from magenta_midi.live.protocol.written import parse_setting
+
+  del ctx
+  controls = Controls()
+  for value in values:
+    try:
+      controls = changed(controls, *parse_setting(value))
+    except ValueError as error:
+      raise UserError(f"{param.opts[0]} {value[:60]}: {error}") from None
+  return values
+
+
+def _checked_groove(
+  ctx: click.Context, param: click.Parameter, value: str
+) -> str:
+  """Refuses a groove that there is not, before anything is loaded."""
+  from magenta_midi.midi.groove import split_groove
+
+  del ctx, param
+  value = nfc(value)
+  try:
+    name, _ = split_groove(value)
+    if name.startswith("@"):
+      from magenta_midi.model.lora.player_grooves import find_groove
+
+      find_groove(value, 120.0)
+    elif name not in GROOVES:
+      raise ValueError(
+        f"unknown groove {name[:60]!r}. Choose one of {', '.join(GROOVES)}, or"
+        " @NAME of an adapter."
+      )
+  except ValueError as error:
+    raise UserError(f"--groove: {error}") from None
+  return value
+
+
+def groove_options(command: Callable) -> Callable:
+  """Adds --groove, --tightness and --free."""
+  for option in (
+    click.option(
+      "--free", is_flag=True, help="Keep no beat, whatever there is."
+    ),
+    click.option(
+      "--tightness",
+      type=bounded(TIGHTNESS),
+      default=1.0,
+      show_default=True,
+      help="How strictly the beat is kept, 0 to 2; 0: freely.",
+    ),
+    click.option(
+      "--groove",
+      default="auto",
+      show_default=True,
+      metavar="NAME[:WEIGHT]",
+      callback=_checked_groove,
+      help=f"Where in the beat notes are likely: {', '.join(GROOVES)}, or a"
+      " player's own, @NAME of an adapter. auto: straight or triplet, as the"
+      " music is; rubato: anywhere. WEIGHT, 0 to 2: as --tightness.",
+    ),
+  ):
+    command = option(command)
+  return command
+
+
+def meter_option(default: str | None, of: str) -> Callable:
+  """--meter.
+
+  Args:
+    default: The meter; None: another one of each command.
+    of: Which meter that is, for the help text.
+  """
+  return click.option(
+    "--meter",
+    default=default,
+    callback=_checked_meter,
+    help="Of the bars, as 3/4; 6/8 and 12/8 have 2 and 4 beats of three"
+    f" [default: {of}].",
+  )
+
+
+def _checked_meter(
+  ctx: click.Context, param: click.Parameter, value: str | None
+) -> str | None:
+  """A meter that is known.
+
+  Raises:
+    UserError: It is no meter that is known.
+  """
+  from magenta_midi.midi.meter import Meter
+
+  del ctx, param
+  if value is not None:
+    try:
+      Meter.parse(value)
+    except ValueError as error:
+      raise UserError(f"--meter: {error}") from None
+  return value
 
 
 def sampling_options(command: Callable) -> Callable:
@@ -285,9 +423,9 @@ def sampling_options(command: Callable) -> Callable:
     click.option(
       "--temperature",
       type=str,
-      help="Sampling temperature: above 1 bolder, below 1 safer, 0 always the"
-      " likeliest. One value, or four with commas: onset,key,velocity,duration"
-      f" {from_model}.",
+      help="Sampling temperature, 0 to 10: above 1 bolder, below 1 safer, 0"
+      " always the likeliest (what would be silence is drawn at 1). One value,"
+      f" or four with commas: onset,key,velocity,duration {from_model}.",
     ),
   ):
     command = option(command)
@@ -299,22 +437,19 @@ def parse_sampling(**given: str | None) -> dict[str, Any]:
 
   The other fields keep the defaults of the checkpoint.
   """
-  from magenta_midi.generate.sampling import Sampling
-
   values: dict[str, Any] = {}
   for name, text in given.items():
     if text is None:
       continue
     try:
-      number = int if name == "top_k" else float
-      parsed = [number(part) for part in text.split(",")]
-    except ValueError:
-      raise UserError(
-        f"--{name.replace('_', '-')} {text}: expected a number, or one a"
-        " level with commas."
-      ) from None
+      parsed = [
+        SAMPLING[name].read(f"--{name.replace('_', '-')}", part)
+        for part in text.split(",")
+      ]
+    except ValueError as error:
+      several = " Give one, or one a level with commas." if "," in text else ""
+      raise UserError(f"{error}{several}") from None
     values[name] = parsed[0] if len(parsed) == 1 else parsed
-  Sampling(**values)
   return values
 
 
@@ -324,13 +459,14 @@ def weighted_folder(text: str) -> tuple[Path, float | None]:
   Raises:
     UserError: The weight is not positive.
   """
-  path, colon, weight = text.rpartition(":")
-  if colon:
-    try:
-      value = float(weight)
-    except ValueError:
-      return Path(text), None
-    if value <= 0:
-      raise UserError(f"--data {text}: the weight must be positive.")
-    return Path(path), value
-  return Path(text), None
+  from magenta_midi.plain_text import existing_path
+
+  path, weight = split_number(text)
+  if weight is None:
+    return existing_path(text), None
+  try:
+    return existing_path(path), DATA_WEIGHT.check(
+      f"--data {text}: the weight", weight
+    )
+  except ValueError as error:
+    raise UserError(str(error)) from None

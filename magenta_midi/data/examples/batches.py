@@ -20,11 +20,20 @@ from magenta_midi.data.examples.examples import (
   Batch,
   pad_sides,
 )
+from magenta_midi.data.examples.history_noise import HistoryNoise
+from magenta_midi.data.examples.outline_draws import OutlineDraws
 from magenta_midi.data.examples.partners import SOLO
 from magenta_midi.data.examples.pools import Pools
 from magenta_midi.tokens.codec import Codec
 
-__all__ = ["BUCKETS", "BatchStream", "Cut", "bucket_of", "filled_up"]
+__all__ = [
+  "BUCKETS",
+  "FEW_BUCKETS",
+  "BatchStream",
+  "Cut",
+  "bucket_of",
+  "filled_up",
+]
 
 # (context frames, decoder positions) of each shape that is compiled, by codec.
 _NOTE_BUCKETS = (
@@ -43,6 +52,11 @@ BUCKETS = {
   "note": _NOTE_BUCKETS,
   # A note or pedal change makes about four tokens.
   "event": tuple((4 * c, 4 * t) for c, t in _NOTE_BUCKETS),
+}
+# Fewer shapes to compile, for a quarter more padding: on accelerators compiling
+# costs more.
+FEW_BUCKETS = {
+  name: (shapes[3], shapes[6], shapes[9]) for name, shapes in BUCKETS.items()
 }
 
 
@@ -90,6 +104,8 @@ class BatchStream:
     seed: Of all draws.
     partners: Share of each mode of `partners.MODES`.
     style: Rows of style of the batches; None: no style.
+    outlines: What is given of beats and chords; None: batches without outlines.
+    history_noise: Moves the notes before *now*; None: they stay.
     shard_index: Which of the hosts this is.
     shard_count: How many share the examples.
     row_multiple: A block's rows are filled up to a multiple of this.
@@ -110,6 +126,8 @@ class BatchStream:
     default_factory=lambda: dict(SOLO)
   )
   style: StyleRows | None = None
+  outlines: OutlineDraws | None = None
+  history_noise: HistoryNoise | None = None
   shard_index: int = 0
   shard_count: int = 1
   row_multiple: int = 1
@@ -134,6 +152,7 @@ class BatchStream:
       seed=self.seed,
       partners=self.partners,
       style=self.style,
+      history_noise=self.history_noise,
     )
     self._pool = 0
     self._opened: Iterator[Crops] | None = None
@@ -278,6 +297,15 @@ class BatchStream:
       target_frames=target_frames,
     )
     batch = batch._replace(style=crops_here.style)
+    if self.outlines is not None:
+      outline = self.outlines.frames(
+        self.corpora, crops_here.examples, self.codec.config.step_ms
+      )
+      batch = batch._replace(
+        outline_rows=outline.rows,
+        outline_time=outline.time,
+        outline_key=outline.key,
+      )
     return Cut(
       filled_up(batch, self._rows(len(crops.examples))),
       len(crops_here.examples),

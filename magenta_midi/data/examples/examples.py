@@ -9,13 +9,13 @@ tests compare it with the codec's `encode_context` and `encode_targets`.
 """
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from magenta_midi.data.corpus import EVENT_DTYPE, Corpus
 from magenta_midi.data.examples.framing import Events, Side, both_sides
+from magenta_midi.data.examples.history_noise import HistoryNoise
 from magenta_midi.data.examples.partners import (
   PARTNER_FIELDS,
   part_ids,
@@ -30,6 +30,8 @@ from magenta_midi.data.examples.style_shifts import (
   pedal_lifted,
   source_until_ms,
 )
+from magenta_midi.limits import SHARE
+from magenta_midi.settings import check_numbers
 from magenta_midi.tokens.codec import Codec
 from magenta_midi.tokens.note.codec import PEDAL_DOWN
 from magenta_midi.tokens.vocabulary import PAD
@@ -87,10 +89,10 @@ class Augmentation:
 
   def __post_init__(self) -> None:
     """Refuses ranges and shares that cannot be drawn from."""
+    check_numbers(self)
     for name in ("transpose", "tempo", "velocity_gain", "velocity_shift"):
       low, high = getattr(self, name)
-      # Not so of what is no number.
-      if not -math.inf < low <= high < math.inf:
+      if not low <= high:
         raise ValueError(
           f"augmentation's {name} must be a range, low end first, got"
           f" {low} to {high}."
@@ -101,11 +103,7 @@ class Augmentation:
         f" positive, got {self.tempo[0]} and {self.velocity_gain[0]}."
       )
     for name in ("short_context", "empty_context", "departures"):
-      if not 0 <= getattr(self, name) <= 1:
-        raise ValueError(
-          f"augmentation's {name} must be a share in 0..1, got"
-          f" {getattr(self, name)}."
-        )
+      SHARE.check(f"augmentation's {name}", getattr(self, name))
 
 
 NO_AUGMENTATION = Augmentation(
@@ -134,6 +132,10 @@ class Batch(NamedTuple):
   context_part: Any  # [b, s] 0 model, else the other part by delay
   input_part: Any  # [b, t] the same
   style: Any = None  # [b, m] rows of the style table; None: masked
+  # Beats and chords (`tokens.outline_rows`); None: no run of outlines.
+  outline_rows: Any = None  # [b, p, 8]
+  outline_time: Any = None  # [b, p]
+  outline_key: Any = None  # [b, p]
 
 
 def draw_examples(
@@ -179,6 +181,7 @@ def gather(
   corpora: list[Corpus],
   before_steps: int,
   after_steps: int,
+  history_noise: HistoryNoise | None = None,
 ) -> Events:
   """Augmented events, `-context - before_steps <= step < after_steps`."""
   step_ms = codec.config.step_ms
@@ -232,6 +235,14 @@ def gather(
     step_ms / 2,
   )
   offset = time_ms - examples["now_ms"][:, None]
+  if history_noise is not None:
+    offset = history_noise.moved(
+      examples,
+      offset,
+      padded["key"],
+      examples["context_steps"] * float(step_ms),
+      step_ms / 2,
+    )
   step = np.floor(offset / step_ms + 0.5).astype(np.int32)
   is_note = padded["key"] < PEDAL_DOWN
   valid &= ~leaves_out(
@@ -269,6 +280,7 @@ def cut_sides(
   target_steps: int,
   *,
   other_part: bool = True,
+  history_noise: HistoryNoise | None = None,
 ) -> tuple[Side, Side]:
   """The frames of each example, not yet padded: the context, and after *now*.
 
@@ -278,9 +290,12 @@ def cut_sides(
     examples: `EXAMPLE_DTYPE`.
     target_steps: Length of the targets, 10 ms steps.
     other_part: False leaves the other part's events out.
+    history_noise: Moves the notes before *now*; None: they stay.
   """
   longest = codec.config.max_duration_steps
-  events = gather(codec, examples, corpora, longest, target_steps)
+  events = gather(
+    codec, examples, corpora, longest, target_steps, history_noise
+  )
   if not other_part:
     events.valid[events.part == 1] = False
     events.pedal_at_start[:, 1] = False

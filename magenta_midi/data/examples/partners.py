@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from magenta_midi.data.corpus import Corpus
+from magenta_midi.limits import AMOUNT
 from magenta_midi.tokens.note.codec import PEDAL_DOWN, PEDAL_UP
 from magenta_midi.typing import Bool, Int, Shaped
 
@@ -64,9 +65,11 @@ def check_shares(shares: Mapping[str, float]) -> None:
     raise ValueError(
       f"unknown partners {', '.join(unknown)}. Known: {', '.join(MODES)}."
     )
-  if min(shares.values(), default=0) < 0 or sum(shares.values()) <= 0:
+  for mode, share in shares.items():
+    AMOUNT.check(f"partners: the share of {mode}", share)
+  if sum(shares.values()) <= 0:
     raise ValueError(
-      "the shares of partners must be 0 or more, and one of them positive, got"
+      "of the shares of partners one must be above 0, got"
       f" {', '.join(f'{name}:{share:g}' for name, share in shares.items())}."
     )
 

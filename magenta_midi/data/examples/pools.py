@@ -20,6 +20,7 @@ from magenta_midi.data.examples.examples import (
   draw_examples,
 )
 from magenta_midi.data.examples.frame_counts import max_frames
+from magenta_midi.data.examples.history_noise import HistoryNoise
 from magenta_midi.data.examples.partners import SOLO, draw_partners
 from magenta_midi.data.examples.style_shifts import draw_departures
 from magenta_midi.tokens.codec import Codec
@@ -52,6 +53,8 @@ class Pools:
   )
   # Rows of style of the examples; None: no style.
   style: StyleRows | None = None
+  # How far the notes before *now* stray; None: not at all.
+  history_noise: HistoryNoise | None = None
   # Examples in a pool.
   size: int = POOL
 
@@ -100,7 +103,11 @@ class Pools:
   def cut(self, examples: Shaped[np.ndarray, " n"]) -> Crops:
     """Cuts examples; their style is still missing."""
     context, after = cut_sides(
-      self.codec, self.corpora, examples, self.target_steps
+      self.codec,
+      self.corpora,
+      examples,
+      self.target_steps,
+      history_noise=self.history_noise,
     )
     crops = Crops(examples, None, context, after)
     if isinstance(self.codec, NoteCodec):

@@ -1,10 +1,10 @@
 """Plot of the times of the stages of a chunk."""
 
-import io
 from pathlib import Path
 from typing import Any
 
-from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.figures import save_figure
+from magenta_midi.plain_text import drawable
 
 __all__ = ["plot_stages"]
 
@@ -48,16 +48,14 @@ def plot_stages(facts: dict[str, Any], path: Path) -> None:
     label="least: bytes over bandwidth, operations over throughput",
     color="0.7",
   )
-  axes.set_yticks(list(rows), [LABELS[name] for name in names])
+  axes.set_yticks(list(rows), [drawable(LABELS[name]) for name in names])
   axes.invert_yaxis()
   chunk_ms = facts["chunk_ms"]["p50"]
   axes.set(
     xlabel="ms a chunk of 2 s (each stage alone)",
-    title=f"{facts['config']}: {chunk_ms:.0f} ms a chunk,"
+    title=f"{drawable(facts['config'])}: {chunk_ms:.0f} ms a chunk,"
     f" {facts['roofline_fraction']:.0%} of what the machine allows",
   )
   axes.grid(axis="x", alpha=0.3)
   axes.legend(frameon=False)
-  image = io.BytesIO()
-  figure.savefig(image, dpi=110, format="png")
-  write_atomically(path, image.getvalue())
+  save_figure(figure, path)

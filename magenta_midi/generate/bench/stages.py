@@ -63,16 +63,13 @@ def stage_ms(
 
   encoder_ms, memory = timed(lambda model, x: model.encode(x), context)
   copies = rows // memory.mask.shape[0]
-  states = jnp.repeat(memory.states, copies, axis=0)
+  memory = jax.tree.map(lambda x: jnp.repeat(x, copies, axis=0), memory)
 
-  def project(model: Depthformer, states: jax.Array) -> Any:
-    return tuple(
-      layer.encoder_decoder_attention.key_value(states)
-      for layer in model.temporal_layers
-    )
+  def project(model: Depthformer, memory: Any) -> Any:
+    return model.cross_key_values(memory)
 
-  memory_ms, cross = timed(project, states)
-  bias = jnp.zeros((rows, 1, 1, states.shape[1]), model.dtype)
+  memory_ms, cross = timed(project, memory)
+  bias = jnp.zeros((rows, 1, 1, memory.states.shape[1]), model.dtype)
   x = jnp.ones((rows, 1, config.embed_dim), jnp.float32)
 
   def temporal(model: Depthformer, cross: Any) -> Any:

@@ -76,14 +76,19 @@ class CompiledStore:
       self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
       write_atomically(self._folder / f"{self._digest}-{name}", data)
       self._prune()
+    except OSError as error:
+      _say_once(
+        self._folder,
+        f"compiled functions cannot be kept ({error.strerror}): the next start"
+        " compiles them again.",
+      )
     except Exception as error:
       _log.debug("%s is not kept: %s", name, error)
 
   def discard(self, name: str) -> None:
     """Deletes a function that does not work."""
     self._reading.pop(f"{self._digest}-{name}", None)
-    with contextlib.suppress(OSError):
-      (self._folder / f"{self._digest}-{name}").unlink()
+    _discard(self._folder / f"{self._digest}-{name}")
 
   def _prune(self) -> None:
     oldest = time.time() - UNUSED_S
@@ -108,8 +113,23 @@ def _read(path: Path) -> Callable[..., Any] | None:
     os.utime(path)
   except Exception as error:
     _log.debug("%s is not read: %s", path, error)
+    _discard(path)
     return None
   return loaded
+
+
+def _discard(path: Path) -> None:
+  """Deletes a damaged function, and says so once."""
+  with contextlib.suppress(OSError):
+    path.unlink()
+  _say_once(
+    path.parent, "damaged compiled functions are deleted and made anew."
+  )
+
+
+@functools.cache
+def _say_once(folder: Path, what: str) -> None:
+  _log.warning("%s: %s", folder, what)
 
 
 def _only_user_can_write(facts: os.stat_result) -> bool:

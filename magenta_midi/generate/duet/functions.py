@@ -18,12 +18,20 @@ from flax import nnx
 from magenta_midi.generate.compilation.cached_jit import CachedFunction
 from magenta_midi.generate.compilation.compiled_store import open_store
 from magenta_midi.generate.duet.event_draws import paced, timed_gumbel
+from magenta_midi.generate.priors import PriorTables
 from magenta_midi.generate.sample_frame import draw_frame
 from magenta_midi.generate.sampling import LevelSampling, draw_with
-from magenta_midi.model.depthformer import Depthformer, Frames
+from magenta_midi.model.depthformer import (
+  Depthformer,
+  EncoderState,
+  Frames,
+  OutlineFrames,
+)
 from magenta_midi.model.kv_cache import empty_caches, temporal_step
 from magenta_midi.model.layers import KeyValue, mask_to_bias
 from magenta_midi.tokens.codec import Codec
+from magenta_midi.tokens.note.config import KEYS
+from magenta_midi.tokens.outline_rows import no_frames
 from magenta_midi.tokens.vocabulary import PAD
 
 __all__ = ["DuetFunctions", "PlanRequest", "Planned", "StreamState"]
@@ -61,6 +69,7 @@ class PlanRequest(NamedTuple):
   seed: Any  # uint32 ()
   sampling: LevelSampling
   guidance: Any  # float32 (); read by the guided variant only
+  priors: PriorTables  # by step from the origin
 
 
 class Planned(NamedTuple):
@@ -88,9 +97,10 @@ class _Carry(NamedTuple):
 # Varying arguments of each function.
 
 
-def _width(leaves: Any, x: Any, *rest: Any) -> tuple[int, ...]:
-  """Of a context, as ids or as states."""
-  return (x.ids if isinstance(x, Frames) else x).shape[1:2]
+def _width(leaves: Any, context: Any, *rest: Any) -> tuple[int, ...]:
+  """Of a context, as ids with an outline or as states."""
+  first = jax.tree.leaves(context)[0]
+  return first.shape[1:2]
 
 
 def _memory(leaves: Any, state: StreamState, *rest: Any) -> tuple[int, ...]:
@@ -199,7 +209,10 @@ class DuetFunctions:
   # Encode.
 
   def encode(
-    self, context: Frames, style: np.ndarray
+    self,
+    context: Frames,
+    style: np.ndarray,
+    outline: OutlineFrames | None = None,
   ) -> Iterator[StreamState | None]:
     """Encodes a context slice by slice; the last item is the new stream.
 
@@ -209,38 +222,37 @@ class DuetFunctions:
     Args:
       context: Ids, steps and parts, `[1, s, ...]` with s of `context_sizes`.
       style: int32 `[m]`, rows of the style table.
+      outline: Beats and chords, `[1, p, ...]`; None: nothing is given.
     """
-    x = mask = None
-    for index, run in enumerate(self._slices):
-      if index == 0:
-        x, mask = run(self._leaves, context)
-      else:
-        x = run(self._leaves, x, mask)
-      jax.block_until_ready(x)
+    given = None
+    if self.config.outline_rows:
+      given = outline or OutlineFrames(*no_frames(1))
+    encoded: Any = (context, given)
+    for run in self._slices:
+      encoded = run(self._leaves, encoded)
+      jax.block_until_ready(encoded)
       yield None
-    state = self._open(self._leaves, x, mask, style[None])
+    state = self._open(self._leaves, encoded, style[None])
     yield jax.block_until_ready(state)
 
   def _slice_from(self, first: int, stop: int) -> Callable[..., Any]:
-    def begin(model: Depthformer, context: Frames) -> Any:
-      x, mask = model.encoder_inputs(context)
-      return model.encoder_slice(x, mask, first, stop), mask
+    def begin(
+      model: Depthformer, given: tuple[Frames, OutlineFrames | None]
+    ) -> EncoderState:
+      return go_on(model, model.encoder_inputs(*given))
 
-    def go_on(model: Depthformer, x: jax.Array, mask: jax.Array) -> jax.Array:
-      return model.encoder_slice(x, mask, first, stop)
+    def go_on(model: Depthformer, encoded: EncoderState) -> EncoderState:
+      return model.encoder_slice(encoded, first, stop)
 
     return begin if first == 0 else go_on
 
   def _open_stream(
-    self, model: Depthformer, x: jax.Array, mask: jax.Array, style: jax.Array
+    self, model: Depthformer, encoded: EncoderState, style: jax.Array
   ) -> StreamState:
     if self.rows == 2:
       style = jnp.concatenate([style, jnp.zeros_like(style)])
-    memory = model.encoder_outputs(x, mask, style)
-    cross = tuple(
-      layer.encoder_decoder_attention.key_value(memory.states)
-      for layer in model.temporal_layers
-    )
+    memory = model.encoder_outputs(encoded, style)
+    cross = model.cross_key_values(memory)
     bias = mask_to_bias(memory.mask[:, None, :], model.dtype)
     # A group may reach beyond the last slot.
     slots = self.slots + GROUPS[-1]
@@ -280,7 +292,13 @@ class DuetFunctions:
     x = model.embed_frames(frames).astype(jnp.float32)
     x = jnp.broadcast_to(x, (self.rows, *x.shape[1:]))
     out, caches = temporal_step(
-      model, x, length, state.caches, state.cross, state.cross_bias
+      model,
+      x,
+      length,
+      state.caches,
+      state.cross,
+      state.cross_bias,
+      model.angles(frames),
     )
     outputs = jax.lax.dynamic_update_slice_in_dim(
       state.outputs, out.astype(jnp.float32), length, axis=1
@@ -332,6 +350,10 @@ class DuetFunctions:
           legal = jnp.where(jnp.any(in_time & (code != end)), in_time, legal)
           others = jnp.any(legal & (code != end))
           legal &= (code != end) | request.may_end | ~others
+          wanted = request.priors.onset_nats(
+            rules.step, logits[:horizon], legal[:horizon]
+          )
+          logits = logits.at[:horizon].add(wanted)
           logits = paced(jnp.where(legal, logits, -1e30), request.pace)
           # Noise belongs to a moment, wherever it is counted from.
           moment = jnp.where(code == end, -1, step + code)
@@ -342,6 +364,10 @@ class DuetFunctions:
             wanted = jnp.append(request.keys, jnp.stack([pedal, pedal]))
             left = legal & wanted
             legal = jnp.where(jnp.any(left), left, legal)
+            moved = request.priors.key.nats(
+              rules.step + codes[ONSET], logits[:KEYS], legal[:KEYS]
+            )
+            logits = logits.at[:KEYS].add(moved)
           moment = jnp.broadcast_to(step + codes[ONSET], code.shape)
           salt = jnp.where(codes[ONSET] == 0, carry.struck, 0)
           salt = salt * 1024 + code

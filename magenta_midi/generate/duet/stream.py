@@ -22,6 +22,7 @@ from magenta_midi.generate.duet.functions import (
   PlanRequest,
   StreamState,
 )
+from magenta_midi.generate.priors import Priors, PriorTables
 from magenta_midi.generate.sampling import LevelSampling
 from magenta_midi.tokens.frames import MODEL, Frames, empty_frames, join_frames
 from magenta_midi.typing import Bool, Int
@@ -41,6 +42,7 @@ class PlanSettings(NamedTuple):
     pace: Factor on the rate of events.
     guidance: Weight of the style; needs functions with guidance.
     seed: Of the session.
+    priors: What is wanted of the music, in seconds of the session.
   """
 
   sampling: LevelSampling
@@ -48,6 +50,7 @@ class PlanSettings(NamedTuple):
   pace: float = 1.0
   guidance: float = 0.0
   seed: int = 0
+  priors: Priors = Priors()
 
 
 class Plan(NamedTuple):
@@ -97,6 +100,7 @@ class DuetStream:
     # Places after each planned event, and whether END follows.
     self._planned_places: list[_Place] = []
     self._ended = False
+    self._priors: tuple[Priors, PriorTables] | None = None
 
   @property
   def length(self) -> int:
@@ -247,10 +251,23 @@ class DuetStream:
       seed=np.uint32(settings.seed),
       sampling=settings.sampling,
       guidance=np.float32(settings.guidance),
+      priors=self._tables(settings.priors),
     )
     planned, self._state = self.functions.plan(self._state, request)
     self._take(planned, place)
     return self.planned
+
+  def _tables(self, priors: Priors) -> PriorTables:
+    """Tables from the origin on; made anew only for other priors."""
+    if self._priors is None or self._priors[0] is not priors:
+      config = self.codec.config
+      step_s = 1 / config.steps_per_s
+      # The last onset and the longest step after it lie before twice that.
+      tables = priors.tables(
+        self.origin_step * step_s, 2 * config.horizon_steps, step_s
+      )
+      self._priors = (priors, tables)
+    return self._priors[1]
 
   def _take(self, planned: Planned, place: _Place) -> None:
     count = int(planned.count)

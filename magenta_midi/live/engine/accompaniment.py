@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from magenta_midi.limits import AMOUNT, KEY, TIME_S
 from magenta_midi.live.player import (
   MAX_RING_NS,
   Keyboard,
@@ -18,6 +19,7 @@ from magenta_midi.live.player import (
   RecordedNote,
 )
 from magenta_midi.live.protocol.events import SECOND
+from magenta_midi.settings import check_bounds, check_numbers
 
 __all__ = ["YieldPolicy", "YieldSettings", "Yielding"]
 
@@ -55,6 +57,13 @@ class YieldSettings:
   # The lowest note of the player is a bass only below this key; a melody
   # without one may be accompanied from below.
   bass_below: int = 60
+
+  def __post_init__(self) -> None:
+    """Refuses what is no number, or never happens."""
+    check_numbers(self)
+    check_bounds(self, AMOUNT, "thin_at", "rest_at", "full_at")
+    check_bounds(self, TIME_S, "lead_after_s", "stops_after_s")
+    check_bounds(self, KEY, "bass_below")
 
 
 class Yielding(NamedTuple):

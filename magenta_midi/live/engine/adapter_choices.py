@@ -14,6 +14,7 @@ from magenta_midi.live.protocol.controls import Controls, changed
 from magenta_midi.model.checkpoint import embedded_path, read_config
 from magenta_midi.model.lora.adapter_file import SUFFIX, Adapter, check_base
 from magenta_midi.model.lora.adapter_library import load_adapters, parse_scaled
+from magenta_midi.plain_text import existing_path
 
 __all__ = [
   "BASE",
@@ -99,7 +100,7 @@ def _spelled(item: str | tuple[str, float]) -> str:
   """As another process, or another day, can load it."""
   name, scale = parse_scaled(item) if isinstance(item, str) else item
   if name.endswith(SUFFIX):
-    name = str(Path(name).resolve())
+    name = str(existing_path(name).resolve())
   return name if scale == 1 else f"{name}:{scale:g}"
 
 

@@ -48,6 +48,7 @@ class CallResponse:
     self._turns = TurnTaking(planner.player.keyboard, self._settings)
     self._turn: Turn | None = None
     self._bars: Bars | None = None
+    self._in_time = True
     self._replying = False
     self._starts_ns = 0
 
@@ -59,8 +60,16 @@ class CallResponse:
   def set_controls(self, controls: Controls) -> None:
     """Nothing of the controls changes how turns are taken."""
 
-  def set_bars(self, bars: Bars | None) -> None:
-    """The grid of bars from here on; None: free time."""
+  def set_bars(self, bars: Bars | None, *, in_time: bool = True) -> None:
+    """The grid of bars from here on.
+
+    Args:
+      bars: None: free time.
+      in_time: Whether a reply begins on a beat.
+    """
+    self._in_time = in_time
+    if bars == self._bars:
+      return
     self._bars = bars
     length = self._settings.trade_bars
     if bars is not None and length:
@@ -116,8 +125,7 @@ class CallResponse:
 
   @property
   def _reply(self) -> Reply:
-    trades = self._bars is not None and self._settings.trade_bars > 0
-    return Reply(self._starts_ns, self._turns.call, by_bars=trades)
+    return Reply(self._starts_ns, self._turns.call, by_bars=self._trades)
 
   # Before the reply.
 
@@ -126,11 +134,28 @@ class CallResponse:
     planner, deadline_ns = self._planner, self._turns.next_deadline_ns()
     if deadline_ns is None or deadline_ns - now_ns > _DRAFT_NS:
       return None
+    starts_ns = deadline_ns
+    if self._begins_on_beat:
+      earliest_ns = max(now_ns, deadline_ns) + planner.horizon_ns
+      starts_ns = self._next_beat(earliest_ns)
     if planner.draft is not None and planner.draft_is_current:
       origin_ns = planner.draft.origin_step * STEP_NS
-      if abs(deadline_ns - origin_ns) <= _DRAFT_MOVES_NS:
+      if abs(starts_ns - origin_ns) <= _DRAFT_MOVES_NS:
         return None
-    return planner.draft_job(now_ns, max(now_ns, deadline_ns))
+    return planner.draft_job(now_ns, max(now_ns, starts_ns))
+
+  @property
+  def _trades(self) -> bool:
+    return self._bars is not None and self._settings.trade_bars > 0
+
+  @property
+  def _begins_on_beat(self) -> bool:
+    """Whether a reply waits for the next beat; trades begin with a bar."""
+    return self._bars is not None and self._in_time and not self._trades
+
+  def _next_beat(self, earliest_ns: int) -> int:
+    assert self._bars is not None
+    return self._bars.next_beat_ns(earliest_ns)
 
   def _begin_reply(self, now_ns: int) -> list[Command]:
     planner = self._planner
@@ -139,10 +164,14 @@ class CallResponse:
     self._turns.reply_started(now_ns)
     drafted = planner.draft_is_current
     from_ns = now_ns + planner.horizon_ns
-    starts_ns = self._place_in_bar(planner.draft, from_ns)
-    planner.begin_from_draft(
-      now_ns, starts_ns, new=not drafted or starts_ns > from_ns
-    )
+    if self._begins_on_beat:
+      starts_ns = self._next_beat(from_ns)
+      # A draft of another beat is another reply.
+      new = not self._drafted_for(starts_ns)
+    else:
+      starts_ns = self._place_in_bar(planner.draft, from_ns)
+      new = not drafted or starts_ns > from_ns
+    planner.begin_from_draft(now_ns, starts_ns, new=new)
     self._starts_ns = starts_ns
     settings = planner.plan_settings
     planner.plan(
@@ -154,6 +183,13 @@ class CallResponse:
     )
     planner.note(now_ns, "reply", drafted=drafted, seed=settings.seed)
     return [Replan(starts_ns, tuple(planner.planned), (now_ns,), "reply")]
+
+  def _drafted_for(self, starts_ns: int) -> bool:
+    draft = self._planner.draft
+    if draft is None or not self._planner.draft_is_current:
+      return False
+    late_ns = starts_ns - draft.origin_step * STEP_NS
+    return -STEP_NS <= late_ns <= _LATE_NS
 
   def _place_in_bar(self, draft: DuetStream | None, from_ns: int) -> int:
     """When a reply begins: at once, or at its place in a later bar."""

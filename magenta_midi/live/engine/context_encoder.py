@@ -14,6 +14,7 @@ import numpy as np
 from magenta_midi.generate.duet.context import duet_context, padded_context
 from magenta_midi.generate.duet.stream import DuetStream, PlanSettings
 from magenta_midi.generate.generator import Generator
+from magenta_midi.generate.priors import Priors
 from magenta_midi.live.player import NoteHistory, Player
 from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.midi.score import Score
@@ -90,6 +91,8 @@ class ContextEncoder:
     ] or [base]
     self._functions = self._choices[0]
     self.guided = False
+    # Beats and chords that the next streams are given, if the model knows any.
+    self.priors = Priors()
 
   def set_style(self, rows: np.ndarray | None) -> None:
     """Style of the next streams; None: masked.
@@ -168,7 +171,10 @@ class ContextEncoder:
     context = padded_context(self.codec, frames, functions.context_sizes)
     yield None
     state = None
-    for state in functions.encode(context, self._style):
+    outline = self.priors.outline_frames(
+      origin_ns / SECOND, self.codec.config.step_ms
+    )
+    for state in functions.encode(context, self._style, outline):
       if state is None:
         yield None
     assert state is not None

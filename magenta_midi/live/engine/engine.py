@@ -15,10 +15,14 @@ import numpy as np
 
 from magenta_midi.generate.duet.stream import PlanSettings
 from magenta_midi.generate.generator import Generator
+from magenta_midi.generate.key_prior import KeyPrior
+from magenta_midi.generate.onset_prior import OnsetPrior
+from magenta_midi.generate.priors import Priors
 from magenta_midi.generate.sampling import Sampling, level_sampling
 from magenta_midi.live.engine.call_response import CallResponse
 from magenta_midi.live.engine.context_encoder import ContextEncoder
 from magenta_midi.live.engine.context_mix import inject
+from magenta_midi.live.engine.followed_chord import FollowedChord
 from magenta_midi.live.engine.harmony import Harmony
 from magenta_midi.live.engine.planner import Planner
 from magenta_midi.live.engine.settings import EngineSettings
@@ -34,7 +38,13 @@ from magenta_midi.live.protocol.commands import (
 from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.protocol.events import SECOND, Message, Sounded
 from magenta_midi.live.timing.bars import Bars
-from magenta_midi.live.timing.midi_clock import ClockFollower
+from magenta_midi.live.timing.chart_position import chart_timeline, live_chart
+from magenta_midi.midi.groove import (
+  AUTO,
+  Groove,
+  groove_named,
+  split_groove,
+)
 from magenta_midi.midi.score import Score
 from magenta_midi.model.depthformer import Depthformer
 
@@ -91,6 +101,10 @@ class Engine:
     )
     if weights:
       self._encoder.choose(controls.adapter - 1)
+    self.bars: Bars | None = None
+    self._triplets = False
+    self._grooves: dict[str, Groove] = {}
+    self._followed = FollowedChord()
     seed = settings.seed
     self.planner = Planner(
       self._encoder, self._plan_settings(seed), settings=settings
@@ -101,8 +115,6 @@ class Engine:
       "call-response": self._turn_taking,
     }
     self.harmony = Harmony(self.planner.player.keyboard)
-    self.bars: Bars | None = None
-    self._clock = ClockFollower()
     self._commands: list[Command] = []
     self._apply_controls()
 
@@ -135,12 +147,21 @@ class Engine:
   def _apply_controls(self) -> None:
     controls, planner = self.controls, self.planner
     planner.plan_settings = self._plan_settings(self.settings.seed)
+    self._encoder.priors = planner.plan_settings.priors
     planner.loudness = round(controls.loudness * self._share)
     planner.injection = self._inject if controls.injection != "both" else None
     # Without style, guidance would change nothing and cost a row.
     self._encoder.guided = controls.guidance != 0.0 and self._encoder.has_style
+    self._turn_taking.set_bars(self.bars, in_time=not controls.free)
     for strategy in self._strategies.values():
       strategy.set_controls(controls)
+
+  def _apply_priors(self) -> None:
+    """Nothing else has changed."""
+    planner = self.planner
+    priors = planner.plan_settings.priors._replace(key=self._key_prior())
+    planner.plan_settings = planner.plan_settings._replace(priors=priors)
+    self._encoder.priors = priors
 
   def _plan_settings(self, seed: int) -> PlanSettings:
     controls = self.controls
@@ -156,7 +177,29 @@ class Engine:
       pace=controls.density**self._share,
       guidance=controls.guidance,
       seed=seed,
+      priors=Priors(onset=self._onset_prior(), key=self._key_prior()),
     )
+
+  def _onset_prior(self) -> OnsetPrior | None:
+    bars, controls = self.bars, self.controls
+    if bars is None or controls.free:
+      return None
+    name, weight = split_groove(controls.groove)
+    if name == AUTO or (name[0] == "@" and name not in self._grooves):
+      name = "triplet" if self._triplets else "straight"
+    groove = self._grooves.get(name) or groove_named(name, bars.bpm)
+    return OnsetPrior(bars.grid, groove, controls.tightness * weight)
+
+  def _key_prior(self) -> KeyPrior | None:
+    bars, controls = self.bars, self.controls
+    chart = live_chart(controls.chords)
+    if chart is None:
+      following = controls.harmony == "follow"
+      return self._followed.prior(bars) if following else None
+    if bars is None:
+      return None
+    timeline = chart_timeline(chart, bars)
+    return KeyPrior(timeline, bars.grid, controls.chord_weight)
 
   def _inject(self, player: Score, model: Score) -> tuple[Score, Score]:
     controls = self.controls
@@ -177,11 +220,25 @@ class Engine:
     """
     self.planner.settings = replace(self.settings, horizon_ns=horizon_ns)
 
-  def set_bars(self, bars: Bars | None) -> None:
-    """The grid of bars from here on; None: free time."""
-    if bars != self.bars:
-      self.bars = bars
-      self._turn_taking.set_bars(bars)
+  def add_groove(self, name: str, density: Sequence[float]) -> None:
+    """A player's groove, for `Controls.groove`.
+
+    Args:
+      name: `@NAME`.
+      density: Of onsets by place in the beat, its mean 1.
+    """
+    self._grooves[name] = Groove(name, np.array(density, np.float64))
+    self._apply_controls()
+
+  def set_bars(self, bars: Bars | None, *, triplets: bool = False) -> None:
+    """The grid of bars from here on.
+
+    Args:
+      bars: None: free time.
+      triplets: Whether its beats are felt in three.
+    """
+    self.bars, self._triplets = bars, triplets
+    self._apply_controls()
 
   @property
   def warm_up_steps(self) -> int:
@@ -197,13 +254,14 @@ class Engine:
   def receive(self, message: Message) -> None:
     """The player did something."""
     if message.data[0] >= 0xF0:
-      if self._clock.receive(message):
-        self.set_bars(self._clock.bars(message.time_ns))
-      return
+      return  # a clock's: the timekeeper's
     event = self.planner.player.receive(message)
     for strategy in self._strategies.values():
       strategy.on_player_event(event)
     self.harmony.handle(event)
+    follows = self.controls.harmony == "follow" and not self.controls.chords
+    if follows and self._followed.look(self.harmony, event.time_ns):
+      self._apply_priors()
     self.planner.handle(event)
 
   def keyboard_lost(self, now_ns: int) -> None:

@@ -2,12 +2,25 @@
 
 import dataclasses
 
+from magenta_midi.limits import HEARD_S, SEED, Bounds
 from magenta_midi.live.engine.turns import TurnSettings
 from magenta_midi.live.protocol.events import SECOND
+from magenta_midi.midi.meter import Meter
+from magenta_midi.settings import check_bounds, check_numbers
 
 __all__ = ["EngineSettings"]
 
 _MS = SECOND // 1000
+# Nothing in an engine takes longer than a minute.
+_LENGTH_NS = Bounds(0, 60 * SECOND, "nanoseconds", whole=True)
+_LENGTHS = (
+  "horizon_ns",
+  "refresh_ns",
+  "lookahead_ns",
+  "reply_within_ns",
+  "backlog_ns",
+  "interrupt_ns",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +43,17 @@ class EngineSettings:
   # Length of the context.
   context_s: float = 10.0
   seed: int = 0
+  # As written: 4/4, 3/4, 6/8.
+  meter: str = "4/4"
   # Number of the first note; see `PlannedNote.id`.
   first_id: int = 0
   # Rules for the silences that end a phrase.
   turns: TurnSettings = dataclasses.field(default_factory=TurnSettings)
+
+  def __post_init__(self) -> None:
+    """Refuses times and seeds that no engine can use."""
+    check_numbers(self)
+    check_bounds(self, _LENGTH_NS, *_LENGTHS)
+    check_bounds(self, HEARD_S, "context_s")
+    check_bounds(self, SEED, "seed")
+    Meter.parse(self.meter)

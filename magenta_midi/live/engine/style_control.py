@@ -20,7 +20,6 @@ from magenta_midi.live.protocol.controls import (
 )
 from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.style.controls import ControlTargets
-from magenta_midi.style.model import means_nothing
 from magenta_midi.style.motion import StyleMotion
 from magenta_midi.style.prompt import embed_prompt
 
@@ -50,7 +49,8 @@ class Steering:
     self._mm = mm
     self._controls = Controls()
     self._motion = StyleMotion(start=None, end=None)
-    self._texts: dict[str, np.ndarray] = {}
+    # What was said about each text when it was embedded, too.
+    self._texts: dict[str, tuple[np.ndarray | None, list[str]]] = {}
     self._manner = (_TYPICAL_RATE, _TYPICAL_VELOCITY)
     self._rows: list[int] | None = None
 
@@ -85,8 +85,7 @@ class Steering:
     weighted = [(text, w) for text, w in controls.prompts if w > 0]
     if weighted and not self._mm.uses_style:
       return "this checkpoint was trained without style: prompts change nothing"
-    remarks: list[str] = []
-    known, problem = self._known(weighted, remarks)
+    known, problems = self._known(weighted)
     embedding = None
     if known:
       try:
@@ -97,48 +96,44 @@ class Steering:
     self._motion = self._motion.redirected(
       embedding, now_ns / SECOND, controls.style_s
     )
-    remark = "; ".join(remarks) or None
-    return problem or remark or self._remark(known, before)
+    # Remarks on a text are news once.
+    told = {text for text, weight in before.prompts if weight > 0}
+    remarks = [
+      line
+      for text, _ in weighted
+      if text not in told and text in self._texts
+      for line in self._texts[text][1]
+    ]
+    return "; ".join([*problems, *remarks]) or None
 
   def _known(
-    self, weighted: list[tuple[str, float]], remarks: list[str]
-  ) -> tuple[list[tuple[str, float]], str | None]:
-    """The prompts that can be embedded, and why the last of the others not.
-
-    Adds remarks about new prompts to `remarks`.
-    """
-    known, problem = [], None
+    self, weighted: list[tuple[str, float]]
+  ) -> tuple[list[tuple[str, np.ndarray, float]], list[str]]:
+    """The prompts that say something, and why others cannot be used."""
+    known, problems = [], []
     for text, weight in weighted:
       try:
         if text not in self._texts:
-          embedding = self._mm.embed_style(text, on_remark=remarks.append)
+          remarks: list[str] = []
+          found = self._mm.embed_style(text, on_remark=remarks.append)
           if len(self._texts) >= _MAX_TEXTS:
             self._texts.pop(next(iter(self._texts)))
-          self._texts[text] = embedding
-        known.append((text, weight))
+          self._texts[text] = (found, remarks)
+        embedding, _ = self._texts[text]
+        if embedding is not None:
+          known.append((text, embedding, weight))
       except (OSError, ValueError) as error:
-        problem = str(error)
-    return known, problem
+        problems.append(str(error))
+    return known, problems
 
-  def _blend(self, weighted: list[tuple[str, float]]) -> np.ndarray:
-    vectors = {text: self._texts[text] for text, _ in weighted}
+  def _blend(self, known: list[tuple[str, np.ndarray, float]]) -> np.ndarray:
+    vectors = [embedding for _, embedding, _ in known]
     # If all vectors have unit length, so has their blend.
-    lengths = [float(np.linalg.norm(vector)) for vector in vectors.values()]
+    lengths = [float(np.linalg.norm(vector)) for vector in vectors]
     unit = bool(np.allclose(lengths, 1.0, atol=1e-3))
-    return embed_prompt(weighted, vectors.__getitem__, unit=unit)
-
-  def _remark(
-    self, weighted: list[tuple[str, float]], before: Controls
-  ) -> str | None:
-    known = {text for text, weight in before.prompts if weight > 0}
-    for text, _ in weighted:
-      if text not in known and means_nothing(
-        self._mm.style_model, self._texts[text]
-      ):
-        return (
-          f"{text!r} says nothing about music that the style model understands"
-        )
-    return None
+    # Not by their texts, of which one may be a file's name.
+    weighted = [(embedding, weight) for _, embedding, weight in known]
+    return embed_prompt(weighted, self._mm.style_model.embed, unit=unit)
 
   def changed_rows(
     self, player: NoteHistory, now_ns: int

@@ -8,11 +8,13 @@ import statistics
 from collections import deque
 from typing import NamedTuple
 
+from magenta_midi.limits import AMOUNT, KEY, SHARE, TIME_S
 from magenta_midi.live.engine.phrase import AdaptiveWait, Call, Phrase, Reply
 from magenta_midi.live.player import MAX_RING_NS, Keyboard, PlayerEvent
 from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.live.timing.bar_trading import BarAt, Trade
 from magenta_midi.midi.analysis.analysis import CHORD_S
+from magenta_midi.settings import check_bounds, check_numbers
 
 __all__ = ["Turn", "TurnSettings", "TurnTaking"]
 
@@ -75,14 +77,17 @@ class TurnSettings:
   hand_over_controller: int | None = None
 
   def __post_init__(self) -> None:
+    check_numbers(self)
     if self.first not in ("me", "ai"):
       raise ValueError(f"first must be me or ai, got {self.first!r}.")
     if self.trade_bars not in (0, 4, 8):
       raise ValueError(
-        f"trades are of 4 or 8 bars (0: none), got {self.trade_bars}."
+        f"trade_bars must be 4 or 8 (0: none), got {self.trade_bars}."
       )
-    if not 0 <= self.quantile <= 1:
-      raise ValueError(f"quantile must be in 0..1, got {self.quantile}.")
+    check_bounds(self, SHARE, "quantile")
+    check_bounds(self, AMOUNT, "prior", "factor")
+    check_bounds(self, TIME_S, "wait_s", "base_s", "longest_s")
+    check_bounds(self, KEY, "hand_over_key", "hand_over_controller")
     if not 0 < self.shortest_s <= self.longest_s:
       raise ValueError(
         "waits must have 0 < shortest_s <= longest_s, got"

@@ -4,16 +4,18 @@ import bisect
 import dataclasses
 import itertools
 import json
-import math
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
+from magenta_midi.bounded_files import read_json
+from magenta_midi.limits import AMOUNT
 from magenta_midi.live.io.control_map import config_folder
 from magenta_midi.live.protocol.events import SECOND, is_note_on, is_sustain
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.midi.pedal import pedal_after
-from magenta_midi.settings import convert
+from magenta_midi.plain_text import line, nfc
+from magenta_midi.settings import check_bounds, check_numbers, convert
 
 __all__ = ["Calibration", "calibrate", "config_folder", "round_trip"]
 
@@ -56,6 +58,7 @@ class Calibration:
 
   def __post_init__(self):
     """Raises ValueError where a number is out of range."""
+    check_numbers(self)
     low, typical, high = (
       self.velocity_low,
       self.velocity_typical,
@@ -70,12 +73,7 @@ class Calibration:
       raise ValueError(
         f"pedal_down_at must be in 0..127, got {self.pedal_down_at}"
       )
-    if self.round_trip_ms is not None and not (
-      math.isfinite(self.round_trip_ms) and self.round_trip_ms >= 0
-    ):
-      raise ValueError(
-        f"round_trip_ms must be 0 or more, got {self.round_trip_ms}"
-      )
+    check_bounds(self, AMOUNT, "round_trip_ms")
 
   def usual_velocity(self, velocity: int) -> int:
     """Velocity on a keyboard of the default touch, 1 to 127.
@@ -114,7 +112,7 @@ class Calibration:
   def path(name: str) -> Path:
     """The file of a keyboard of a name."""
     # Quoted: names hold colons and slashes, and no two may share a file.
-    file = urllib.parse.quote(name, safe=" ()+,-_")
+    file = urllib.parse.quote(nfc(name), safe=" ()+,-_")
     return config_folder() / "keyboards" / f"{file}.json"
 
   @classmethod
@@ -126,17 +124,24 @@ class Calibration:
       OSError: It cannot be read.
     """
     path = cls.path(name)
+    return cls.read(path) if path.exists() else cls()
+
+  @classmethod
+  def read(cls, path: Path) -> "Calibration":
+    """Reads a file that `save` wrote.
+
+    Raises:
+      ValueError: It is damaged.
+      OSError: It cannot be read, or is no regular file of bounded size.
+    """
     try:
-      text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-      return cls()
-    try:
-      values = json.loads(text)
+      values = read_json(path)
       values = {f.name: values[f.name] for f in dataclasses.fields(cls)}
       return convert(cls, values, source="json")
     except (ValueError, KeyError, TypeError) as error:
+      reason = line(error, longest=200)
       raise ValueError(
-        f"{path}: is no calibration ({error}). Calibrate again with"
+        f"{path}: is no calibration ({reason}). Calibrate again with"
         " magenta-midi ports --calibrate, or delete the file."
       ) from None
 

@@ -1,16 +1,14 @@
 """Map of MIDI controllers: knobs, pedals and keys to changes and actions."""
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from magenta_midi.bounded_files import read_json
 from magenta_midi.live.protocol.controls import (
   ACTIONS,
-  INJECTIONS,
+  CHOICES,
   MAX_PROMPTS,
-  MODES,
   RANGES,
   TOGGLES,
   Action,
@@ -18,6 +16,8 @@ from magenta_midi.live.protocol.controls import (
 )
 from magenta_midi.live.protocol.events import Message
 from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.plain_text import line
+from magenta_midi.user_folders import config_home
 
 __all__ = [
   "TARGETS",
@@ -30,9 +30,8 @@ __all__ = [
 
 # Targets of controllers.
 TARGETS = (
-  "mode",
+  *CHOICES,
   *RANGES,
-  "injection",
   *TOGGLES,
   *(f"prompt_{number}" for number in range(1, MAX_PROMPTS + 1)),
   "adapter",
@@ -63,13 +62,7 @@ class Binding(NamedTuple):
 
 def config_folder() -> Path:
   """Folder of settings on this system."""
-  if sys.platform == "win32":
-    home = os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming"
-  elif sys.platform == "darwin":
-    home = Path.home() / "Library" / "Application Support"
-  else:
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-  return Path(home) / "magenta_midi"
+  return config_home() / "magenta_midi"
 
 
 def value_of(target: str, position: int) -> Change | Action | None:
@@ -86,7 +79,8 @@ def value_of(target: str, position: int) -> Change | Action | None:
   """
   share = position / 127
   if target in RANGES:
-    low, high, _, whole, _ = RANGES[target]
+    bounds, _, high = RANGES[target]
+    low, whole = bounds.low, bounds.whole
     if target == "density":  # a factor: the middle of the way is 1
       return Change(target, _exactly(low * (high / low) ** share, 1.0, 0.015))
     value = low + share * (high - low)
@@ -95,8 +89,8 @@ def value_of(target: str, position: int) -> Change | Action | None:
     return Change(target, round(value, 3))
   if target in TOGGLES:
     return Change(target, position >= _PRESSED)
-  if target in ("mode", "injection"):
-    choices = MODES if target == "mode" else INJECTIONS
+  if target in CHOICES:
+    choices = CHOICES[target]
     return Change(target, choices[position * len(choices) // 128])
   if target.startswith("prompt_"):
     weight = round(_FULL_WEIGHT * share, 3)
@@ -149,20 +143,19 @@ class ControlMap:
       OSError: It is there but cannot be read.
     """
     path = path or config_folder() / "controls.json"
-    try:
-      text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
       return cls()
     try:
-      rows = json.loads(text)["bindings"]
+      rows = read_json(path)["bindings"]
       bindings = [
         Binding(row["channel"], row["controller"], row["target"])
         for row in rows
       ]
       return cls(tuple(bindings))
     except (KeyError, TypeError, ValueError) as error:
+      reason = line(error, longest=600)
       raise ValueError(
-        f"{path}: is no map of MIDI controllers ({error}). Mend or remove it."
+        f"{path}: is no map of MIDI controllers ({reason}). Mend or remove it."
       ) from None
 
   def save(self, path: Path | None = None) -> Path:

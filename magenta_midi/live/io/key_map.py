@@ -3,6 +3,9 @@
 from typing import NamedTuple
 
 from magenta_midi.live.protocol.controls import (
+  CHOICES,
+  GROOVES,
+  HARMONIES,
   INJECTIONS,
   MAX_PROMPTS,
   MODES,
@@ -55,6 +58,20 @@ KEYS = {
   "D": _Key("style_s", 1, "prompts take over later"),
   "r": _Key("mix_ratio", -1, "mix ratio of interleave down"),
   "R": _Key("mix_ratio", 1, "mix ratio of interleave up"),
+  "\t": _Key("tap", 0, "tap the beat: two taps and more are a tempo"),
+  "n": _Key("tempo", -1, "tempo down"),
+  "N": _Key("tempo", 1, "tempo up"),
+  "y": _Key("tempo", 0, "your own tempo counts again"),
+  "f": _Key("free", 0, "free: keep no beat"),
+  "o": _Key("groove", 1, "groove: " + ", ".join(GROOVES)),
+  "w": _Key("tightness", -1, "keep the beat more freely"),
+  "W": _Key("tightness", 1, "keep the beat more strictly"),
+  "k": _Key("chord_weight", -1, "keep the chart more freely"),
+  "K": _Key("chord_weight", 1, "keep the chart more strictly"),
+  "h": _Key("harmony", 1, "harmony: " + ", ".join(HARMONIES)),
+  "u": _Key("comp", 0, "comp: play the chart plainly beside you"),
+  "v": _Key("comp_loudness", -1, "comp softer"),
+  "V": _Key("comp_loudness", 1, "comp louder"),
   "x": _Key("muted", 0, "mute the model, or let it play again"),
   "s": _Key("solo", 0, "solo: it plays on when you stop"),
   "c": _Key("release_clashes", 0, "let go of clashing notes"),
@@ -67,6 +84,7 @@ KEYS = {
     for number in range(1, MAX_PROMPTS + 1)
   },
 }
+_NAMES = {" ": "space", "\t": "tab"}
 _KEY_STEP = 12  # a press moves an end of the register by an octave
 
 _WEIGHTS = (0.0, 0.5, 1.0, 2.0)
@@ -77,13 +95,13 @@ _ERASE_ALL = "\x15"  # Ctrl-U
 def key_help() -> list[tuple[str, str]]:
   """Lists keys and what they do, in an order to read."""
   rows = [
-    ("space" if key == " " else key, what.meaning)
+    (_NAMES.get(key, key), what.meaning)
     for key, what in KEYS.items()
     if key != "=" and not key.isdigit()
   ]
   rows += [
     (f"1-{MAX_PROMPTS}", "weight of that prompt: 0, 0.5, 1, 2 in turn"),
-    ("/", "type a prompt; Enter plays to it, Esc drops it"),
+    ("/", "type a prompt, or a chart that begins with |; Enter, or Esc"),
     ("0", "drop all prompts"),
     ("l", "learn: a key of this list, then move a MIDI controller"),
     ("?", "this help"),
@@ -151,6 +169,8 @@ class KeyMap:
     text = self.typing or ""
     if key in _ENTER:
       self.typing = None
+      if text.lstrip().startswith("|"):
+        return _chart(text)
       return Change("prompt", (text, 1.0)) if text.strip() else None
     if key == _ESCAPE:
       self.typing = None
@@ -163,13 +183,20 @@ class KeyMap:
     return None
 
 
+def _chart(text: str) -> Change:
+  """Another chart; `|` alone is none."""
+  return Change("chords", "" if not text.strip(" |") else text)
+
+
 def _meaning(key: _Key, controls: Controls) -> Change | Action | None:
   target = key.target
   if target in tuple(Action):
     return Action(target)
-  if target in ("mode", "injection"):
-    choices = MODES if target == "mode" else INJECTIONS
-    at = choices.index(getattr(controls, target))
+  if target in CHOICES:
+    choices = CHOICES[target]
+    present = getattr(controls, target)
+    # A player's own groove is none of them.
+    at = choices.index(present) if present in choices else -1
     return Change(target, choices[(at + 1) % len(choices)])
   if target.startswith("prompt_"):
     number = int(target.removeprefix("prompt_"))
@@ -183,20 +210,28 @@ def _meaning(key: _Key, controls: Controls) -> Change | Action | None:
       return None
     step = changed(controls, "adapter_step", key.direction)
     return Change("adapter", step.adapter)
+  if target == "tempo":
+    # Where none was asked for, the session knows the player's.
+    if key.direction == 0:
+      return Change("tempo", 0.0)
+    return Change("tempo_step", key.direction * RANGES["tempo"].step)
   if key.direction == 0:
     return Change(target, not getattr(controls, target))
   return Change(target, _stepped(target, key.direction, controls))
 
 
 def _stepped(target: str, direction: int, controls: Controls) -> float | int:
-  low, high, step, whole, _ = RANGES[target]
+  bounds, step, top = RANGES[target]
   if target.startswith("register_"):
-    value = controls.register[target == "register_high"]
-    value += direction * _KEY_STEP
+    present = controls.register[target == "register_high"]
+    value = present + direction * _KEY_STEP
   elif target == "density":  # a factor; four presses double it
-    value = round(getattr(controls, target) * step**direction, 3)
+    present = controls.density
+    value = round(present * step**direction, 3)
     value = 1.0 if abs(value - 1) < 0.01 else value
   else:
-    value = round(getattr(controls, target) + direction * step, 3)
-  value = min(max(value, low), high)
-  return int(value) if whole else float(value)
+    present = getattr(controls, target)
+    value = round(present + direction * step, 3)
+  # A value that was sent may lie above the top: a key does not raise it more.
+  value = min(max(value, bounds.low), max(top, present))
+  return int(value) if bounds.whole else float(value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from magenta_midi.live.io.osc_packet import OscError, unpack
 from magenta_midi.live.protocol.controls import (
+  CHOICES,
   RANGES,
   TOGGLES,
   Action,
@@ -25,10 +26,10 @@ DEFAULT_PORT = 9000
 
 # Address -> what its arguments are.
 ADDRESSES = {
-  "/mode": "s",
-  "/injection": "s",
-  **{f"/{name}": "i" if RANGES[name].whole else "f" for name in RANGES},
+  **{f"/{name}": "s" for name in CHOICES},
+  **{f"/{name}": "i" if RANGES[name].bounds.whole else "f" for name in RANGES},
   "/register": "ii",
+  "/chords": "s",
   **{f"/{name}": "i" for name in TOGGLES if name != "muted"},
   "/mute": "i",
   "/prompt": "sf",
@@ -39,6 +40,7 @@ ADDRESSES = {
   "/end": "",
   "/panic": "",
   "/bookmark": "",
+  "/tap": "",
 }
 _NAMES = {"/mute": "muted"}
 
@@ -86,6 +88,14 @@ class OscInput:
     self.unknown = 0
     self.refused = 0
     self.problem = ""
+    self._said = 0
+
+  def news(self) -> str:
+    """The latest problem, if there was one since the last call; else empty."""
+    seen = self.malformed + self.unknown + self.refused
+    text = self.problem if seen > self._said else ""
+    self._said = seen
+    return text
 
   def poll(self) -> list[Change | Action]:
     """Takes in what has come since; at most 64 packets a call."""

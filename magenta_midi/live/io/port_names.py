@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from magenta_midi.plain_text import nfc
+
 __all__ = ["CLIENT_NAME", "display_names", "find_port", "obvious_keyboard"]
 
 # Name of this program among the clients of a MIDI system.
@@ -31,7 +33,8 @@ _LIKELY = re.compile(
 
 
 def _display(name: str) -> str:
-  return _CLIENT_NUMBERS.sub("", name)
+  # A keyboard's name that was typed on macOS is decomposed.
+  return nfc(_CLIENT_NUMBERS.sub("", name))
 
 
 def display_names(names: Iterable[str]) -> list[str]:
@@ -43,7 +46,7 @@ def display_names(names: Iterable[str]) -> list[str]:
   names = list(names)
   shown = [_display(name) for name in names]
   return [
-    name if shown.count(short) > 1 else short
+    nfc(name) if shown.count(short) > 1 else short
     for name, short in zip(names, shown, strict=True)
   ]
 
@@ -56,8 +59,8 @@ def find_port(wanted: str, names: Iterable[str], *, kind: str = "port") -> str:
   """The port that is meant.
 
   Args:
-    wanted: A name, or a part of it that no other has; case and ALSA's client
-      numbers do not matter.
+    wanted: A name, or a part of it that no other has; case, ALSA's client
+      numbers and the Unicode form do not matter.
     names: Those that exist.
     kind: What to call it in errors, such as `input port`.
 
@@ -76,7 +79,7 @@ def find_port(wanted: str, names: Iterable[str], *, kind: str = "port") -> str:
   # The whole name first: it may be a part of another, or the numbers may be
   # all that sets two apart.
   part = _display(wanted.strip()).casefold()
-  found = [name for name in names if name == wanted]
+  found = [name for name in names if nfc(name) == nfc(wanted)]
   found = found or [n for n in names if _display(n).casefold() == part]
   if not found and part:
     found = [n for n in names if part in _display(n).casefold()]

@@ -1,30 +1,21 @@
 """Scan of the MIDI ports, in a process that may hang.
 
 Drivers hang or crash while they are asked. So a child asks and is ended after
-a time; `PortWatch` has a helper start such children again and again, so that
-nothing is started by the process that plays. This file is also their program:
-it imports nothing else of this package.
+a time; `PortWatch` has a helper ask such a child again and again
+(`port_lister`).
 """
 
 import contextlib
-import importlib
 import json
 import os
 import subprocess
 import sys
 import threading
-import time
 from typing import Any, NamedTuple
 
-__all__ = ["APIS", "PortList", "PortWatch", "compiled_apis", "scan"]
+from magenta_midi.live.io import port_lister
 
-# Names of the systems of MIDI ports, the preferred first, as RtMidi numbers
-# them. Whichever of them is there and works is taken.
-APIS = {"coremidi": 1, "winmm": 4, "alsa": 2, "jack": 3}
-# Chooses one of them, where several work.
-API_VARIABLE = "MAGENTA_MIDI_API"
-# If no system answers, all are asked once more after this time, s.
-AGAIN_S = 0.3
+__all__ = ["PortList", "PortWatch", "scan"]
 
 
 class PortList(NamedTuple):
@@ -33,7 +24,7 @@ class PortList(NamedTuple):
   Attributes:
     inputs: Names of ports that can be read, such as keyboards.
     outputs: Names of ports that can be played to.
-    api: One of `APIS`; empty: none works.
+    api: One of `port_lister.APIS`; empty: none works.
     problem: Why none works, in one line.
     hung: Whether the question was not answered at all, which says nothing
       about ports that are open.
@@ -46,19 +37,18 @@ class PortList(NamedTuple):
   hung: bool = False
 
 
-def scan(timeout_s: float = 5.0, api: str | None = None) -> PortList:
+def scan(timeout_s: float = 10.0, api: str | None = None) -> PortList:
   """Lists the ports; never raises, and never takes longer.
 
   Args:
     timeout_s: Seconds after which the driver counts as hanging.
-    api: One of `APIS`; by default what MAGENTA_MIDI_API names, or else the
-      first that works.
+    api: One of `port_lister.APIS`; by default what MAGENTA_MIDI_API names, or
+      else the first that works.
   """
-  command = [sys.executable, "-I", __file__, *([api] if api else [])]
   try:
     done = subprocess.run(
-      command,
-      stdin=subprocess.DEVNULL,
+      [*_program("answer"), api or ""],
+      input=b"\n",
       stdout=subprocess.PIPE,
       # ALSA and JACK chat there about what they do not find.
       stderr=subprocess.DEVNULL,
@@ -77,6 +67,10 @@ def scan(timeout_s: float = 5.0, api: str | None = None) -> PortList:
     f"the MIDI system crashed (exit code {done.returncode})",
     hung=True,
   )
+
+
+def _program(name: str) -> list[str]:
+  return [sys.executable, "-I", port_lister.__file__, name]
 
 
 def _parse(line: bytes) -> PortList | None:
@@ -105,14 +99,15 @@ class PortWatch:
 
     Args:
       interval_s: Seconds from one scan to the next.
-      timeout_s: Seconds after which a driver counts as hanging.
+      timeout_s: Seconds after which a driver counts as hanging that answered
+        before.
       api: As for `scan`.
     """
     self.count = 0
     self.latest: PortList | None = None
     self._process = subprocess.Popen(
       [
-        *(sys.executable, "-I", __file__, api or ""),
+        *(*_program("watch"), api or ""),
         *(str(interval_s), str(timeout_s)),
       ],
       stdin=subprocess.PIPE,
@@ -152,101 +147,3 @@ class PortWatch:
 
   def __exit__(self, *unused: Any) -> None:
     self.close()
-
-
-# Child processes.
-
-
-def compiled_apis(rtmidi: Any, wanted: str | None = None) -> list[str]:
-  """Names of `APIS` that RtMidi was built with, the preferred first.
-
-  Raises:
-    ValueError: The wanted one is unknown, or not among them.
-  """
-  built = rtmidi.get_compiled_api()
-  names = [name for name, number in APIS.items() if number in built]
-  wanted = wanted or os.environ.get(API_VARIABLE) or None
-  if wanted is None:
-    return names
-  if wanted not in names:
-    raise ValueError(
-      f"no MIDI system {wanted!r} here: expected one of {', '.join(names)}"
-    )
-  return [wanted]
-
-
-_REMEDY = {
-  "linux": "On Linux, load ALSA's sequencer (modprobe snd-seq) or start JACK"
-  " (jackd -d dummy works without a sound card)",
-  "darwin": "Open Audio MIDI Setup and see whether it lists devices",
-  "win32": "See whether the device manager lists MIDI devices",
-}
-
-
-def _list_ports(api: str | None) -> PortList:
-  """Asks in this process."""
-  try:
-    rtmidi: Any = importlib.import_module("rtmidi")
-  except ImportError as error:
-    remedy = "pip install python-rtmidi"
-    if "libasound" in str(error):
-      remedy = "apt-get install libasound2"
-    return PortList(
-      *((), (), ""), f"python-rtmidi cannot be loaded ({error}). Try: {remedy}"
-    )
-  try:
-    names = compiled_apis(rtmidi, api)
-  except ValueError as error:
-    return PortList((), (), "", str(error))
-  for attempt, name in enumerate((*names, *names)):
-    if attempt == len(names):
-      # A busy machine's JACK refuses now and then.
-      time.sleep(AGAIN_S)
-    try:
-      found = []
-      for cls in (rtmidi.MidiIn, rtmidi.MidiOut):
-        client = cls(APIS[name], name="magenta-midi-scan")
-        found.append(tuple(port or "" for port in client.get_ports()))
-        client.delete()
-      return PortList(found[0], found[1], name)
-    except (rtmidi.RtMidiError, RuntimeError):
-      continue
-  remedy = _REMEDY.get(sys.platform, _REMEDY["linux"])
-  return PortList(
-    *((), (), ""), f"no MIDI system answers ({', '.join(names)}). {remedy}"
-  )
-
-
-def _watch(api: str | None, interval_s: float, timeout_s: float) -> None:
-  """Prints a list after each scan until the input ends."""
-
-  def end() -> None:
-    sys.stdin.buffer.read()
-    ended.set()
-
-  ended = threading.Event()
-  threading.Thread(target=end, daemon=True).start()
-  while not ended.is_set():
-    started = time.monotonic()
-    ports = scan(timeout_s, api)
-    try:
-      sys.stdout.write(json.dumps(ports) + "\n")
-      sys.stdout.flush()
-    except OSError:
-      break
-    taken_s = time.monotonic() - started
-    ended.wait(max(interval_s - taken_s, interval_s / 2))
-  # Not by way of the thread that reads, nor of what cannot be written.
-  os._exit(0)
-
-
-def _main(args: list[str]) -> None:
-  api = args[0] if args and args[0] else None
-  if len(args) == 3:
-    _watch(api, float(args[1]), float(args[2]))
-  else:
-    print(json.dumps(_list_ports(api)))
-
-
-if __name__ == "__main__":
-  _main(sys.argv[1:])

@@ -121,6 +121,9 @@ class _Reconnecting(Generic[_P]):
         self._confirm(self._port)
         return
       self._lose(system_died=not ports.api)
+      # Not at once: JACK may mix up a client that was just closed and one that
+      # gets its number.
+      return
     if name is not None:
       # Gone again, or not ready yet: the next scan will tell.
       with contextlib.suppress(OSError):
@@ -165,6 +168,13 @@ class _Reconnecting(Generic[_P]):
     port, self._port = self._port, None
     if port is not None:
       port.close()
+
+  def abandon(self) -> None:
+    """Instead of `close`, where the whole system of ports stands still."""
+    self._seen = self._watch.count
+    port, self._port = self._port, None
+    if port is not None:
+      port.abandon()
 
 
 class ReconnectingInput(_Reconnecting[BackendInput]):
@@ -258,6 +268,11 @@ class ReconnectingOutput(_Reconnecting[BackendOutput]):
     if not sent and not port.alive:
       self._lose(system_died=False)
     return sent
+
+  def confirm(self) -> None:
+    """Its system was just seen to live: it takes more."""
+    if self._port is not None:
+      self._port.confirm()
 
   def _confirm(self, port: BackendOutput) -> None:
     port.confirm()

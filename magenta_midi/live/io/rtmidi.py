@@ -12,8 +12,9 @@ import importlib
 import time
 from typing import Any, Protocol, runtime_checkable
 
+from magenta_midi.live.io.jack_client import JackClient
+from magenta_midi.live.io.port_lister import AGAIN_S, APIS, compiled_apis
 from magenta_midi.live.io.port_names import CLIENT_NAME, display_names
-from magenta_midi.live.io.port_scan import APIS, compiled_apis
 from magenta_midi.midi.io.messages import MessageParser
 
 __all__ = [
@@ -34,6 +35,7 @@ QUEUE_MESSAGES = 8192
 # nobody else took, or so many in all; a turn, s; one that nobody took, s.
 FREE_TURNS, TURNS = 5, 40
 TURN_S, FREE_TURN_S = 0.001, 0.003
+JACK_TRIES = 3
 # RtMidi hands JACK's messages over in a ring of 16384 bytes and, once it is
 # full, spins until there is room: for ever where the server stands still. So
 # no more than this is sent between two signs of life.
@@ -308,15 +310,18 @@ class RtMidiOutput:
 class RtMidiBackend:
   """Ports of ALSA, JACK, CoreMIDI or Windows.
 
+  JACK's ports are listed by one client that stays open until `close`. Others
+  that come and go could halt the server, see `jack_client`.
+
   Attributes:
-    api: Which: one of `port_scan.APIS`.
+    api: Which: one of `port_lister.APIS`.
   """
 
   def __init__(self, api: str | None = None):
     """Finds a system of ports that works.
 
     Args:
-      api: One of `port_scan.APIS`; by default what MAGENTA_MIDI_API names, or
+      api: One of `port_lister.APIS`; by default what MAGENTA_MIDI_API names, or
         else the first that works. A hanging driver would hang here too, so
         scan first and give what that found.
 
@@ -332,23 +337,46 @@ class RtMidiBackend:
         f"python-rtmidi cannot be loaded ({error}); see: magenta-midi ports"
       ) from None
     self._rtmidi = rtmidi
+    self._jack: JackClient | None = None
     names = compiled_apis(rtmidi, api)
     for name in names:
       self.api = name
       with contextlib.suppress(PortError):
-        _discard(self._new(rtmidi.MidiIn))
+        if name == "jack":
+          self._open_jack()
+        else:
+          _discard(self._new(rtmidi.MidiIn))
         return
     raise PortError(
       f"no MIDI system answers ({', '.join(names)}); see: magenta-midi ports"
     )
 
   def _new(self, cls: Any) -> Any:
-    try:
-      return cls(APIS[self.api], name=CLIENT_NAME)
-    except (self._rtmidi.RtMidiError, RuntimeError) as error:
-      raise PortError(f"the MIDI system {self.api} fails: {error}") from None
+    # A JACK server refuses a client whose process is slow for 2 s, as on a busy
+    # machine.
+    for left in reversed(range(JACK_TRIES if self.api == "jack" else 1)):
+      try:
+        return cls(APIS[self.api], name=CLIENT_NAME)
+      except (self._rtmidi.RtMidiError, RuntimeError) as error:
+        if not left or (self._jack is not None and self._jack.server_ended):
+          raise PortError(
+            f"the MIDI system {self.api} fails: {error}"
+          ) from None
+      time.sleep(AGAIN_S)
+
+  def _open_jack(self) -> JackClient:
+    """The client that lists; another one after the server was another one."""
+    if self._jack is None or self._jack.server_ended:
+      try:
+        self._jack = JackClient(f"{CLIENT_NAME}-list")
+      except (OSError, ImportError) as error:
+        raise PortError(f"the MIDI system jack fails: {error}") from None
+    return self._jack
 
   def _names(self, cls: Any) -> tuple[str, ...]:
+    if self.api == "jack":
+      found = self._open_jack().ports()
+      return found[0] if cls is self._rtmidi.MidiIn else found[1]
     client = self._new(cls)
     try:
       return tuple(name or "" for name in client.get_ports())
@@ -363,14 +391,36 @@ class RtMidiBackend:
     """Names of what can be played to."""
     return self._names(self._rtmidi.MidiOut)
 
+  def settle(self, timeout_s: float) -> bool:
+    """Waits until what was sent has been handed on.
+
+    Args:
+      timeout_s: Longest wait, s.
+
+    Returns:
+      Whether it has; False where the system stands still or has ended: then
+      closing a port could wait without end.
+    """
+    # The others hand on at once.
+    return self._jack is None or self._jack.runs(timeout_s)
+
+  def close(self) -> None:
+    """Lists no more; ports that are open stay open."""
+    jack, self._jack = self._jack, None
+    if jack is not None:
+      jack.close()
+
   def _open(self, cls: Any, name: str, label: str) -> Any:
+    gone = PortError(f"the port {display_names([name])[0]} is gone")
+    if self.api == "jack" and name not in self._names(cls):
+      raise gone  # without a client that comes and goes
     client = self._new(cls)
     try:
       names = [found or "" for found in client.get_ports()]
       client.open_port(names.index(name), label)
     except ValueError:
       _discard(client)
-      raise PortError(f"the port {display_names([name])[0]} is gone") from None
+      raise gone from None
     except Exception as error:
       _discard(client)
       raise PortError(

@@ -266,7 +266,7 @@ def _open_fluidsynth(soundfont: str | os.PathLike[str] | None) -> Sound:
   if program is None:
     raise SoundError("the program was not found")
   named = soundfont or os.environ.get("MAGENTA_MIDI_SOUNDFONT")
-  font = Path(named).expanduser() if named else find_soundfont()
+  font = Path(os.path.expanduser(named)) if named else find_soundfont()
   if font is None:
     raise SoundError("no soundfont was found")
   if not font.is_file():

@@ -3,7 +3,9 @@
 import collections
 import dataclasses
 
+from magenta_midi.limits import COUNT, POSITIVE
 from magenta_midi.live.protocol.events import SECOND, PlannedNote
+from magenta_midi.settings import check_bounds, check_numbers
 
 __all__ = ["Gate", "Limits"]
 
@@ -32,6 +34,7 @@ class Limits:
 
   def __post_init__(self) -> None:
     """Refuses limits that no instrument can use."""
+    check_numbers(self)
     if not 0 <= self.lowest_key <= self.highest_key <= 127:
       raise ValueError(
         f"keys must be in 0..127, lowest first; got {self.lowest_key} to"
@@ -42,15 +45,9 @@ class Limits:
         f"velocity_cap must be in 1..127, got {self.velocity_cap}."
       )
     # With 0, two note-ons of a key could have the same time.
-    for name in (
-      "sounding",
-      "onsets_per_s",
-      "restrike_ms",
-      "longest_s",
-      "late_ms",
-    ):
-      if getattr(self, name) <= 0:
-        raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+    check_bounds(self, COUNT, "sounding", "onsets_per_s")
+    check_bounds(self, COUNT, "restrike_ms", "late_ms")
+    check_bounds(self, POSITIVE, "longest_s")
 
 
 class Gate:

@@ -38,16 +38,21 @@ from magenta_midi.live.protocol.messages import (
   PortsReady,
   Quit,
   SetBars,
+  SetComp,
   Silence,
   decode,
   encode,
   request_of,
 )
+from magenta_midi.live.timing.bars import Bars
 
 __all__ = ["Host", "HostError", "News"]
 
 READY_S = 600.0
 STOP_S = 3.0
+# The ports wait for a system that stands still, so that no note is left
+# sounding (`port_process.STILL_S`).
+PORTS_STOP_S = 9.0
 # Each start of a model numbers its notes from another number on, so that none
 # is taken for one of a model that died.
 IDS_A_LIFE = 10_000_000
@@ -56,13 +61,15 @@ MAX_RESTARTS = 50
 # Name, most records that wait, most bytes of a record. To the model go the
 # player's messages, what became of its notes, and requests; from it come
 # commands for the ports, and reports. From the ports the application gets the
-# player's messages, the model's, those of a second controller, and reports.
+# player's messages, the model's, those of the comp and of a second controller,
+# and reports.
 _RINGS = (
   ("to_model", 8192, MESSAGE_BYTES),
   ("feedback", 4096, SOUNDED_BYTES),
   ("commands", 1024, COMMAND_BYTES),
   ("received", 16384, MESSAGE_BYTES),
   ("sent", 16384, MESSAGE_BYTES),
+  ("comp", 4096, MESSAGE_BYTES),
   ("control", 4096, MESSAGE_BYTES),
   ("port_reports", 512, TEXT_BYTES),
   ("model_reports", 512, TEXT_BYTES),
@@ -82,6 +89,7 @@ _PORT_RINGS = (
   "commands",
   "received",
   "sent",
+  "comp",
   "control",
   "port_reports",
   "port_requests",
@@ -102,6 +110,7 @@ class News:
     control: Messages of the second controller.
     model: Reports of the model's process, oldest first.
     ports: Reports of the ports' process, oldest first.
+    comp: What was played of the chart.
   """
 
   received: list[Message]
@@ -109,6 +118,7 @@ class News:
   control: list[Message]
   model: list[ModelReport]
   ports: list[PortReport]
+  comp: list[Message] = dataclasses.field(default_factory=list)
 
 
 class Host:
@@ -229,6 +239,7 @@ class Host:
       control=[unpack_message(m) for m in rings["control"].drain()],
       model=[decode(record) for record in rings["model_reports"].drain()],
       ports=[decode(record) for record in rings["port_reports"].drain()],
+      comp=[unpack_message(m) for m in rings["comp"].drain()],
     )
 
   def _look_after(self, news: News) -> None:
@@ -294,12 +305,23 @@ class Host:
       if ring in self._rings:
         self._rings[ring].put(record)
 
-  def set_bars(self, bpm: float, beats_per_bar: int, start_ns: int) -> None:
-    """The tempo from here on: metronome, clock, and where bars begin."""
-    bars = SetBars(bpm=bpm, beats_per_bar=beats_per_bar, start_ns=start_ns)
-    self._bars = bars
-    self._ask_ports(bars)
-    self._ask_model(bars)
+  def set_bars(self, bars: Bars, *, follows: bool = False) -> None:
+    """The tempo and the place of bars from here on, for the model.
+
+    Args:
+      bars: Counted in, or tapped.
+      follows: Whether the player's pulse moves them from there on.
+    """
+    self._bars = _request(bars, follows=follows)
+    self._ask_model(self._bars)
+
+  def time_ports(self, bars: Bars) -> None:
+    """The bars of metronome and MIDI clock from here on."""
+    self._ask_ports(_request(bars))
+
+  def set_comp(self, chords: str, *, on: bool, loudness: int) -> None:
+    """How the chart is played plainly from here on; see `SetComp`."""
+    self._ask_ports(SetComp(chords=chords, on=on, loudness=loudness))
 
   def play_in(self, data: bytes, time_ns: int | None = None) -> None:
     """A message of the player that comes from no port: a demo."""
@@ -309,7 +331,7 @@ class Host:
     """Ends both processes, the ports first: they lift every note."""
     self._ask_ports(Quit())
     if self._ports is not None:
-      _end_process(self._ports, STOP_S)
+      _end_process(self._ports, PORTS_STOP_S)
     # Only now: it still writes down what became of its last notes.
     self._ask_model(Quit())
     if self._model is not None:
@@ -323,6 +345,15 @@ class Host:
     for ring in rings.values():
       ring.close()
       ring.unlink()
+
+
+def _request(bars: Bars, *, follows: bool = False) -> SetBars:
+  return SetBars(
+    bpm=float(bars.bpm),
+    beats_per_bar=bars.beats_per_bar,
+    start_ns=bars.start_ns,
+    follows=follows,
+  )
 
 
 def _end_process(process: BaseProcess, patience_s: float) -> None:

@@ -8,7 +8,9 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+import msgspec
 
 from magenta_midi.live.engine.engine import EngineSettings
 from magenta_midi.live.engine.horizon import Horizon
@@ -32,6 +34,7 @@ from magenta_midi.live.protocol.controls import Controls, changed, to_json
 from magenta_midi.live.protocol.events import PlannedNote
 from magenta_midi.live.protocol.messages import (
   Act,
+  BeatState,
   ModelCompiling,
   ModelFailed,
   ModelLoading,
@@ -47,13 +50,18 @@ from magenta_midi.live.protocol.messages import (
   encode,
   shortened,
 )
+from magenta_midi.live.recording.journal import STOPPED, write_all
 from magenta_midi.live.timing.bars import Bars
+from magenta_midi.midi.groove import GROOVES, split_groove
+from magenta_midi.midi.meter import Meter
 
 __all__ = ["ModelConfig", "run_model"]
 
 # Between two reports of the model's state.
 STATE_NS = 80_000_000
 IDLE_S = 0.0007
+# The beat is followed so late at most, however busy the model is.
+LATE_NS = 150_000_000
 # Jobs whose plan must arrive before it is due.
 ANSWERS = ("react", "reply", "deeper")
 
@@ -88,10 +96,11 @@ class _Model:
     self.rings = {name: Ring.attach(value) for name, value in rings.items()}
     self.running = True
     self.horizon = Horizon(config.settings.horizon_ns)
-    self._journal: IO[str] | None = None
+    self._journal: int | None = None
     self._lines: list[str] = []
     self._state_ns = 0
     self._busy_ns = 0
+    self._timed_ns = 0
     # When another adapter was asked for that does not play yet.
     self._asked_ns: int | None = None
     self._switch_ms: list[float] = []
@@ -113,8 +122,10 @@ class _Model:
     from magenta_midi.api import MagentaMidi
     from magenta_midi.live.engine.compile_counter import CompilationCounter
     from magenta_midi.live.engine.style_control import Steering
+    from magenta_midi.live.engine.timekeeper import Timekeeper
     from magenta_midi.live.recording.engine_trace import TracedEngine
     from magenta_midi.live.recording.serialization import make_engine
+    from magenta_midi.model.lora.player_grooves import player_grooves
 
     config = self.config
     folder = None if config.checkpoint is None else Path(config.checkpoint)
@@ -129,20 +140,27 @@ class _Model:
       self.report(ModelCompiling(done=done, total=total))
 
     engine.warm_up(progress)
+    self.timekeeper = Timekeeper(
+      config.controls, Meter.parse(config.settings.meter)
+    )
+    # Read before anybody plays.
+    self.grooves = player_grooves()
     self.steering = Steering(self.mm)
     self._report_problem(self.steering.warm_up())
     self.plain = engine
     self.engine = TracedEngine(engine, self._write)
     if config.journal:
       self._open_journal(Path(config.journal))
+    self._report_problem(self._take_groove(config.controls))
     self.counter = CompilationCounter()
 
   def _open_journal(self, path: Path) -> None:
     """Goes on after what a model that died has written."""
     whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
-    self._journal = path.open("a", encoding="utf-8")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    self._journal = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
     if not whole:
-      self._journal.write("\n")
+      self._append(b"\n")
     first_id = self.config.settings.first_id
     if first_id:
       self._write(["r", first_id, to_json(self.config.controls)])
@@ -178,11 +196,15 @@ class _Model:
           self._housekeep(started_ns)
         elif job is None:
           time.sleep(IDLE_S)
+        if job is None or started_ns - self._timed_ns >= LATE_NS:
+          self._keep_time(started_ns)
 
   def _receive(self) -> None:
     engine = self.engine
     for packed in self.rings["to_model"].drain():
-      engine.receive(unpack_message(packed))
+      message = unpack_message(packed)
+      engine.receive(message)
+      self.timekeeper.receive(message)
     for packed in self.rings["feedback"].drain():
       engine.feedback(unpack_sounded(packed))
     for packed in self.rings["model_requests"].drain():
@@ -195,7 +217,9 @@ class _Model:
       case Act(action=action):
         self.engine.act(action.value, self.now_ns())
       case SetBars(bpm=bpm, beats_per_bar=beats, start_ns=start_ns):
-        self.engine.set_bars(Bars(bpm, beats, start_ns))
+        bars = Bars(bpm, beats, start_ns)
+        self.timekeeper.tell(bars, follows=request.follows)
+        self._keep_time(self.now_ns())
       case Quit():
         self.running = False
 
@@ -209,11 +233,35 @@ class _Model:
     except ValueError as error:
       self._report_problem(str(error))
       return
+    if problem := self._take_groove(controls):
+      self._report_problem(problem)
+      return
     if controls.adapter != self.plain.controls.adapter:
       self._asked_ns = now_ns
     self.engine.set_controls(controls, now_ns)
+    self.timekeeper.set_controls(controls, now_ns)
     self._see_switch()
     self._steer(controls, now_ns)
+
+  def _take_groove(self, controls: Controls) -> str | None:
+    """Gives the engine a player's groove; why there is none, or None."""
+    name, _ = split_groove(controls.groove)
+    if name[0] != "@":
+      return None
+    if name not in self.grooves:
+      known = ", ".join((*GROOVES, *self.grooves))
+      return f"there is no groove {name}; there are {known}."
+    self.engine.add_groove(name, self.grooves[name].density.tolist())
+    return None
+
+  def _keep_time(self, now_ns: int) -> None:
+    """Follows the beat; while there is nothing more urgent to do."""
+    self._timed_ns = now_ns
+    if self.timekeeper.advance(now_ns):
+      beat = self.timekeeper.beat
+      self.engine.set_bars(beat.bars, triplets=beat.triplets)
+    for line in self.timekeeper.news():
+      self._report_problem(line)
 
   def _see_switch(self) -> None:
     """Notes how long it took until another adapter's plan was sent."""
@@ -264,7 +312,7 @@ class _Model:
 
   def _report_state(self, now_ns: int, share: float) -> None:
     engine = self.plain
-    chord = engine.harmony.chord(now_ns)
+    chord, key = engine.harmony.chord(now_ns), engine.harmony.key(now_ns)
     plan = [
       (event.key, event.time_ns, event.duration_ns)
       for event in engine.planner.planned
@@ -283,13 +331,30 @@ class _Model:
           else None
         ),
         chord=chord.name if chord is not None else "",
-        key=str(engine.harmony.key(now_ns) or ""),
+        key=key.name if key is not None else "",
         plan=plan[:24],
         compiles=self.counter.count,
         switches=len(self._switch_ms),
         slowest_switch_ms=max(self._switch_ms, default=None),
         controls=engine.controls,
+        beat=self._beat_state(),
       )
+    )
+
+  def _beat_state(self) -> BeatState:
+    bars = self.timekeeper.beat.bars
+    confidence = self.timekeeper.confidence
+    state = BeatState(
+      source=self.timekeeper.beat.source,
+      confidence=None if confidence is None else round(confidence, 3),
+    )
+    if bars is None:
+      return state
+    return msgspec.structs.replace(
+      state,
+      bpm=float(bars.bpm),
+      beats_per_bar=bars.beats_per_bar,
+      start_ns=bars.start_ns,
     )
 
   def _flush(self) -> None:
@@ -298,21 +363,33 @@ class _Model:
     if self._journal is None or not self._lines:
       return
     lines, self._lines = self._lines, []
+    self._append(("\n".join(lines) + "\n").encode())
+
+  def _append(self, data: bytes) -> None:
+    """Writes to the journal; after an error no more."""
+    if self._journal is None:
+      return
     try:
-      self._journal.write("\n".join(lines) + "\n")
-      self._journal.flush()
+      write_all(self._journal, data)
     except OSError as error:
-      self._journal = None
-      self._report_problem(f"the session is no longer recorded: {error}")
+      self._close_journal()
+      self._report_problem(
+        f"{STOPPED} for what the model decides ({error.strerror}); what came"
+        " before is kept"
+      )
+
+  def _close_journal(self) -> None:
+    if self._journal is not None:
+      with contextlib.suppress(OSError):
+        os.close(self._journal)
+    self._journal = None
 
   def close(self) -> None:
     """Ends; what was decided last is still written."""
     if hasattr(self, "plain"):
       with contextlib.suppress(Exception):
         self._flush()
-    if self._journal is not None:
-      with contextlib.suppress(OSError):
-        self._journal.close()
+    self._close_journal()
     for ring in self.rings.values():
       ring.close()
 

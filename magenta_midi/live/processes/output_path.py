@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from magenta_midi.live.io.echo import EchoDetector
+from magenta_midi.live.io.reconnecting import ReconnectingOutput
 from magenta_midi.live.performer.performer import Performer
 from magenta_midi.live.processes.shm_ring import Ring
 from magenta_midi.live.processes.wire_format import (
@@ -14,7 +15,7 @@ from magenta_midi.live.processes.wire_format import (
   pack_sounded,
   unpack_command,
 )
-from magenta_midi.live.protocol.events import Message, is_note_on
+from magenta_midi.live.protocol.events import Message, is_note_off, is_note_on
 from magenta_midi.live.protocol.messages import (
   MessageUnsent,
   PlanReceived,
@@ -28,6 +29,15 @@ __all__ = ["OutputPath"]
 TICK_NS, MAX_TICKS = 125_000_000, 40
 # Of a state's report.
 MAX_LATE = 60
+# Controllers that end something at 0: pedal, all sound off, all notes off.
+ENDING = (64, 120, 123)
+
+
+def _ends(data: bytes) -> bool:
+  """Whether a message ends notes or lifts a pedal."""
+  if is_note_off(data):
+    return True
+  return data[0] >> 4 == 0xB and data[1] in ENDING and data[2] == 0
 
 
 class OutputPath:
@@ -50,7 +60,7 @@ class OutputPath:
     Args:
       performer: Keeps the plan.
       echo: Is given what is sent.
-      rings: `commands` is read; `sent` and `feedback` are written to.
+      rings: `commands` is read; `sent`, `comp` and `feedback` are written to.
       report: Sends a report to the application.
       now_ns: The session's time.
     """
@@ -62,6 +72,8 @@ class OutputPath:
     self._now_ns = now_ns
     self._heartbeat_ns = 0
     self._late_ns: list[int] = []
+    # Messages that end something and that the port did not take yet.
+    self._refused: list[bytes] = []
     self._planned_ns: int | None = None
     self._tick_ns = 0
     self._ticks: list[tuple[int, int, bool]] = []
@@ -93,30 +105,69 @@ class OutputPath:
 
   def send_due(self) -> None:
     """Sends the notes that are due."""
+    self._send_refused()
     now_ns = self._now_ns()
     due_ns = self._performer.next_due_ns()
     if due_ns is None or due_ns > now_ns:
       return
     self._send(self._performer.due(now_ns))
 
+  def _send_refused(self) -> None:
+    """Ends what a port that stood still, or was lost then, left sounding."""
+    while self._refused and self.port.send(self._refused[0]):
+      del self._refused[0]
+
   def silence(self) -> None:
     """Every note of the model ends now."""
     self._send(self._performer.panic(self._now_ns()))
 
-  def close(self) -> None:
-    """Ends every note, for good."""
+  def close(self, settle: Callable[[], bool]) -> bool:
+    """Ends every note, for good.
+
+    Args:
+      settle: Waits until the port has handed on what it took; False: its
+        system stands still, or has ended.
+
+    Returns:
+      The last answer of `settle`.
+    """
     self._send(self._performer.close(self._now_ns()))
     self.send_feedback()
+    settled = settle()
+    if settled and self._refused:
+      # It stood still before, and takes more now.
+      if isinstance(self.port, ReconnectingOutput):
+        self.port.confirm()
+      self._send_refused()
+      settled = settle()
+    return settled
 
   def _send(self, messages: list[Message]) -> None:
     for message in messages:
-      if self.port is not None and not self.port.send(message.data):
+      if self.port is not None and not self._take(message.data):
         self._report(MessageUnsent(data=message.data))
       now_ns = self._now_ns()
       if is_note_on(message.data):
         self._late_ns.append(now_ns - message.time_ns)
       self._echo.sent(Message(now_ns, message.data))
       self._rings["sent"].put(pack_message(Message(now_ns, message.data)))
+
+  def send_comp(self, messages: list[Message]) -> None:
+    """Sends notes of the comp; the model does not hear them."""
+    for message in messages:
+      if self.port is not None:
+        self._take(message.data)
+      now_ns = self._now_ns()
+      self._echo.sent(Message(now_ns, message.data))
+      self._rings["comp"].put(pack_message(Message(now_ns, message.data)))
+
+  def _take(self, data: bytes) -> bool:
+    """Whether the port takes a message; one that ends something waits."""
+    if not self._refused and self.port.send(data):
+      return True
+    if getattr(self.port, "alive", True) and _ends(data):
+      self._refused.append(data)
+    return False
 
   def send_feedback(self) -> None:
     """Reports to the model what became of its notes."""

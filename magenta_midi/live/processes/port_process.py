@@ -10,7 +10,9 @@ import gc
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from magenta_midi.live.io.calibration import Calibration
@@ -21,12 +23,13 @@ from magenta_midi.live.io.reconnecting import (
   ReconnectingOutput,
 )
 from magenta_midi.live.io.rtmidi import RtMidiBackend
+from magenta_midi.live.performer.comp import Comp, comp_channel
 from magenta_midi.live.performer.limits import Limits
 from magenta_midi.live.performer.performer import Performer
 from magenta_midi.live.processes.input_path import InputPath
 from magenta_midi.live.processes.output_path import OutputPath
 from magenta_midi.live.processes.shm_ring import Ring
-from magenta_midi.live.protocol.events import Message
+from magenta_midi.live.protocol.events import Message, is_note_on
 from magenta_midi.live.protocol.messages import (
   PlayerInput,
   PortChanged,
@@ -36,18 +39,24 @@ from magenta_midi.live.protocol.messages import (
   PortsReady,
   Quit,
   SetBars,
+  SetComp,
   Silence,
   decode,
   encode,
   shortened,
 )
 from magenta_midi.live.timing.bars import Bars, click_messages
+from magenta_midi.live.timing.chart_position import live_chart
 from magenta_midi.live.timing.midi_clock import ClockSender
+from magenta_midi.midi.harmony.comping import CompHit, comp_hits
 
 __all__ = ["PortConfig", "run_ports"]
 
 # Sleeping is exact to about so much; the rest is spun away.
 SPIN_NS = 300_000
+# JACK stands still for 5 s where a client of its graph does not answer. So
+# long, and some time more, the last messages wait until it takes them, s.
+STILL_S = 6.0
 # Inputs are looked at so often.
 POLL_NS = 1_000_000
 
@@ -67,6 +76,7 @@ class PortConfig:
     sound: Play through a built-in synthesizer instead of `output`.
     metronome: Click once there is a tempo.
     clock_out: Send MIDI clock, likewise.
+    quarters: Length of a beat in quarter notes, for the clock.
     no_input: No keyboard: the application plays in.
     no_output: Nothing is sent to any port.
     t0_ns: `perf_counter_ns` at the session's time 0.
@@ -85,6 +95,7 @@ class PortConfig:
   sound: bool = False
   metronome: bool = False
   clock_out: bool = False
+  quarters: float = 1.0
   no_input: bool = False
   no_output: bool = False
   calibration: Calibration = dataclasses.field(default_factory=Calibration)
@@ -118,6 +129,10 @@ class _Ports:
     self._bars: Bars | None = None
     self._clicked_ns = 0
     self._clock: ClockSender | None = None
+    self.comp = Comp(comp_channel(config.channel))
+    # Its chart as text; and what was made of one, from another thread.
+    self._chart = ""
+    self._voiced: tuple[str, Sequence[CompHit], int] | None = None
 
   def open(self) -> None:
     """Opens what the configuration names.
@@ -169,6 +184,7 @@ class _Ports:
       self._handle_requests()
       self.output.send_due()
       self._keep_time()
+      self.play_comp()
       self.output.send_feedback()
       if now_ns - checked_ns > 200_000_000:
         checked_ns = now_ns
@@ -183,7 +199,11 @@ class _Ports:
         if role == "control":
           self.input.receive_control(message)
         else:
-          self.input.receive(message)
+          self._receive(message)
+
+  def _receive(self, message: Message) -> None:
+    self.input.receive(message)
+    self.comp.receive(message)
 
   def _handle_requests(self) -> None:
     for packed in self.rings["port_requests"].drain():
@@ -192,21 +212,71 @@ class _Ports:
   def _handle(self, request: PortRequest) -> None:
     match request:
       case PlayerInput(data=data, time_ns=time_ns):
-        self.input.receive(Message(time_ns or self.now_ns(), data))
+        self._receive(Message(time_ns or self.now_ns(), data))
       case SetBars(bpm=bpm, beats_per_bar=beats, start_ns=start_ns):
         self._set_bars(Bars(bpm, beats, start_ns))
+      case SetComp():
+        self._set_comp(request)
       case Silence():
         self.output.silence()
+        self._silence_comp()
       case Quit():
         self.running = False
 
   def _set_bars(self, bars: Bars) -> None:
     """The metronome's tempo, count-in first, and the clock's."""
+    now_ns = self.now_ns()
+    first_ns = bars.count_in_ns() if self._bars is None else now_ns
     self._bars = bars
-    self._clicked_ns = bars.count_in_ns()
-    if self.config.clock_out:
-      self._clock = ClockSender(bars)
-      self._clock.start(self.now_ns())
+    # Of clicks that are planned, only their ends are still right.
+    self._clicks = [m for m in self._clicks if not is_note_on(m.data)]
+    self._clicked_ns = max(first_ns, now_ns)
+    self.comp.set_bars(bars, now_ns)
+    if not self.config.clock_out:
+      return
+    if self._clock is None:
+      self._clock = ClockSender(bars, self.config.quarters)
+      self._clock.start(now_ns)
+    else:
+      self._clock.retime(bars, now_ns)
+
+  def _set_comp(self, request: SetComp) -> None:
+    """Another chart, or on, off and loudness."""
+    comp = self.comp
+    comp.loudness = request.loudness
+    comp.switch(request.on, self.now_ns())
+    if request.chords == self._chart:
+      return
+    self._chart = request.chords
+    # Reading and voicing a long chart takes longer than a note may wait.
+    threading.Thread(
+      target=self._voice_chart,
+      args=(request.chords,),
+      name="chart",
+      daemon=True,
+    ).start()
+
+  def _voice_chart(self, text: str) -> None:
+    hits: Sequence[CompHit] = ()
+    beats = 1
+    with contextlib.suppress(ValueError):
+      chart = live_chart(text)
+      if chart is not None:
+        hits, beats = comp_hits(chart), chart.beats
+    self._voiced = (text, hits, beats)
+
+  def play_comp(self) -> None:
+    """What is due of the chart."""
+    voiced, self._voiced = self._voiced, None
+    if voiced is not None and voiced[0] == self._chart:
+      self.comp.set_chart(*voiced[1:], self.now_ns())
+    now_ns = self.now_ns()
+    due_ns = self.comp.next_due_ns()
+    if due_ns is not None and due_ns <= now_ns:
+      self.output.send_comp(self.comp.due(now_ns))
+
+  def _silence_comp(self) -> None:
+    self.output.send_comp(self.comp.silence(self.now_ns()))
 
   def _keep_time(self) -> None:
     """Clicks and clock that are due."""
@@ -244,8 +314,10 @@ class _Ports:
         )
         if event.kind == "lost":
           self.performer.lost(now_ns)
+          self.output.send_comp(self.comp.lost(now_ns))
         else:
           self.performer.back(now_ns)
+          self.comp.back()
     waited = sum(port.dropped for _, port in self.inputs)
     self.report(self.output.take_state(waited + self.input.dropped))
     if self.config.parent and os.getppid() != self.config.parent:
@@ -253,7 +325,8 @@ class _Ports:
 
   def _wait(self) -> None:
     now_ns = self.now_ns()
-    due_ns = self.performer.next_due_ns()
+    times = (self.performer.next_due_ns(), self.comp.next_due_ns())
+    due_ns = min((time for time in times if time is not None), default=None)
     until = now_ns + POLL_NS
     if due_ns is not None:
       until = min(until, max(due_ns, now_ns))
@@ -264,17 +337,44 @@ class _Ports:
       while self.now_ns() < due_ns:
         pass
 
+  def _settle(self) -> bool:
+    return self._backend is None or self._backend.settle(STILL_S)
+
   def close(self) -> None:
-    """Ends every note of the model, then closes the ports."""
+    """Ends every note of the model, then closes the ports.
+
+    Where the system of ports stands still, the last messages wait for it as
+    long as JACK waits for a client, and the ports with them.
+    """
+    settled = True
+    if self._clock is not None:
+      now_ns = self.now_ns()
+      self._clock.close(now_ns)
+      with contextlib.suppress(Exception):
+        for message in self._clock.due(now_ns):
+          self._put(message.data)
     with contextlib.suppress(Exception):
-      self.output.close()
+      self._silence_comp()
+    with contextlib.suppress(Exception):
+      for click in self._clicks:
+        if not is_note_on(click.data):
+          self._put(click.data)
+    with contextlib.suppress(Exception):
+      settled = self.output.close(self._settle)
     inputs = [port for _, port in self.inputs]
     for port in (*inputs, self.input.thru, self.output.port):
-      if port is not None:
-        with contextlib.suppress(Exception):
-          port.close()
+      with contextlib.suppress(Exception):
+        if settled or not isinstance(
+          port, ReconnectingInput | ReconnectingOutput
+        ):
+          if port is not None:
+            port.close()
+        else:
+          port.abandon()
     if self._watch is not None:
       self._watch.close()
+    if self._backend is not None and settled:
+      self._backend.close()
     for ring in self.rings.values():
       ring.close()
 

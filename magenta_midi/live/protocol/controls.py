@@ -4,13 +4,30 @@
 event: it happens once and leaves no value behind.
 """
 
-import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from magenta_midi.limits import (
+  CHORD_WEIGHT,
+  DENSITY_FACTOR,
+  GUIDANCE,
+  PROMPT_WEIGHT,
+  TEMPERATURE,
+  TEMPO,
+  TIGHTNESS,
+  Bounds,
+)
+from magenta_midi.live.timing.chart_position import live_chart, live_text
+from magenta_midi.midi.groove import AUTO, split_groove
+from magenta_midi.midi.groove import GROOVES as NAMED
+from magenta_midi.plain_text import nfc
+
 __all__ = [
   "ACTIONS",
+  "CHOICES",
+  "GROOVES",
+  "HARMONIES",
   "INJECTIONS",
   "MAX_ADAPTERS",
   "MAX_PROMPTS",
@@ -35,46 +52,68 @@ INJECTIONS = (
   "harmonic-strict",
   "velocity",
 )
-TOGGLES = ("solo", "release_clashes", "muted")
+GROOVES = (AUTO, *NAMED)
+HARMONIES = ("off", "follow")
+# Controls of a few names.
+CHOICES = {
+  "mode": MODES,
+  "injection": INJECTIONS,
+  "groove": GROOVES,
+  "harmony": HARMONIES,
+}
+TOGGLES = ("solo", "release_clashes", "muted", "free", "comp")
 
 LOWEST_KEY, HIGHEST_KEY = 21, 108  # of a piano
+USUAL_BPM = 100.0
+USUAL_WEIGHT = 0.75  # of a chart
 OCTAVE = 12  # the least span of a register: narrower, no chord fits
 MAX_PROMPTS = 8
-MAX_WEIGHT = 10.0
 # With quotes escaped and a weight this still fits a record.
 MAX_PROMPT_BYTES = 200
 # Each is a copy of the weights that it changes.
 MAX_ADAPTERS = 8
 MAX_ADAPTER_BYTES = 200
+MAX_GROOVE_BYTES = 280
 
 
 class Range(NamedTuple):
-  """The values of a numeric control.
+  """How a numeric control moves.
 
   Attributes:
-    low: Least, included.
-    high: Greatest, included.
+    bounds: The values that it takes.
     step: What one press of a key moves it by; of `density` a factor.
-    whole: Whether it takes whole numbers only.
-    unit: What it counts.
+    top: Where knobs and keys end; what is typed or sent may be higher.
   """
 
-  low: float
-  high: float
-  step: float
-  whole: bool
-  unit: str
+  bounds: Bounds
+  step: float | int
+  top: float | int
 
 
+def _whole_range(bounds: Bounds, step: float | int) -> Range:
+  """The keys and knobs reach all of it."""
+  return Range(bounds, step, bounds.high)
+
+
+_KEYS = Bounds(LOWEST_KEY, HIGHEST_KEY, "MIDI key", whole=True)
+_LOUDER = Bounds(-30, 30, "velocity, against the player's own", whole=True)
 RANGES = {
-  "temperature": Range(0.0, 2.0, 0.05, False, "of the sampler"),
-  "guidance": Range(0.0, 8.0, 0.25, False, "weight of what is asked"),
-  "density": Range(0.25, 4.0, 2**0.25, False, "times the model's own rate"),
-  "register_low": Range(LOWEST_KEY, HIGHEST_KEY, 1, True, "MIDI key"),
-  "register_high": Range(LOWEST_KEY, HIGHEST_KEY, 1, True, "MIDI key"),
-  "loudness": Range(-30, 30, 2, True, "velocity, against the player's own"),
-  "style_s": Range(0.0, 30.0, 1.0, False, "seconds"),
-  "mix_ratio": Range(0.0, 1.0, 0.05, False, "share of the model's own notes"),
+  # Above 2 there is no more music in it.
+  "temperature": Range(TEMPERATURE, 0.05, 2.0),
+  "guidance": _whole_range(GUIDANCE, 0.25),
+  "density": _whole_range(DENSITY_FACTOR, 2**0.25),
+  "register_low": _whole_range(_KEYS, 1),
+  "register_high": _whole_range(_KEYS, 1),
+  "loudness": _whole_range(_LOUDER, 2),
+  "style_s": _whole_range(Bounds(0, 30, "seconds"), 1.0),
+  "mix_ratio": _whole_range(
+    Bounds(0, 1, "share of the model's own notes"), 0.05
+  ),
+  "tightness": _whole_range(TIGHTNESS, 0.25),
+  "chord_weight": _whole_range(CHORD_WEIGHT, 0.25),
+  "comp_loudness": _whole_range(_LOUDER, 2),
+  # Nobody turns a knob further.
+  "tempo": Range(TEMPO, 1.0, 240.0),
 }
 
 
@@ -84,6 +123,7 @@ class Action(StrEnum):
   HAND_OVER = "hand_over"  # end the present turn
   END = "end"  # bring the piece to a close
   PANIC = "panic"  # silence, at once
+  TAP = "tap"  # a beat, of the tempo that is wanted
   BOOKMARK = "bookmark"  # mark the last 30 s of the session
   QUIT = "quit"
 
@@ -123,6 +163,17 @@ class Controls(NamedTuple):
     solo: Whether it plays on when the player has stopped.
     release_clashes: Whether it lets go of notes that come to clash.
     muted: Whether it is silent and only listens on.
+    tempo: Beats a minute that were asked for; 0: the player's own.
+    groove: Where in the beat notes are likely: one of GROOVES or a player's
+      `@NAME`, and a weight, as `swing:0.5`.
+    tightness: How strictly the beat is kept; 0: freely.
+    free: Whether no beat is kept at all.
+    chords: A chart as text that the bars go through; empty: none.
+    chord_weight: How strictly it is kept; 0: not at all.
+    harmony: Where there is no chart: `follow` keeps weakly to the chord that
+      the player's notes make, `off` does not; one of HARMONIES.
+    comp: Whether the chart is also played plainly, as accompaniment.
+    comp_loudness: Velocity offset of that.
     adapters: Switchable adapters, each NAME[:SCALE], a blend of such joined by
       ` + `, or empty for the checkpoint alone; named at the start and never
       changed while playing.
@@ -142,6 +193,15 @@ class Controls(NamedTuple):
   solo: bool = False
   release_clashes: bool = True
   muted: bool = False
+  tempo: float = 0.0
+  groove: str = AUTO
+  tightness: float = 1.0
+  free: bool = False
+  chords: str = ""
+  chord_weight: float = USUAL_WEIGHT
+  harmony: str = "off"
+  comp: bool = False
+  comp_loudness: int = 0
   adapters: tuple[str, ...] = ()
   adapter: int = 1
 
@@ -151,7 +211,8 @@ def changed(controls: Controls, name: str, value: Any) -> Controls:
 
   Besides the fields of `Controls`: `register_low` and `register_high` move
   one end and stop an octave short of the other; `prompt`, a (text, weight),
-  weights that prompt and adds it if it is new; `prompt_weight`, a (number
+  weights that prompt and adds it if it is new; `tempo_step` adds so many beats
+  a minute, to 100 where none were asked for; `prompt_weight`, a (number
   from 1, weight), weights one that is there; `adapter_step` goes so many
   adapters on, round and round; `adapter_share` takes the one that lies at a
   share of the way, in [0, 1).
@@ -160,12 +221,21 @@ def changed(controls: Controls, name: str, value: Any) -> Controls:
     ValueError: No such control, or no such value; one line says what is.
   """
   match name:
-    case "mode":
-      return controls._replace(mode=_choice(name, value, MODES))
-    case "injection":
-      return controls._replace(injection=_choice(name, value, INJECTIONS))
-    case "solo" | "release_clashes" | "muted":
+    case "groove":
+      return controls._replace(groove=_groove(value))
+    case "mode" | "injection" | "harmony":
+      choice = _choice(name, value, CHOICES[name])
+      return controls._replace(**{name: choice})
+    case _ if name in TOGGLES:
       return controls._replace(**{name: _toggle(name, value)})
+    case "tempo" if _number_is(value, 0):
+      return controls._replace(tempo=0.0)
+    case "tempo_step":
+      tempo = (controls.tempo or USUAL_BPM) + _step(name, value)
+      low, high = TEMPO.low, TEMPO.high
+      return controls._replace(tempo=float(min(max(tempo, low), high)))
+    case "chords":
+      return controls._replace(chords=_chords(value))
     case "register":
       return controls._replace(register=_register(value))
     case "register_low":
@@ -194,6 +264,7 @@ def changed(controls: Controls, name: str, value: Any) -> Controls:
 
 # Names that `changed` takes besides the fields.
 _PARTIAL = (
+  "tempo_step",
   "register_low",
   "register_high",
   "prompt",
@@ -218,20 +289,39 @@ def _toggle(name: str, value: Any) -> bool:
 
 
 def _number(name: str, value: Any) -> float | int:
-  low, high, _, whole, unit = RANGES[name]
-  sort = "a whole number" if whole else "a number"
-  good = (
+  return RANGES[name].bounds.check(name, value)
+
+
+def _number_is(value: Any, number: int) -> bool:
+  return (
     isinstance(value, int | float)
     and not isinstance(value, bool)
-    and math.isfinite(value)
-    and low <= value <= high
-    and (not whole or value == int(value))
+    and value == number
   )
-  if not good:
-    raise ValueError(
-      f"{name} must be {sort} from {low:g} to {high:g} ({unit}), got {value!r}."
-    )
-  return int(value) if whole else float(value)
+
+
+def _chords(value: Any) -> str:
+  if not isinstance(value, str):
+    raise ValueError(f"chords must be a chart as text, got {value!r}.")
+  chart = live_chart(value.strip())
+  return "" if chart is None else live_text(chart)
+
+
+def _step(name: str, value: Any) -> float:
+  return Bounds(-TEMPO.high, TEMPO.high, "beats a minute").check(name, value)
+
+
+def _groove(value: Any) -> str:
+  known = f"{', '.join(GROOVES)} or @NAME, with or without :WEIGHT"
+  if not isinstance(value, str) or not value.isprintable():
+    raise ValueError(f"groove must be {known}, got {value!r}.")
+  value = nfc(value)
+  name, _ = split_groove(value)
+  if len(value.encode()) > MAX_GROOVE_BYTES or (
+    name not in GROOVES and (name[:1] != "@" or len(name) < 2)
+  ):
+    raise ValueError(f"groove must be {known}, got {value[:60]!r}.")
+  return value
 
 
 def _pair(name: str, value: Any, what: str) -> tuple[Any, Any]:
@@ -255,7 +345,7 @@ def _prompt(value: Any) -> tuple[str, float]:
   text, weight = _pair("prompt", value, "a text and a weight")
   if not isinstance(text, str) or not text.strip() or not text.isprintable():
     raise ValueError(f"a prompt must be one line of text, got {text!r}.")
-  text = " ".join(text.split())
+  text = nfc(" ".join(text.split()))
   size = len(text.encode(errors="replace"))
   if size > MAX_PROMPT_BYTES:
     raise ValueError(
@@ -265,15 +355,7 @@ def _prompt(value: Any) -> tuple[str, float]:
 
 
 def _weight(value: Any) -> float:
-  if (
-    isinstance(value, bool)
-    or not isinstance(value, int | float)
-    or not 0 <= value <= MAX_WEIGHT
-  ):
-    raise ValueError(
-      f"a prompt's weight must be from 0 to {MAX_WEIGHT:g}, got {value!r}."
-    )
-  return float(value)
+  return PROMPT_WEIGHT.check("a prompt's weight", value)
 
 
 def _prompts(value: Any) -> tuple[tuple[str, float], ...]:
@@ -372,12 +454,17 @@ def to_json(controls: Controls) -> dict[str, Any]:
 
 
 def from_json(values: Mapping[str, Any]) -> Controls:
-  """Reads what `to_json` wrote; absent controls have their defaults.
+  """Reads what `to_json` wrote, in earlier versions too.
+
+  Absent controls have their defaults, but for `free`: it is on.
 
   Raises:
     ValueError: A name or a value is wrong.
   """
   controls = Controls()
+  if "free" not in values:
+    # Sessions of before there was a beat were played freely.
+    controls = controls._replace(free=True)
   for name, value in values.items():
     controls = changed(controls, name, value)
   return controls

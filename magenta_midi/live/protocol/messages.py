@@ -17,6 +17,7 @@ __all__ = [
   "REQUEST_BYTES",
   "TEXT_BYTES",
   "Act",
+  "BeatState",
   "EchoFound",
   "MessageUnsent",
   "ModelCompiling",
@@ -38,6 +39,7 @@ __all__ = [
   "PortsState",
   "Quit",
   "SetBars",
+  "SetComp",
   "SetControl",
   "Silence",
   "decode",
@@ -48,8 +50,8 @@ __all__ = [
 
 # A report; the controls with eight prompts, eight adapters and a plan fit.
 TEXT_BYTES = 8192
-# A request; the longest prompt fits, with its quotes escaped.
-REQUEST_BYTES = 512
+# A request; the longest prompt and chart fit, with quotes escaped.
+REQUEST_BYTES = 1280
 # A problem is a line for people.
 _MAX_CHARACTERS = 1000
 
@@ -125,6 +127,24 @@ class ModelProblem(
   problem: str
 
 
+class BeatState(msgspec.Struct, frozen=True, kw_only=True):
+  """The beat of a session.
+
+  Attributes:
+    bpm: Beats a minute; None: there is no beat.
+    beats_per_bar: Of its bars.
+    start_ns: When the first bar begins.
+    source: `clock`, `asked`, `player`, or "".
+    confidence: In the pulse of the player's notes, 0 to 1; None: too few.
+  """
+
+  bpm: float | None = None
+  beats_per_bar: int = 4
+  start_ns: int = 0
+  source: str = ""
+  confidence: float | None = None
+
+
 class ModelState(msgspec.Struct, frozen=True, kw_only=True, tag="model_state"):
   """The model's state, 12 times a second.
 
@@ -142,6 +162,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True, tag="model_state"):
     switches: Changes of the adapter so far.
     slowest_switch_ms: The longest of them; None before the first.
     controls: As they are now.
+    beat: Of the session.
   """
 
   now_ns: int
@@ -157,6 +178,7 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True, tag="model_state"):
   switches: int
   slowest_switch_ms: float | None
   controls: Controls
+  beat: BeatState = BeatState()
 
 
 # From the ports.
@@ -283,13 +305,29 @@ class SetBars(msgspec.Struct, frozen=True, kw_only=True, tag="set_bars"):
 
   Attributes:
     bpm: Beats a minute.
-    beats_per_bar: Of a quarter note each.
+    beats_per_bar: Of a bar.
     start_ns: When the first bar begins.
+    follows: Whether the player's pulse moves them from there on.
   """
 
   bpm: float
   beats_per_bar: int
   start_ns: int
+  follows: bool = False
+
+
+class SetComp(msgspec.Struct, frozen=True, kw_only=True, tag="set_comp"):
+  """To the ports: how the chart is played plainly beside the duet.
+
+  Attributes:
+    chords: The chart as text; empty: none.
+    on: Whether it is played at all.
+    loudness: Added to velocities.
+  """
+
+  chords: str
+  on: bool
+  loudness: int
 
 
 class PlayerInput(
@@ -333,7 +371,7 @@ PortReport = (
   | PortsState
 )
 ModelRequest = SetControl | Act | SetBars | Quit
-PortRequest = PlayerInput | SetBars | Silence | Quit
+PortRequest = PlayerInput | SetBars | SetComp | Silence | Quit
 Request = ModelRequest | PortRequest
 
 # Code -> class.
@@ -344,7 +382,7 @@ CODES: dict[str, type[msgspec.Struct]] = {
     *(ModelRestarting, ModelProblem, ModelState),
     *(PortsReady, PortsFailed, PlanReceived, PortChanged, EchoFound),
     *(MessageUnsent, PortsState),
-    *(SetControl, Act, SetBars, PlayerInput, Silence, Quit),
+    *(SetControl, Act, SetBars, SetComp, PlayerInput, Silence, Quit),
   )
 }
 

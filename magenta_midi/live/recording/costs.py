@@ -1,11 +1,12 @@
 """Table of job durations, for replays on a virtual clock."""
 
-import json
 from collections.abc import Mapping
 from importlib import resources
 from os import PathLike
-from pathlib import Path
 from typing import NamedTuple
+
+from magenta_midi.bounded_files import parse_json, read_json
+from magenta_midi.plain_text import line
 
 __all__ = ["Cost", "CostTable"]
 
@@ -40,24 +41,19 @@ class CostTable:
     Raises:
       ValueError: It is no such table.
     """
-    if path is None:
-      file = resources.files("magenta_midi.live.recording") / "costs.json"
-      text, source = file.read_text(), "default"
-    else:
-      try:
-        text, source = Path(path).read_text(), str(path)
-      except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a JSON file.") from None
+    source = "default" if path is None else str(path)
+    file = resources.files("magenta_midi.live.recording") / "costs.json"
     try:
-      found = json.loads(text)
+      found = parse_json(file.read_text()) if path is None else read_json(path)
       costs = {
         name: Cost(float(found[name]["base"]), float(found[name]["each"]))
         for name in cls.NAMES
       }
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+      reason = line(error, longest=200)
       raise ValueError(
         f"{source}: a cost table must give base and each, in ms, for"
-        f" {', '.join(cls.NAMES)}; {type(error).__name__}: {error}."
+        f" {', '.join(cls.NAMES)}; {type(error).__name__}: {reason}."
       ) from None
     if any(
       not 0 <= value < 10_000 for cost in costs.values() for value in cost

@@ -5,16 +5,21 @@ is its settings and the calls that were made, one JSON line each.
 """
 
 import json
-from collections.abc import Callable, Iterable
+import reprlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from magenta_midi.live.engine.engine import Engine
 from magenta_midi.live.protocol.commands import Command
 from magenta_midi.live.protocol.controls import Controls, from_json, to_json
-from magenta_midi.live.protocol.events import Message, Sounded
+from magenta_midi.live.protocol.events import SECOND, Message, Sounded
+from magenta_midi.live.recording.files import checked_time, message_bytes
 from magenta_midi.live.timing.bars import Bars
+from magenta_midi.midi.analysis.beat_model import PLACES
 
-__all__ = ["TracedEngine", "run_trace"]
+__all__ = ["TracedEngine", "check_trace", "run_trace"]
+
+_HORIZON_NS = 10 * SECOND  # at most
 
 
 class TracedEngine:
@@ -49,10 +54,18 @@ class TracedEngine:
     self._write(["s", rows])
     self.engine.set_style(rows)
 
-  def set_bars(self, bars: Bars) -> None:
+  def set_bars(self, bars: Bars | None, *, triplets: bool = False) -> None:
     """See `Engine.set_bars`."""
-    self._write(["b", bars.bpm, bars.beats_per_bar, bars.start_ns])
-    self.engine.set_bars(bars)
+    fields: list[Any] = [None]
+    if bars is not None:
+      fields = [bars.bpm, bars.beats_per_bar, bars.start_ns, triplets]
+    self._write(["b", *fields])
+    self.engine.set_bars(bars, triplets=triplets)
+
+  def add_groove(self, name: str, density: Sequence[float]) -> None:
+    """See `Engine.add_groove`."""
+    self._write(["g", name, list(density)])
+    self.engine.add_groove(name, density)
 
   def set_horizon(self, horizon_ns: int) -> None:
     """See `Engine.set_horizon`."""
@@ -75,6 +88,70 @@ class TracedEngine:
     if job is not None:
       self._write(["j", now_ns])
     return job
+
+
+def check_trace(entries: Iterable[Any]) -> None:
+  """Checks the calls of a file before any is made.
+
+  Raises:
+    ValueError: An entry is not one that `TracedEngine` writes, or `r`, a new
+      start of the model.
+  """
+  for number, entry in enumerate(entries, 1):
+    if not _is_call(entry):
+      shown = reprlib.repr(entry)
+      raise ValueError(f"entry {number} of its trace is no call: {shown}")
+
+
+def _is_call(entry: Any) -> bool:
+  try:
+    match entry:
+      case ["m", int(time_ns), str(data)]:
+        checked_time(time_ns)
+        return bool(message_bytes(data))
+      case [
+        "f",
+        int(),
+        int(time_ns),
+        "on" | "off" | "pedal" | "dropped" as kind,
+        int(key),
+        int(velocity),
+        str(),
+      ]:
+        checked_time(time_ns)
+        lowest = 0 if kind in ("on", "off") else -1
+        return lowest <= key <= 127 and 0 <= velocity <= 127
+      case ["c", int(time_ns), dict(values)]:
+        checked_time(time_ns)
+        from_json(values)
+        return True
+      case ["s", None]:
+        return True
+      case ["s", list(rows)]:
+        return len(rows) < 1000 and all(
+          type(row) is int and 0 <= row < 2**20 for row in rows
+        )
+      case ["b", None]:
+        return True
+      case ["g", str(), list(density)]:
+        return len(density) == PLACES and all(
+          isinstance(x, float | int) and 0 <= x <= PLACES for x in density
+        )
+      case ["b", float() | int() as bpm, int(beats), int(start_ns), *more]:
+        # Sessions of earlier versions have no fifth field.
+        Bars(bpm, beats, checked_time(start_ns))
+        return more in ([], [False], [True])
+      case ["h", int(horizon_ns)]:
+        return 0 <= horizon_ns <= _HORIZON_NS
+      case ["a", int(time_ns), str()] | ["k" | "j", int(time_ns)]:
+        checked_time(time_ns)
+        return True
+      case ["r", int(first_id), dict(values)]:
+        from_json(values)
+        return 0 <= first_id < 2**62
+  except (ValueError, OverflowError):
+    pass
+  return False
 
 
 def run_trace(
@@ -101,8 +178,12 @@ def run_trace(
         engine.set_style(rows)
       case ["a", int(now_ns), str(action)]:
         engine.act(action, now_ns)
-      case ["b", bpm, int(beats), int(start_ns)]:
-        engine.set_bars(Bars(bpm, beats, start_ns))
+      case ["b", None]:
+        engine.set_bars(None)
+      case ["g", str(name), list(density)]:
+        engine.add_groove(name, density)
+      case ["b", bpm, int(beats), int(start_ns), *more]:
+        engine.set_bars(Bars(bpm, beats, start_ns), triplets=any(more))
       case ["h", int(horizon_ns)]:
         engine.set_horizon(horizon_ns)
       case ["k", int(now_ns)]:

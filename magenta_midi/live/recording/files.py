@@ -1,13 +1,13 @@
 """A session's files: journal, music, facts and picture.
 
 `journal.jsonl` is the raw truth, a JSON entry a line: ["p", ns, hex] the
-player, ["o", ns, hex] the model, ["d", {}] a decision, ["t", ns, bpm, beats,
-ns] bars, ["b", ns] a bookmark, ["h", {}] more for the header, ["z", ns, {}]
-the end with its report. The first line is the header. The process of the model
+player, ["o", ns, hex] the model, ["a", ns, hex] the comp, ["d", {}] a
+decision, ["t", ns, bpm, beats, ns, meter] bars (without the meter, in quarter
+notes), ["b", ns] a bookmark, ["h", {}] more for the header, ["z", ns, {}] the
+end with its report. The first line is the header. The process of the model
 writes `trace.jsonl` beside it: decisions, and the calls of `live.trace`.
 
-`session.json` is one JSON object whose first line holds all but its two long
-lists, so that many sessions can be listed in no time.
+`session.json` is described in `midi.session_facts`.
 """
 
 import contextlib
@@ -16,24 +16,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from magenta_midi.bounded_files import (
+  SESSION_BYTES,
+  parse_json,
+  read_bytes,
+  read_lines,
+)
 from magenta_midi.live.protocol.controls import from_json, playing_adapter
 from magenta_midi.live.protocol.events import SECOND, Message, is_note_on
 from magenta_midi.live.recording.score_messages import duet_score
-from magenta_midi.live.timing.bars import (
-  Bars,
-  TempoChange,
-  tempo_changes,
-  tempo_map,
+from magenta_midi.live.recording.session_bars import (
+  bars_of_rows,
+  session_bars,
+  tempo_rows,
 )
+from magenta_midi.live.timing.bars import Bars
 from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.meter import Meter
 from magenta_midi.midi.piano_roll import plot_piano_roll
 from magenta_midi.midi.score import Score
 from magenta_midi.midi.score_files import write_score
+from magenta_midi.midi.session_facts import (
+  FACTS,
+  FORMAT,
+  LONG_LISTS,
+  MAX_SESSION_S,
+  parse_start,
+  read_facts,
+  split_facts,
+)
 
 __all__ = [
   "BOOKMARK_S",
-  "FACTS",
-  "FORMAT",
   "JOURNAL",
   "MUSIC",
   "PICTURE",
@@ -41,22 +55,19 @@ __all__ = [
   "JournalContents",
   "TraceContents",
   "change_facts",
+  "checked_time",
   "finish",
-  "read_facts",
+  "message_bytes",
   "read_journal",
   "read_trace",
   "write_facts",
   "write_session",
 ]
 
-FORMAT = 1
 JOURNAL, TRACE = "journal.jsonl", "trace.jsonl"
-MUSIC, FACTS, PICTURE = "session.mid", "session.json", "session.png"
+MUSIC, PICTURE = "session.mid", "session.png"
 PRODUCTS = (FACTS, MUSIC, PICTURE)
 BOOKMARK_S = 30.0  # before the mark
-
-# The lists that follow the first line.
-_LONG = ("decisions", "trace")
 
 
 class JournalContents(NamedTuple):
@@ -69,6 +80,8 @@ class JournalContents(NamedTuple):
     decisions: Of the engine.
     trace: Calls of the engine.
     bars: Bars, each with the time from which they are valid.
+    meter: Of the bars; None: not known, and beats are quarter notes.
+    comp: Messages of the comp, in order of time.
     bookmarks: Their times.
     report: Written at the end; empty after a crash.
     end_ns: The end, or after a crash the last that is known.
@@ -85,6 +98,8 @@ class JournalContents(NamedTuple):
   report: dict[str, Any]
   end_ns: int
   damaged: int
+  meter: Meter | None = None
+  comp: tuple[Message, ...] = ()
 
 
 def read_journal(path: Path) -> JournalContents:
@@ -97,42 +112,116 @@ def read_journal(path: Path) -> JournalContents:
   header: dict[str, Any] = {}
   report: dict[str, Any] = {}
   end_ns = damaged = 0
-  for number, raw in enumerate(path.read_bytes().splitlines()):
+  meter: Meter | None = None
+  comp: list[Message] = []
+  for number, raw in enumerate(read_lines(path)):
     try:
-      match json.loads(raw):
+      match _parsed(raw):
         case dict(values) if number == 0:
           header = values
         case ["p", int(time_ns), str(data)]:
-          contents.received.append(Message(time_ns, bytes.fromhex(data)))
+          contents.received.append(_message(time_ns, data))
           end_ns = max(end_ns, time_ns)
         case ["o", int(time_ns), str(data)]:
-          contents.sent.append(Message(time_ns, bytes.fromhex(data)))
+          contents.sent.append(_message(time_ns, data))
           end_ns = max(end_ns, time_ns)
+        case ["a", int(time_ns), str(data)]:
+          comp.append(_message(time_ns, data))
         case ["d", dict(decision)]:
           contents.decisions.append(decision)
         case ["h", dict(values)]:
           header |= values
-        case ["t", int(time_ns), float() | int() as bpm, int(n), int(start)]:
-          contents.bars.append((time_ns, Bars(bpm, n, start)))
+        case [
+          "t",
+          int(time_ns),
+          float() | int() as bpm,
+          int(n),
+          int(start),
+          *named,
+        ]:
+          bars = Bars(bpm, n, checked_time(start))
+          if named:
+            meter = _meter(named, n)
+          contents.bars.append((checked_time(time_ns), bars))
         case ["b", int(time_ns)]:
-          contents.bookmarks.append(time_ns)
+          contents.bookmarks.append(checked_time(time_ns))
           end_ns = max(end_ns, time_ns)
         case ["z", int(time_ns), dict(values)]:
-          end_ns, report = max(end_ns, time_ns), values
+          end_ns, report = max(end_ns, checked_time(time_ns)), values
         case _:
           damaged += 1
-    except ValueError:  # also of UTF-8, of hex, and of a tempo
+    # Also of UTF-8, of hex, of a time, and of a tempo.
+    except (ValueError, OverflowError):
       damaged += 1
   trace = read_trace(path.with_name(TRACE))
   contents.trace.extend(trace.calls)
   contents.decisions.extend(trace.decisions)
   damaged += trace.damaged
   # Ports may hand over what came from two devices out of order.
-  for messages in (contents.received, contents.sent):
+  for messages in (contents.received, contents.sent, comp):
     messages.sort(key=lambda message: message.time_ns)
   return contents._replace(
-    header=header, report=report, end_ns=end_ns, damaged=damaged
+    header=header,
+    report=report,
+    end_ns=end_ns,
+    damaged=damaged,
+    meter=meter,
+    comp=tuple(comp),
   )
+
+
+def _meter(named: list[Any], beats: int) -> Meter:
+  """The meter of an entry of bars.
+
+  Raises:
+    ValueError: It is none, or has other beats.
+  """
+  match named:
+    case [str(text)] if len(text) < 10 and Meter.parse(text).beats == beats:
+      return Meter.parse(text)
+  raise ValueError("no meter of these bars")
+
+
+def checked_time(time_ns: int) -> int:
+  """A time of a file, ns, if a session can have it.
+
+  Raises:
+    ValueError: It lies more than a day from the session's begin.
+  """
+  if not abs(time_ns) <= MAX_SESSION_S * SECOND:
+    raise ValueError("a time beyond all sessions")
+  return time_ns
+
+
+def message_bytes(text: str) -> bytes:
+  """The bytes of a message, from hexadecimal digits.
+
+  Raises:
+    ValueError: It has more than 3 bytes, no status first, or another one later.
+  """
+  data = bytes.fromhex(text) if len(text) <= 10 else b""
+  if (
+    not 1 <= len(data) <= 3 or data[0] < 0x80 or max(data[1:], default=0) > 127
+  ):
+    raise ValueError("no MIDI message of 1 to 3 bytes")
+  return data
+
+
+def _message(time_ns: int, data: str) -> Message:
+  return Message(checked_time(time_ns), message_bytes(data))
+
+
+def _parsed(raw: bytes | None) -> Any:
+  """The entry of a line; None of one that is too long for an entry.
+
+  Raises:
+    ValueError: It is no JSON, or has true or false where numbers belong, which
+      Python takes for 1 and 0.
+  """
+  entry = None if raw is None else parse_json(raw)
+  if isinstance(entry, list) and any(isinstance(x, bool) for x in entry):
+    raise ValueError("no number")
+  return entry
 
 
 class TraceContents(NamedTuple):
@@ -149,15 +238,13 @@ def read_trace(path: Path) -> TraceContents:
   Raises:
     OSError: It is there and cannot be read.
   """
-  try:
-    lines = path.read_bytes().splitlines()
-  except FileNotFoundError:
-    lines = []
   contents = TraceContents([], [], 0)
+  if not path.exists():
+    return contents
   damaged = 0
-  for raw in lines:
+  for raw in read_lines(path):
     try:
-      match json.loads(raw):
+      match _parsed(raw):
         case ["d", dict(decision)]:
           contents.decisions.append(decision)
         case list(call) if call and isinstance(call[0], str):
@@ -182,12 +269,15 @@ def finish(folder: Path, *, recovered: bool = False) -> None:
     OSError: They cannot be written.
   """
   journal = read_journal(folder / JOURNAL)
-  changes = tempo_changes(journal.bars)
+  meter = journal.meter
+  charts = _charts(journal.header.get("controls", {}), journal.trace)
+  bars = session_bars(journal.bars, charts, journal.end_ns, meter)
   score = duet_score(
     journal.received,
     journal.sent,
+    journal.comp,
     end_ns=journal.end_ns,
-    tempo=tempo_map(changes),
+    tempo=None if bars is None else bars.tempo,
   )
   bookmarks = [
     _bookmark(time_ns / SECOND, journal.end_ns / SECOND)
@@ -196,14 +286,18 @@ def finish(folder: Path, *, recovered: bool = False) -> None:
   header = journal.header
   facts = {
     "format": FORMAT,
-    "started": header.get("started"),
+    "started": _start(header),
     "seconds": round(journal.end_ns / SECOND, 3),
     "notes_player": sum(is_note_on(m.data) for m in journal.received),
     "notes_ai": sum(is_note_on(m.data) for m in journal.sent),
     "rating": None,
     "keep": False,
     "bookmarks": bookmarks,
-    "tempo": _tempo_rows(changes),
+    "tempo": [] if bars is None else tempo_rows(bars),
+    "chords": [
+      {"time_s": time_s, "chord": name}
+      for time_s, name in (() if bars is None else bars.chords)
+    ],
     "recovered": recovered,
     "damaged_lines": journal.damaged,
     "checkpoint": header.get("checkpoint"),
@@ -225,22 +319,33 @@ def finish(folder: Path, *, recovered: bool = False) -> None:
   )
 
 
+def _start(header: Mapping[str, Any]) -> str | None:
+  """When the session began, as its journal has it; None: it does not know."""
+  try:
+    parse_start(header.get("started"))
+  except ValueError:
+    return None
+  return header["started"]
+
+
 def _bookmark(at_s: float, end_s: float) -> dict[str, float]:
   return {
     "from_s": round(max(at_s - BOOKMARK_S, 0.0), 3),
-    "to_s": round(min(at_s, end_s), 3),
+    "to_s": round(max(min(at_s, end_s), 0.0), 3),
   }
 
 
-def _tempo_rows(changes: list[TempoChange]) -> list[dict[str, Any]]:
-  return [
-    {
-      "time_s": change.time_ns / SECOND,
-      "bpm": change.bpm,
-      "beats_per_bar": change.beats_per_bar,
-    }
-    for change in changes
-  ]
+def _charts(controls: Any, trace: list[list[Any]]) -> list[tuple[int, str]]:
+  """From when on which chart counted, as text."""
+  found: list[tuple[int, str]] = []
+  for entry in [["c", 0, controls], *trace]:
+    match entry:
+      case ["c", int(time_ns), {"chords": str(text)}]:
+        with contextlib.suppress(ValueError):
+          checked_time(time_ns)
+          if not found or found[-1][1] != text:
+            found.append((time_ns, text))
+  return found
 
 
 def _adapter_rows(
@@ -252,6 +357,7 @@ def _adapter_rows(
     match entry:
       case ["c", int(time_ns), {"adapters": [_, *_]} as values]:
         with contextlib.suppress(ValueError):
+          checked_time(time_ns)
           name = playing_adapter(from_json(values))
           if not rows or rows[-1]["adapter"] != name:
             at_s = round(time_ns / SECOND, 3)
@@ -273,7 +379,8 @@ def write_session(
     OSError: They cannot be written.
   """
   write_facts(folder, facts, decisions=decisions, trace=trace)
-  write_score(score, folder / MUSIC)
+  bars = bars_of_rows({"tempo": [], "chords": [], **facts}, score.tempo)
+  write_score(score, folder / MUSIC, bars=bars)
   plot_piano_roll(score, folder / PICTURE, title=folder.name)
 
 
@@ -283,28 +390,9 @@ def write_facts(
   """Writes `session.json`; see there for its lines."""
   first = json.dumps(dict(facts), default=str)[:-1]
   rest = "".join(
-    f",\n{json.dumps(name)}: {json.dumps(lists[name])}" for name in _LONG
+    f",\n{json.dumps(name)}: {json.dumps(lists[name])}" for name in LONG_LISTS
   )
   write_atomically(folder / FACTS, f"{first}{rest}}}\n".encode())
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-  """The facts of a session, without its long lists.
-
-  Raises:
-    OSError: There are none.
-    ValueError: They are not such facts.
-  """
-  path = folder / FACTS
-  with path.open("rb") as file:
-    first = file.readline()
-    if first.endswith(b",\n"):
-      facts = json.loads(first[:-2] + b"}")
-    else:  # somebody has laid it out anew
-      facts = json.loads(first + file.read())
-  if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-    raise ValueError(f"{path}: not the facts of a session.")
-  return {name: facts[name] for name in facts if name not in _LONG}
 
 
 def change_facts(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -314,7 +402,16 @@ def change_facts(folder: Path, **changes: Any) -> dict[str, Any]:
     OSError: They cannot be read or written.
     ValueError: They are not such facts.
   """
-  facts = read_facts(folder) | changes
-  whole = json.loads((folder / FACTS).read_bytes())
-  write_facts(folder, facts, **{name: whole.get(name, []) for name in _LONG})
+  facts, has_line = split_facts(folder)
+  facts |= changes
+  whole = read_bytes(folder / FACTS, SESSION_BYTES)
+  if has_line:
+    # The long lists are not parsed: a rating costs no memory.
+    first = json.dumps(facts, default=str)[:-1].encode()
+    _, _, rest = whole.partition(b"\n")
+    write_atomically(folder / FACTS, first + b",\n" + rest)
+  else:
+    found = parse_json(whole)
+    lists = {name: found.get(name, []) for name in LONG_LISTS}
+    write_facts(folder, facts, **lists)
   return facts

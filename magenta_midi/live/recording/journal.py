@@ -11,31 +11,15 @@ import queue
 import threading
 from pathlib import Path
 
-try:
-  import fcntl
-except ImportError:  # Windows
-  fcntl = None
+from magenta_midi.midi.folder_lock import lock_file
 
-__all__ = ["Journal", "in_use"]
+__all__ = ["STOPPED", "Journal", "in_use", "write_all"]
+
+# How every message begins that says so; a session shows one of them.
+STOPPED = "recording stopped"
 
 # Limit of bytes that wait for the disk: an hour of dense playing.
 _MAX_WAITING_BYTES = 8 * 2**20
-
-
-def _lock(fd: int) -> bool:
-  """Takes the file for this process, until it ends or closes the file."""
-  try:
-    if fcntl is not None:
-      fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
-      import msvcrt
-
-      # Far behind the end, so that the file itself can still be read.
-      os.lseek(fd, 1 << 30, os.SEEK_SET)
-      msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-  except OSError:
-    return False
-  return True
 
 
 def in_use(path: Path) -> bool:
@@ -45,7 +29,7 @@ def in_use(path: Path) -> bool:
   except OSError:
     return False
   try:
-    return not _lock(fd)
+    return lock_file(fd) is False
   finally:
     os.close(fd)
 
@@ -67,8 +51,8 @@ class Journal:
     self._fd = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
     self.error: OSError | None = None
     try:
-      _lock(self._fd)
-      _write_all(self._fd, header)
+      lock_file(self._fd)
+      write_all(self._fd, header)
       os.fsync(self._fd)
     except BaseException:
       os.close(self._fd)
@@ -119,7 +103,7 @@ class Journal:
       if self.error is not None:
         continue
       try:
-        _write_all(self._fd, data)
+        write_all(self._fd, data)
         if to_disk:
           os.fsync(self._fd)
         self._written_bytes += len(data)
@@ -127,6 +111,11 @@ class Journal:
         self.error = error
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
+  """Writes all of it, in as many calls as the system needs.
+
+  Raises:
+    OSError: The disk is full, for one; a part of it may be written.
+  """
   while data:
     data = data[os.write(fd, data) :]

@@ -1,6 +1,7 @@
 """Sessions on disk: finding, listing, trimming, exporting, clearing away."""
 
 import datetime
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,20 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from magenta_midi.live.recording.files import (
-  FACTS,
-  JOURNAL,
-  MUSIC,
-  read_facts,
-  write_session,
-)
+from magenta_midi.live.recording.files import JOURNAL, MUSIC, write_session
 from magenta_midi.live.recording.journal import in_use
 from magenta_midi.live.recording.recorder import make_new_folder
 from magenta_midi.live.recording.score_messages import PART_NAMES
+from magenta_midi.live.recording.session_bars import bars_of_rows
 from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.midi.harmony.comp_part import COMP_PART
 from magenta_midi.midi.io.encoding import encode_tempo
 from magenta_midi.midi.score import Score
 from magenta_midi.midi.score_files import read_score, write_score
+from magenta_midi.midi.session_facts import FACTS, parse_start, read_facts
+from magenta_midi.plain_text import line, nfc
 
 __all__ = [
   "export_session",
@@ -39,10 +38,11 @@ def session_folders(sessions: Path) -> list[Path]:
   """The folders of sessions, the oldest first."""
   if not sessions.is_dir():
     return []
+  # os.path.isfile is False, too, in a folder that may not be entered.
   return sorted(
     folder
     for folder in sessions.iterdir()
-    if (folder / JOURNAL).is_file() or (folder / FACTS).is_file()
+    if any(os.path.isfile(folder / name) for name in (JOURNAL, FACTS))
   )
 
 
@@ -63,8 +63,11 @@ def find_session(sessions: Path, wanted: str) -> Path:
     )
   if wanted == "last":
     return folders[-1]
-  found = [f for f in folders if f.name == wanted]
-  found = found or [f for f in folders if wanted and f.name.startswith(wanted)]
+  names = {folder: nfc(folder.name) for folder in folders}
+  found = [f for f in folders if names[f] == nfc(wanted)]
+  found = found or [
+    f for f in folders if wanted and names[f].startswith(nfc(wanted))
+  ]
   if len(found) == 1:
     return found[0]
   if found:
@@ -82,16 +85,18 @@ def find_session(sessions: Path, wanted: str) -> Path:
 def list_sessions(sessions: Path) -> list[dict[str, Any]]:
   """Facts of each session, the oldest first.
 
-  Each has an `id` and a `state`: `done`, `playing`, or `damaged`, which has
-  no more than these.
+  Each has an `id` and a `state`: `done`, `playing`, or `damaged`. The last two
+  have no facts; a damaged one has its `problem`, one line.
   """
   found = []
   for folder in session_folders(sessions):
     try:
       state: dict[str, Any] = {"state": "done", **read_facts(folder)}
-    except (OSError, ValueError):
-      playing = in_use(folder / JOURNAL)
-      state = {"state": "playing" if playing else "damaged"}
+    except (OSError, ValueError) as error:
+      if in_use(folder / JOURNAL):
+        state = {"state": "playing"}
+      else:
+        state = {"state": "damaged", "problem": line(error, longest=300)}
     found.append({"id": folder.name, **state})
   return found
 
@@ -99,21 +104,30 @@ def list_sessions(sessions: Path) -> list[dict[str, Any]]:
 def read_session_score(folder: Path) -> Score:
   """The music of a session: part 0 the player's, part 1 the model's.
 
+  Part 2 is the comp, where there was one.
+
   Raises:
     ValueError: It is missing or damaged.
   """
   score = read_score(folder / MUSIC)
   # A file leaves out what has no notes, so parts are known by name.
   notes, pedals = np.array(score.notes), np.array(score.pedals)
-  number = np.array([name.startswith("ai") for name in score.part_names])
+  number = np.array([_part_number(name) for name in score.part_names])
   for rows in (notes, pedals):
     rows["part"] = number[rows["part"]]
   return Score.from_rows(
     notes,
     pedal=pedals,
-    part_names=PART_NAMES,
+    part_names=(*PART_NAMES, COMP_PART)[: max(2, 1 + number.max())],
     tempo=score.tempo,
   )
+
+
+def _part_number(name: str) -> int:
+  """By the track's name, which may go on with its channel."""
+  if name.startswith(PART_NAMES[1]):
+    return 1
+  return 2 if name.startswith(COMP_PART) else 0
 
 
 def _cut(score: Score, from_s: float, to_s: float) -> Score:
@@ -165,7 +179,7 @@ def trim_session(
     notes_ai=int((score.notes["part"] == 1).sum()),
     keep=False,
     bookmarks=_moved(facts["bookmarks"], float(from_s), float(end_s)),
-    tempo=_moved_tempo(facts["tempo"], float(from_s), float(end_s)),
+    **_moved_rows(facts, float(from_s), float(end_s)),
     trimmed_from={
       "id": folder.name,
       "from_s": from_s,
@@ -184,7 +198,7 @@ def trim_session(
 def _later(started: str | None, seconds: float) -> str | None:
   if started is None:
     return None
-  time = datetime.datetime.fromisoformat(started)
+  time = parse_start(started)
   time += datetime.timedelta(seconds=seconds)
   return time.isoformat(timespec="milliseconds")
 
@@ -202,21 +216,27 @@ def _moved(
   ]
 
 
-def _moved_tempo(
-  tempo: Sequence[Mapping[str, Any]], from_s: float, to_s: float
-) -> list[dict[str, Any]]:
-  before = [row for row in tempo if row["time_s"] <= from_s][-1:]
-  within = [row for row in tempo if from_s < row["time_s"] < to_s]
-  return [
-    {**row, "time_s": max(row["time_s"] - from_s, 0.0)}
-    for row in (*before, *within)
-  ]
+def _moved_rows(
+  facts: Mapping[str, Any], from_s: float, to_s: float
+) -> dict[str, list[dict[str, Any]]]:
+  """Tempo and chords of a part, with its begin as their 0."""
+  moved: dict[str, list[dict[str, Any]]] = {}
+  for name in ("tempo", "chords"):
+    rows = facts[name]
+    before = [row for row in rows if row["time_s"] <= from_s][-1:]
+    within = [row for row in rows if from_s < row["time_s"] < to_s]
+    moved[name] = [
+      {**row, "time_s": max(row["time_s"] - from_s, 0.0)}
+      for row in (*before, *within)
+    ]
+  return moved
 
 
 def export_session(folder: Path, target: Path) -> list[Path]:
   """Writes stems for a DAW, and a folder of them for each bookmark.
 
-  `player.mid`, `ai.mid`, `both.mid`, and `tempo.mid`, the tempo map alone.
+  `player.mid`, `ai.mid`, `comp.mid` where there was one, `both.mid`, and
+  `tempo.mid`: tempo, meters and chords alone.
 
   Returns:
     The files, those of older names replaced.
@@ -227,25 +247,24 @@ def export_session(folder: Path, target: Path) -> list[Path]:
   """
   facts = read_facts(folder)
   score = read_session_score(folder)
-  written = _stems(score, facts["tempo"], target)
+  written = _stems(score, facts, target)
   for number, mark in enumerate(facts["bookmarks"], 1):
     from_s, to_s = mark["from_s"], mark["to_s"]
-    tempo = _moved_tempo(facts["tempo"], from_s, to_s)
     part = _cut(score, from_s, to_s)
-    written += _stems(part, tempo, target / f"bookmark-{number}")
+    rows = _moved_rows(facts, from_s, to_s)
+    written += _stems(part, rows, target / f"bookmark-{number}")
   return written
 
 
-def _stems(
-  score: Score, tempo: Sequence[Mapping[str, Any]], target: Path
-) -> list[Path]:
+def _stems(score: Score, facts: Mapping[str, Any], target: Path) -> list[Path]:
   target.mkdir(parents=True, exist_ok=True)
-  paths = [target / f"{name}.mid" for name in (*PART_NAMES, "both", "tempo")]
-  for part, path in enumerate(paths[:2]):
-    write_score(score.select([part]), path)
-  write_score(score, paths[2])
-  bars = [(row["time_s"], row["beats_per_bar"]) for row in tempo]
-  write_atomically(paths[3], encode_tempo(score.tempo, bars, end_s=score.end_s))
+  bars = bars_of_rows(facts, score.tempo)
+  names = (*score.part_names, "both", "tempo")
+  paths = [target / f"{name}.mid" for name in names]
+  for part, path in enumerate(paths[:-2]):
+    write_score(score.select([part]), path, bars=bars)
+  write_score(score, paths[-2], bars=bars)
+  write_atomically(paths[-1], encode_tempo(bars, end_s=score.end_s))
   return paths
 
 
@@ -263,7 +282,7 @@ def prunable(
   for session in list_sessions(sessions):
     if session["state"] != "done" or session["keep"] or not session["started"]:
       continue
-    if now - datetime.datetime.fromisoformat(session["started"]) > older_than:
+    if now - parse_start(session["started"]) > older_than:
       found.append(sessions / session["id"])
   return found
 

@@ -14,13 +14,16 @@ from typing import Any
 
 from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.live.recording.files import (
-  FORMAT,
   JOURNAL,
   PRODUCTS,
   finish,
 )
-from magenta_midi.live.recording.journal import Journal, in_use
+from magenta_midi.live.recording.journal import STOPPED, Journal, in_use
 from magenta_midi.live.timing.bars import Bars
+from magenta_midi.midi.meter import Meter
+from magenta_midi.midi.session_facts import FORMAT
+from magenta_midi.plain_text import line
+from magenta_midi.user_folders import data_home
 
 __all__ = [
   "SessionRecorder",
@@ -41,11 +44,8 @@ _NAME_LENGTH = 40
 
 
 def sessions_folder() -> Path:
-  """Folder of sessions: under XDG_DATA_HOME, or ~/.local/share."""
-  named = os.environ.get("XDG_DATA_HOME", "")
-  # The specification has relative paths ignored.
-  base = Path(named) if os.path.isabs(named) else Path.home() / ".local/share"
-  return base / "magenta_midi" / "sessions"
+  """Folder of sessions, under `data_home()`."""
+  return data_home() / "magenta_midi" / "sessions"
 
 
 def new_session_folder(
@@ -152,12 +152,12 @@ class SessionRecorder:
       "settings": dict(settings),
       "controls": dict(controls or {}),
     }
-    line = json.dumps(header, default=str) + "\n"
+    first = json.dumps(header, default=str) + "\n"
     try:
       folder.mkdir(parents=True, exist_ok=True)
       if shutil.disk_usage(folder).free < _MIN_FREE_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-      self._journal = Journal(folder / JOURNAL, line.encode())
+      self._journal = Journal(folder / JOURNAL, first.encode())
     except OSError as error:
       raise _unwritable(error, folder) from None
 
@@ -169,6 +169,10 @@ class SessionRecorder:
     """A message of the model was sent, at its time."""
     self._pending.append(("o", message))
 
+  def comp(self, message: Message) -> None:
+    """A message of the comp was sent, at its time."""
+    self._pending.append(("a", message))
+
   def decision(self, entry: dict[str, Any]) -> None:
     """The engine decided something: why, JSON-able; not changed later."""
     self._pending.append(("d", entry))
@@ -177,9 +181,15 @@ class SessionRecorder:
     """Adds facts to those of the start: `checkpoint`, `settings`..."""
     self._pending.append(("h", facts))
 
-  def bars(self, now_ns: int, bars: Bars) -> None:
-    """The bars from now on."""
-    self._pending.append(("t", now_ns, bars))
+  def bars(self, now_ns: int, bars: Bars, meter: Meter | None = None) -> None:
+    """The bars from now on.
+
+    Args:
+      now_ns: The time.
+      bars: In beats of the meter.
+      meter: As written; None: beats are quarter notes.
+    """
+    self._pending.append(("t", now_ns, bars, meter))
 
   def bookmark(self, now_ns: int) -> None:
     """A bookmark at this time."""
@@ -244,7 +254,7 @@ class SessionRecorder:
     self.recording = False
     self._pending.clear()
     return (
-      f"recording stopped at {self._last_ns / SECOND:.0f} s"
+      f"{STOPPED} at {self._last_ns / SECOND:.0f} s"
       f" ({error.strerror}); what came before is kept in {self.folder}"
     )
 
@@ -256,10 +266,12 @@ def _json(value: Any) -> str:
 
 def _line(entry: tuple[Any, ...]) -> str:
   match entry:
-    case (("p" | "o") as who, (time_ns, data)):
+    case (("p" | "o" | "a") as who, (time_ns, data)):
       return f'["{who}",{time_ns},"{data.hex()}"]\n'
-    case ("t", now_ns, bars):
-      return _json(["t", now_ns, bars.bpm, bars.beats_per_bar, bars.start_ns])
+    case ("t", now_ns, bars, meter):
+      fields = [bars.bpm, bars.beats_per_bar, bars.start_ns]
+      named = [] if meter is None else [f"{meter.count}/{meter.unit}"]
+      return _json(["t", now_ns, *fields, *named])
   return _json(entry)
 
 
@@ -277,7 +289,7 @@ def recover(folder: Path) -> bool:
     OSError: Its files cannot be written.
   """
   journal = folder / JOURNAL
-  if not journal.is_file() or in_use(journal):
+  if not os.path.isfile(journal) or in_use(journal):
     return False
   if all((folder / name).is_file() for name in PRODUCTS):
     return False
@@ -297,8 +309,9 @@ def recover_all(sessions: Path) -> list[Path]:
   done = []
   for folder in sorted(sessions.iterdir()):
     try:
-      if folder.is_dir() and recover(folder):
+      if os.path.isdir(folder) and recover(folder):
         done.append(folder)
-    except OSError as error:
-      print(f"{folder}: not recovered ({error.strerror})", file=sys.stderr)
+    except (OSError, ValueError) as error:
+      reason = getattr(error, "strerror", None) or error
+      print(line(f"{folder}: not recovered ({reason})"), file=sys.stderr)
   return done

@@ -1,14 +1,22 @@
 """Conversion between MIDI messages and scores."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 from magenta_midi.live.player import Player
 from magenta_midi.live.protocol.events import SECOND, Message
+from magenta_midi.midi.harmony.comp_part import COMP_PART
 from magenta_midi.midi.score import Score
 from magenta_midi.midi.tempo import TempoMap
 
-__all__ = ["PART_NAMES", "duet_score", "messages_of", "part_messages"]
+__all__ = [
+  "COMP_PART",
+  "PART_NAMES",
+  "duet_score",
+  "messages_of",
+  "part_messages",
+]
 
 PART_NAMES = ("player", "ai")
 
@@ -16,31 +24,34 @@ PART_NAMES = ("player", "ai")
 def duet_score(
   received: Sequence[Message],
   sent: Sequence[Message],
+  comp: Sequence[Message] = (),
   *,
   end_ns: int = 0,
   tempo: TempoMap | None = None,
 ) -> Score:
-  """Both players' music, the parts named `player` and `ai`.
+  """Both players' music, the parts named `player` and `ai`, and `comp`.
 
   Args:
     received: Messages of the player, in order of time.
     sent: Messages of the model, in order of time.
+    comp: Messages of the comp, likewise; without any there is no such part.
     end_ns: When it ended; keys still down come up then, or after the last
       message.
     tempo: By default 120 beats a minute.
   """
-  last_ns = max([m[-1].time_ns for m in (received, sent) if m], default=0)
+  played = [received, sent, comp] if comp else [received, sent]
+  last_ns = max([m[-1].time_ns for m in played if m], default=0)
   end_ns = max(end_ns, last_ns + 1)
   parts = []
-  for messages in (received, sent):
+  for messages in played:
     player = Player()
     for time_ns, data in messages:
       player.receive(Message(max(0, time_ns), data))
     player.release_all(end_ns)
     parts.append(player.history.score(end_ns + 1, 0))
   return dataclasses.replace(
-    parts[0].joined(parts[1]),
-    part_names=PART_NAMES,
+    functools.reduce(Score.joined, parts),
+    part_names=(*PART_NAMES, COMP_PART)[: len(parts)],
     tempo=tempo or TempoMap.constant(),
   )
 

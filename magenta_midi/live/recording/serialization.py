@@ -1,13 +1,15 @@
 """Session JSON: engines and scores from it, and its writing."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from magenta_midi.bounded_files import SESSION_BYTES, read_json
+from magenta_midi.limits import split_number
 from magenta_midi.live.engine.adapter_choices import check_choices, parts_of
 from magenta_midi.live.engine.engine import Engine, EngineSettings
+from magenta_midi.live.performer.comp import Comp, comp_channel
 from magenta_midi.live.performer.limits import Limits
 from magenta_midi.live.performer.performer import Performer
 from magenta_midi.live.protocol.commands import Replan
@@ -23,9 +25,18 @@ from magenta_midi.live.protocol.events import (
   PlannedPedal,
   is_note_on,
 )
-from magenta_midi.live.recording.engine_trace import run_trace
+from magenta_midi.live.protocol.written import parse_setting
+from magenta_midi.live.recording.engine_trace import check_trace, run_trace
+from magenta_midi.live.recording.files import checked_time
 from magenta_midi.live.recording.score_messages import duet_score
+from magenta_midi.live.recording.session_bars import session_bars
+from magenta_midi.live.timing.bars import Bars
+from magenta_midi.live.timing.chart_position import live_chart
+from magenta_midi.midi.bar_map import BarMap
+from magenta_midi.midi.harmony.comping import comp_hits
+from magenta_midi.midi.meter import Meter
 from magenta_midi.midi.score import Score
+from magenta_midi.plain_text import line, nfc
 from magenta_midi.settings import convert
 from magenta_midi.style.players import PLAYER_GUIDANCE, name_players_alone
 
@@ -35,11 +46,13 @@ if TYPE_CHECKING:
 __all__ = [
   "OWN_CHANNEL",
   "load_session",
+  "make_comp",
   "make_engine",
   "make_performer",
   "parse_controls",
   "play_session_again",
   "session_json",
+  "stored_bars",
 ]
 
 FORMAT = 1
@@ -78,6 +91,23 @@ def make_performer(
   return Performer(limits=Limits(), channel=channel, shared=shared)
 
 
+def make_comp(controls: Controls, *, channel: int = OWN_CHANNEL) -> Comp | None:
+  """The comp that the controls ask for, still without bars.
+
+  Args:
+    controls: Of the session.
+    channel: The model's.
+  """
+  chart = live_chart(controls.chords)
+  if chart is None or not controls.comp:
+    return None
+  comp = Comp(comp_channel(channel))
+  comp.loudness = controls.comp_loudness
+  comp.set_chart(comp_hits(chart), chart.beats, 0)
+  comp.switch(True, 0)
+  return comp
+
+
 def parse_controls(
   settings: Sequence[str], prompts: Sequence[str] = (), **given: Any
 ) -> Controls:
@@ -91,45 +121,16 @@ def parse_controls(
   """
   controls = Controls()
   for prompt in prompts:
-    text, colon, weight = prompt.rpartition(":")
-    try:
-      pair = (text, float(weight)) if colon else (prompt, 1.0)
-    except ValueError:
-      pair = (prompt, 1.0)
+    text, weight = split_number(prompt)
+    pair = (text, 1.0 if weight is None else weight)
     controls = changed(controls, "prompt", pair)
   if name_players_alone([text for text, _ in controls.prompts]):
     controls = changed(controls, "guidance", PLAYER_GUIDANCE)
   for name, value in given.items():
     controls = changed(controls, name, value)
   for setting in settings:
-    name, equals, text = setting.partition("=")
-    if not equals:
-      raise ValueError(
-        f"a control must be NAME=VALUE, as density=0.5; got {setting!r}."
-      )
-    controls = changed(controls, name.strip(), _value(name.strip(), text))
+    controls = changed(controls, *parse_setting(setting))
   return controls
-
-
-def _value(name: str, text: str) -> Any:
-  if name == "register":
-    low, _, high = text.partition("-")
-    try:
-      return int(low), int(high)
-    except ValueError:
-      raise ValueError(
-        f"register must be two keys, as 48-72; got {text!r}."
-      ) from None
-  if text in ("on", "off"):
-    return text == "on"
-  try:
-    return int(text)
-  except ValueError:
-    pass
-  try:
-    return float(text)
-  except ValueError:
-    return text
 
 
 def session_json(
@@ -163,14 +164,24 @@ def load_session(path: Path) -> dict[str, Any]:
     ValueError: It is no session.
   """
   try:
-    stored = json.loads(path.read_text())
+    stored = read_json(path, SESSION_BYTES)
     if stored["format"] != FORMAT or not isinstance(stored["trace"], list):
       raise ValueError("another format")
-    needed = (stored["checkpoint"]["path"], stored["checkpoint"]["sha256"])
-    needed += (stored["settings"]["engine"], stored["controls"])
-  except (ValueError, KeyError, TypeError):
+    where = (stored["checkpoint"]["path"], stored["checkpoint"]["sha256"])
+    if not isinstance(where[0], str) or not isinstance(where[1], str | None):
+      raise ValueError("its checkpoint is none")
+    first_id = stored["settings"]["engine"].get("first_id", 0)
+    if not isinstance(first_id, int) or not 0 <= first_id < 2**62:
+      raise ValueError("its first_id is none")
+    from_json(stored["controls"])
+    if not isinstance(stored.get("adapters") or {}, dict):
+      raise ValueError("its adapters are no object")
+    check_trace(stored["trace"])
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    reason = line(error, longest=200)
     raise ValueError(
-      f"{path}: not a session. Give the .json that jam or replay wrote."
+      f"{path}: not a session ({reason}). Give the .json that jam or replay"
+      " wrote."
     ) from None
   return stored
 
@@ -223,14 +234,36 @@ def play_session_again(
   return duet_score(received, sent), facts
 
 
+def stored_bars(session: Mapping[str, Any]) -> BarMap | None:
+  """The bars that `replay` stored with a session; None: it has none."""
+  try:
+    stored = session["bars"]
+    counted = [
+      (
+        checked_time(since_ns),
+        Bars(float(bpm), int(beats), checked_time(start_ns)),
+      )
+      for since_ns, bpm, beats, start_ns in stored["counted"]
+    ]
+    charts = [(0, session["controls"]["chords"])]
+    meter = Meter.parse(session["settings"]["engine"]["meter"])
+    return session_bars(counted, charts, checked_time(stored["end_ns"]), meter)
+  # Its notes are worth having without them, too.
+  except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    return None
+
+
 def _check_adapters(stored: dict[str, Any]) -> None:
   """Refuses adapters that are not those of the session."""
   known = stored.get("adapters") or {}
+  # Sessions of earlier versions have the names as they were typed.
+  known = {nfc(name): digest for name, digest in known.items()}
   path = stored["checkpoint"]["path"]
   found = check_choices(
     from_json(stored["controls"]).adapters,
     None if path == "embedded" else Path(path),
   )
+  found = {nfc(name): digest for name, digest in found.items()}
   for name, digest in known.items():
     if found.get(name) != digest:
       raise ValueError(

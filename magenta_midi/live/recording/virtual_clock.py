@@ -5,11 +5,13 @@ two runs are identical to the byte and faster than real time.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from magenta_midi.live.engine.engine import Engine
 from magenta_midi.live.engine.style_control import STEP_NS, Steering
+from magenta_midi.live.engine.timekeeper import Timekeeper
+from magenta_midi.live.performer.comp import Comp
 from magenta_midi.live.performer.performer import Performer
 from magenta_midi.live.protocol.commands import (
   Command,
@@ -27,6 +29,9 @@ from magenta_midi.live.protocol.events import (
 from magenta_midi.live.recording.costs import CostTable
 from magenta_midi.live.recording.engine_trace import TracedEngine
 from magenta_midi.live.recording.metrics import Meters
+from magenta_midi.live.timing.bars import Bars, is_another
+from magenta_midi.midi.analysis.played_groove import PlayedGroove
+from magenta_midi.midi.groove import split_groove
 
 __all__ = ["Replay", "ReplayResult", "stuck_notes"]
 
@@ -45,6 +50,8 @@ class ReplayResult:
     report: Figures; see `Meters.report`.
     trace: The engine's calls, to play it again.
     log: Its decisions.
+    comp: Messages of the comp, in order.
+    bars: Since when which bars counted, in order.
   """
 
   sent: list[Message]
@@ -53,6 +60,8 @@ class ReplayResult:
   report: dict[str, Any]
   trace: list[list[Any]]
   log: list[dict[str, Any]]
+  comp: list[Message] = dataclasses.field(default_factory=list)
+  bars: list[tuple[int, Bars]] = dataclasses.field(default_factory=list)
 
 
 class Replay:
@@ -63,6 +72,8 @@ class Replay:
     performer: Performer for the engine's plan.
     costs: Duration of each job.
     steering: Style and controls of the model, already set; None: no style.
+    timekeeper: Finds the beat; None: there is none.
+    comp: Plays the chart where the beat is; None: nobody does.
   """
 
   def __init__(
@@ -71,6 +82,8 @@ class Replay:
     performer: Performer,
     costs: CostTable,
     steering: Steering | None = None,
+    timekeeper: Timekeeper | None = None,
+    comp: Comp | None = None,
   ):
     self.trace: list[list[Any]] = []
     self._engine = TracedEngine(engine, self.trace.append)
@@ -78,12 +91,22 @@ class Replay:
     self._performer = performer
     self._costs = costs
     self._steering = steering
+    self._timekeeper = timekeeper
+    self._comp = comp
+    self._comped: list[Message] = []
+    self._bars: list[tuple[int, Bars]] = []
     self._steered_ns = -STEP_NS
     self._meters = Meters(engine.settings.horizon_ns)
     self._sent: list[Message] = []
     self._inbox: list[Message] = []
     # The ports' side has got so far.
     self._reached_ns = 0
+
+  def take_groove(self, grooves: Mapping[str, PlayedGroove]) -> None:
+    """Gives the engine the player's groove that its controls name."""
+    name, _ = split_groove(self._plain.controls.groove)
+    if name in grooves:
+      self._engine.add_groove(name, grooves[name].density.tolist())
 
   def run(
     self,
@@ -112,6 +135,7 @@ class Replay:
       while asked and asked[-1][0] <= now_ns:
         self._engine.act(asked.pop()[1], now_ns)
       self._steer(now_ns)
+      self._keep_time(now_ns)
       job = self._engine.next_job(now_ns)
       if job is None:
         wake = min(self._plain.next_wake_ns(now_ns), end_ns)
@@ -135,6 +159,8 @@ class Replay:
         on_progress(now_ns / SECOND)
         next_progress = now_ns + SECOND
     self._sent += self._performer.close(now_ns)
+    if self._comp is not None:
+      self._comped += self._comp.silence(now_ns)
     self._deliver()
     return ReplayResult(
       sent=self._sent,
@@ -143,6 +169,8 @@ class Replay:
       report=self._report(messages),
       trace=self.trace,
       log=log,
+      comp=self._comped,
+      bars=self._bars,
     )
 
   def _steer(self, now_ns: int) -> None:
@@ -154,10 +182,22 @@ class Replay:
     if changed:
       self._engine.set_style(rows)
 
+  def _keep_time(self, now_ns: int) -> None:
+    if self._timekeeper is not None and self._timekeeper.advance(now_ns):
+      beat = self._timekeeper.beat
+      self._engine.set_bars(beat.bars, triplets=beat.triplets)
+      if self._comp is not None:
+        self._comp.set_bars(beat.bars, now_ns)
+      before = self._bars[-1][1] if self._bars else None
+      if beat.bars is not None and is_another(beat.bars, before, now_ns):
+        self._bars.append((now_ns, beat.bars))
+
   def _deliver(self) -> None:
     inbox, self._inbox = self._inbox, []
     for message in inbox:
       self._engine.receive(message)
+      if self._timekeeper is not None:
+        self._timekeeper.receive(message)
     for sounded in self._performer.feedback():
       self._engine.feedback(sounded)
 
@@ -169,14 +209,23 @@ class Replay:
       first = min(to_ns + 1 if due is None else due, next_ns)
       if first > to_ns:
         self._reached_ns = max(self._reached_ns, to_ns)
+        self._play_comp(to_ns)
         return
       if next_ns <= first:
         message = waiting.pop()
         self._performer.receive(message)
+        self._play_comp(message.time_ns, message)
         self._inbox.append(message)
       else:
         # A plan that arrives late is played late, not in the past.
         self._send(max(first, self._reached_ns))
+
+  def _play_comp(self, now_ns: int, played: Message | None = None) -> None:
+    """The comp up to a time, and what the player played then."""
+    if self._comp is not None:
+      self._comped += self._comp.due(now_ns)
+      if played is not None:
+        self._comp.receive(played)
 
   def _send(self, now_ns: int) -> None:
     for message in self._performer.due(now_ns):

@@ -2,35 +2,30 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
+from magenta_midi.limits import TEMPO
 from magenta_midi.live.protocol.events import SECOND, Message
+from magenta_midi.midi.beat_grid import BeatGrid
+from magenta_midi.midi.clicks import CLICK_CHANNEL, CLICK_S, Click
 from magenta_midi.midi.io.messages import note_off, note_on
-from magenta_midi.midi.tempo import TempoMap
 
 __all__ = [
   "BPM_RANGE",
-  "CLICK_CHANNEL",
   "BarPosition",
   "Bars",
   "PlannedClick",
-  "TempoChange",
   "click_messages",
-  "tempo_changes",
-  "tempo_map",
+  "is_another",
 ]
 
-BPM_RANGE = (20.0, 400.0)
+BPM_RANGE = (TEMPO.low, TEMPO.high)
 _MAX_BEATS = 32
 
-# General MIDI's percussion, and its high and low wood block.
-CLICK_CHANNEL = 10
-_ACCENT_KEY, _CLICK_KEY = 76, 77
-_ACCENT_VELOCITY, _CLICK_VELOCITY = 100, 70
-_CLICK_NS = 50_000_000
+# A recording takes other bars than these: in tempo, and as a share of a beat.
+_OTHER_TEMPO, _OTHER_BEAT = 0.02, 0.25
+
+_CLICK_NS = round(CLICK_S * SECOND)
 
 
 class BarPosition(NamedTuple):
@@ -60,17 +55,12 @@ class Bars:
     ValueError: The tempo or the bar is none that people play.
   """
 
-  bpm: float | int  # quarter notes a minute
+  bpm: float | int  # beats a minute
   beats_per_bar: int
   start_ns: int  # of the first bar
 
   def __post_init__(self) -> None:
-    low, high = BPM_RANGE
-    if not low <= self.bpm <= high:  # also refuses nan
-      raise ValueError(
-        f"the tempo must be {low:g} to {high:g} beats a minute, got"
-        f" {self.bpm:g}."
-      )
+    TEMPO.check("the tempo", self.bpm)
     if not 1 <= self.beats_per_bar <= _MAX_BEATS:
       raise ValueError(
         f"a bar must have 1 to {_MAX_BEATS} beats, got {self.beats_per_bar}."
@@ -85,6 +75,13 @@ class Bars:
   def bar_ns(self) -> float:
     """Length of a bar; not whole."""
     return self.beat_ns * self.beats_per_bar
+
+  @property
+  def grid(self) -> BeatGrid:
+    """The same beats, in seconds."""
+    return BeatGrid(
+      self.start_ns / SECOND, 60 / self.bpm, 0, self.beats_per_bar
+    )
 
   def position(self, time_ns: int) -> BarPosition:
     """The bar and beat of a time.
@@ -113,6 +110,13 @@ class Bars:
     while self.time_of(bar) < time_ns:
       bar += 1
     return self.time_of(bar)
+
+  def next_beat_ns(self, time_ns: int) -> int:
+    """The first beat that is not before a time."""
+    beat = math.floor((time_ns - self.start_ns) / self.beat_ns)
+    while self.time_of(0, beat) < time_ns:
+      beat += 1
+    return self.time_of(0, beat)
 
   def next_same_position(self, planned_ns: int, earliest_ns: int) -> int:
     """How much later a late reply begins so that it still fits the bar.
@@ -149,68 +153,16 @@ def click_messages(
   click: PlannedClick, *, channel: int = CLICK_CHANNEL
 ) -> tuple[Message, Message]:
   """A click as a note of General MIDI's wood blocks, with its end."""
-  key = _ACCENT_KEY if click.accent else _CLICK_KEY
-  velocity = _ACCENT_VELOCITY if click.accent else _CLICK_VELOCITY
+  sound = Click(click.time_ns / SECOND, click.accent)
   return (
-    Message(click.time_ns, note_on(channel, key, velocity)),
-    Message(click.time_ns + _CLICK_NS, note_off(channel, key)),
+    Message(click.time_ns, note_on(channel, sound.key, sound.velocity)),
+    Message(click.time_ns + _CLICK_NS, note_off(channel, sound.key)),
   )
 
 
-class TempoChange(NamedTuple):
-  """A tempo as it is written to a file, from the start of a bar on."""
-
-  time_ns: int
-  bpm: float
-  beats_per_bar: int
-
-
-def tempo_changes(counted: Sequence[tuple[int, Bars]]) -> list[TempoChange]:
-  """Tempos such that the bars of a file are the bars that were played.
-
-  A file counts its bars from its beginning and knows no gaps. So each tempo
-  begins at a bar line, and the one before is stretched, by half a bar at
-  most, to reach it in whole bars.
-
-  Args:
-    counted: Since when which bars counted, in order of time, from 0 on.
-
-  Returns:
-    In order of time, the first at 0; empty for none.
-  """
-  lines: list[tuple[int, Bars]] = []
-  for time_ns, bars in counted:
-    # Too close to the line before there is no whole bar.
-    after_ns = lines[-1][0] if lines else 0
-    room_ns = round(bars.bar_ns / 2)
-    line_ns = bars.next_bar_ns(max(time_ns, after_ns + room_ns))
-    if not lines and bars.next_bar_ns(0) == 0:
-      line_ns = 0
-    lines.append((line_ns, bars))
-  changes: list[TempoChange] = []
-  if lines and lines[0][0] > 0:
-    changes.append(_stretched(0, lines[0][0], lines[0][1]))
-  followings = [*lines[1:], None][: len(lines)]
-  for (line_ns, bars), following in zip(lines, followings, strict=True):
-    if following is None:
-      changes.append(TempoChange(line_ns, float(bars.bpm), bars.beats_per_bar))
-    else:
-      changes.append(_stretched(line_ns, following[0], bars))
-  return changes
-
-
-def _stretched(from_ns: int, to_ns: int, bars: Bars) -> TempoChange:
-  whole = max(1, round((to_ns - from_ns) / bars.bar_ns))
-  beats = whole * bars.beats_per_bar
-  bpm = beats * 60 * SECOND / (to_ns - from_ns)
-  return TempoChange(from_ns, bpm, bars.beats_per_bar)
-
-
-def tempo_map(changes: Sequence[TempoChange]) -> TempoMap:
-  """The tempos of a score; 120 beats a minute where there are none."""
-  if not changes:
-    return TempoMap.constant()
-  return TempoMap(
-    np.array([change.time_ns / SECOND for change in changes]),
-    np.array([change.bpm for change in changes]),
-  )
+def is_another(bars: Bars, before: Bars | None, now_ns: int) -> bool:
+  """Whether bars are worth a line of a recording: another tempo or place."""
+  if before is None or abs(bars.bpm / before.bpm - 1) > _OTHER_TEMPO:
+    return True
+  moved = bars.position(now_ns).beat - before.position(now_ns).beat
+  return abs(moved - round(moved)) > _OTHER_BEAT

@@ -11,6 +11,7 @@ import numpy as np
 
 from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.live.timing.bars import BPM_RANGE, Bars
+from magenta_midi.midi.meter import Meter
 
 __all__ = ["TICKS_PER_BEAT", "ClockFollower", "ClockSender"]
 
@@ -54,17 +55,17 @@ class ClockFollower:
   """Estimates tempo and position from the ticks of a MIDI clock.
 
   Args:
-    beats_per_bar: A MIDI clock does not send it.
+    meter: A MIDI clock does not send it.
 
   Attributes:
     running: Between start (or continue) and stop.
     lost_ticks: Ticks that never came, so far.
   """
 
-  def __init__(self, beats_per_bar: int = 4):
+  def __init__(self, meter: Meter | None = None):
     self.running = False
     self.lost_ticks = 0
-    self._beats_per_bar = beats_per_bar
+    self._meter = meter or Meter()
     # The newest ticks: time, and number in an unbroken count.
     self._times: list[int] = []
     self._numbers: list[int] = []
@@ -106,11 +107,12 @@ class ClockFollower:
   def bpm(self, now_ns: int) -> float | None:
     """The tempo, in or out of a song; None while it is not known.
 
-    Beats are quarter notes. It stays for 2 s after the last tick.
+    It stays for 2 s after the last tick.
     """
     if self._fit is None or now_ns - self._times[-1] > _HOLD_NS:
       return None
-    bpm = 60 * SECOND / (self._fit.period_ns * TICKS_PER_BEAT)
+    ticks = TICKS_PER_BEAT * self._meter.quarters
+    bpm = 60 * SECOND / (self._fit.period_ns * ticks)
     return bpm if BPM_RANGE[0] <= bpm <= BPM_RANGE[1] else None
 
   def lost(self, now_ns: int) -> bool:
@@ -139,7 +141,7 @@ class ClockFollower:
     # The fit may be some ticks old.
     ticks = position - (self._numbers[-1] - self._fit.number)
     start_ns = self._fit.at_ns - ticks * self._fit.period_ns
-    return Bars(bpm, self._beats_per_bar, round(start_ns))
+    return Bars(bpm, self._meter.beats, round(start_ns))
 
   def _tick(self, time_ns: int) -> None:
     times, numbers = self._times, self._numbers
@@ -248,9 +250,16 @@ class ClockSender:
   tempo by the end of the count-in, and end with `close`.
   """
 
-  def __init__(self, bars: Bars):
-    """Is silent at first."""
+  def __init__(self, bars: Bars, quarters: float = 1.0):
+    """Is silent at first.
+
+    Args:
+      bars: Whose time it keeps; see `retime`.
+      quarters: Length of a beat in quarter notes.
+    """
     self._bars = bars
+    # 24 to a quarter note, whatever a beat is.
+    self._ticks = round(TICKS_PER_BEAT * quarters)
     self._tick: int | None = None  # number of the next, from the first bar
     # Messages between the ticks, in order of time.
     self._transport: list[Message] = []
@@ -286,6 +295,35 @@ class ClockSender:
     """Stops others and the ticks."""
     self.stop(now_ns)
     self._tick = None
+
+  def retime(self, bars: Bars, now_ns: int) -> None:
+    """Keeps the time of other bars from now on.
+
+    Where their beats are those of before, a little sooner or later, the ticks
+    go on without a gap. Else others are stopped, sent the position, and
+    continued from there; where they are still to start, they do so later.
+    """
+    before, tick = self._bars, self._tick
+    if bars == before:
+      return
+    was_ns = 0 if tick is None else self._time_of(tick)
+    self._bars = bars
+    if tick is None:
+      return
+    moved_ns = abs(self._time_of(tick) - was_ns)
+    waits = [m.data[0] for m in self._transport]
+    if moved_ns > before.beat_ns / 4:
+      self._tick = self._next_tick(now_ns)
+    elif not waits:
+      return
+    if _START in waits:
+      self.start(now_ns)
+    elif _CONTINUE in waits:
+      self.resume(now_ns)
+    elif self._running and not waits:
+      stop = Message(now_ns, bytes((_STOP,)))
+      self.resume(now_ns)
+      self._transport.insert(0, stop)
 
   def due(self, now_ns: int) -> list[Message]:
     """Returns the messages to send up to now, in order, and removes them.
@@ -331,17 +369,17 @@ class ClockSender:
     if self._tick is None:
       self._tick = self._next_tick(now_ns)
     # Half way from the tick before: a tick at the same time could overtake.
-    early_ns = round(self._bars.beat_ns / TICKS_PER_BEAT / 2)
+    early_ns = round(self._bars.beat_ns / self._ticks / 2)
     time_ns = max(now_ns, self._time_of(tick) - early_ns)
     self._transport = [Message(time_ns, each) for each in data]
 
   def _time_of(self, tick: int) -> int:
-    return self._bars.time_of(0, tick / TICKS_PER_BEAT)
+    return self._bars.time_of(0, tick / self._ticks)
 
   def _next_tick(self, time_ns: int) -> int:
     """The first tick that is not before a time."""
     ticks = (time_ns - self._bars.start_ns) / self._bars.beat_ns
-    tick = int(np.floor(ticks * TICKS_PER_BEAT))
+    tick = int(np.floor(ticks * self._ticks))
     while self._time_of(tick) < time_ns:
       tick += 1
     return tick
@@ -349,6 +387,6 @@ class ClockSender:
   def _song_position(self, tick: int) -> bytes:
     sixteenths = tick // _TICKS_PER_SIXTEENTH
     # Beyond what can be counted, the place in the bar is still right.
-    bar = 4 * self._bars.beats_per_bar
+    bar = self._bars.beats_per_bar * self._ticks // _TICKS_PER_SIXTEENTH
     sixteenths %= _SONG_POSITIONS // bar * bar
     return bytes((_POSITION, sixteenths & 127, sixteenths >> 7))

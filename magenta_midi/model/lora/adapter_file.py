@@ -16,9 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import save
 
+from magenta_midi.bounded_files import ADAPTER_BYTES, parse_json
+from magenta_midi.midi.analysis.played_groove import PlayedGroove
 from magenta_midi.midi.atomic import write_atomically
+from magenta_midi.model.checkpoint import check_text
 from magenta_midi.model.lora.lora import Factors, LoraConfig, LowRank
 from magenta_midi.model.weights_file import CheckpointError, WeightsFile
+from magenta_midi.plain_text import line, nfc
 
 __all__ = [
   "LICENCE",
@@ -29,6 +33,7 @@ __all__ = [
   "check_base",
   "check_name",
   "read_adapter",
+  "read_groove",
   "write_adapter",
 ]
 
@@ -37,7 +42,10 @@ SUFFIX = ".safetensors"
 # Default license text.
 LICENCE = "Made from its player's own recordings: theirs to pass on."
 MAX_NAME = 64
+# Of alpha, which is about twice the rank.
+MAX_NUMBER = 1e6
 STYLE = "style"
+GROOVE = "groove"
 # Keys of the metadata entry `style`.
 _STYLE_ENTRIES = ("model", "digest", "figures")
 STYLE_DIM = 768
@@ -92,6 +100,8 @@ class Adapter:
   codec: dict[str, Any]
   # The player's style; None: unknown.
   style: PlayerStyle | None = None
+  # Where in the beat the player strikes; None: unknown, or free.
+  groove: PlayedGroove | None = None
   # License text.
   licence: str = LICENCE
   # Held-out nats before and after training, and other figures, as JSON.
@@ -113,11 +123,12 @@ def check_name(name: str) -> str:
   """Checks that a name is a valid file name and fits in `NAME:SCALE`.
 
   Returns:
-    The name.
+    The name in NFC.
 
   Raises:
     AdapterError: The name is invalid; the message states valid names.
   """
+  name = nfc(name)
   fine = (
     0 < len(name) <= MAX_NAME
     and len(name.encode("utf-8", "replace")) <= 4 * MAX_NAME - 16
@@ -174,6 +185,8 @@ def write_adapter(path: Path, adapter: Adapter) -> int:
   if adapter.style is not None:
     _, *said = adapter.style
     entries[STYLE] = dict(zip(_STYLE_ENTRIES, said, strict=True))
+  if adapter.groove is not None:
+    entries[GROOVE] = adapter.groove.to_json()
   metadata = {name: json.dumps(value) for name, value in entries.items()}
   data = save(arrays, metadata)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,13 +202,22 @@ def read_adapter(path: Path) -> Adapter:
       version.
   """
   try:
-    file = WeightsFile(path)
-    entries = _entries(path, file.metadata)
-    arrays = {name: file.read(name) for name in file.infos}
+    return _read(path)
+  except AdapterError:
+    raise
   except CheckpointError as error:
     raise AdapterError(str(error)) from None
   except OSError as error:
     raise AdapterError(f"{path}: cannot be read: {error.strerror}.") from None
+  except ValueError as error:  # also of names that are no Unicode
+    raise AdapterError(f"{path}: {line(error, longest=300)}") from None
+
+
+def _read(path: Path) -> Adapter:
+  """As `read_adapter`; may raise any ValueError or OSError."""
+  file = WeightsFile(path, limit=ADAPTER_BYTES)
+  entries = _entries(path, file.metadata)
+  arrays = {name: file.read(name) for name in file.infos}
   if _digest(arrays) != entries["digest"]:
     raise AdapterError(
       f"{path}: damaged: its numbers are not those it was written with. Copy"
@@ -203,32 +225,45 @@ def read_adapter(path: Path) -> Adapter:
     )
   _check_finite(str(path), arrays)
   style = _style(path, arrays.pop(STYLE, None), file.metadata)
+  check_text("codec.name", entries["codec"].get("name", ""))
+  config = LoraConfig(
+    rank=entries["rank"],
+    alpha=_number("alpha", entries["alpha"]),
+    targets=tuple(map(str, entries["targets"])),
+    dropout=_number("dropout", entries["dropout"]),
+  )
+  return Adapter(
+    name=_name(path, entries["name"]),
+    factors=_factors(arrays, config.rank),
+    config=config,
+    style=style,
+    groove=read_groove(path, file.metadata),
+    **{
+      field: entries[field]
+      for field in (
+        "base",
+        "base_sha256",
+        "codec",
+        "licence",
+        "figures",
+        "date",
+      )
+    },
+  )
+
+
+def _name(path: Path, name: str) -> str:
   try:
-    config = LoraConfig(
-      rank=entries["rank"],
-      alpha=float(entries["alpha"]),
-      targets=tuple(map(str, entries["targets"])),
-      dropout=float(entries["dropout"]),
-    )
-    return Adapter(
-      name=check_name(entries["name"]),
-      factors=_factors(arrays, config.rank),
-      config=config,
-      style=style,
-      **{
-        field: entries[field]
-        for field in (
-          "base",
-          "base_sha256",
-          "codec",
-          "licence",
-          "figures",
-          "date",
-        )
-      },
-    )
-  except ValueError as error:
+    return check_name(name)
+  except AdapterError as error:
     raise AdapterError(f"{path}: {error}") from None
+
+
+def _number(name: str, value: int | float) -> float:
+  """A number of JSON, where an integer may be beyond all floats."""
+  if not abs(value) <= MAX_NUMBER:
+    raise ValueError(f"{name} must be a number up to {MAX_NUMBER:g}.")
+  return float(value)
 
 
 def _style(
@@ -242,7 +277,7 @@ def _style(
       f"{path}: its style must be of shape ({STYLE_DIM},), got {vector.shape}."
     )
   try:
-    said = json.loads(metadata[STYLE])
+    said = parse_json(metadata[STYLE])
     found = [said[name] for name in _STYLE_ENTRIES]
   except (KeyError, TypeError, ValueError):
     found = []
@@ -252,6 +287,20 @@ def _style(
       " style is."
     )
   return PlayerStyle(vector.astype(np.float32), *found)
+
+
+def read_groove(path: Path, metadata: Mapping[str, str]) -> PlayedGroove | None:
+  """The groove in an adapter's metadata; None: it has none.
+
+  Raises:
+    AdapterError: It is damaged.
+  """
+  if GROOVE not in metadata:
+    return None
+  try:
+    return PlayedGroove.from_json(parse_json(metadata[GROOVE]))
+  except ValueError as error:
+    raise AdapterError(f"{path}: damaged: {line(error)}") from None
 
 
 def check_base(adapter: Adapter, sha256: str, base: str) -> None:
@@ -288,20 +337,21 @@ def _entries(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
   found: dict[str, Any] = {}
   for name, types in _ENTRIES.items():
     try:
-      value = json.loads(metadata[name])
+      value = parse_json(metadata[name])
     except (KeyError, ValueError):
       value = None
     if name == "format" and isinstance(value, int) and value != FORMAT:
       raise AdapterError(
-        f"{path}: an adapter of format {value}, this version reads {FORMAT}."
+        f"{path}: an adapter of format {line(value, longest=20)}, this version"
+        f" reads {FORMAT}."
       )
     if not isinstance(value, types) or isinstance(value, bool):
       raise AdapterError(f"{path}: damaged: its metadata say no {name}.")
     found[name] = value
   if found["kind"] != "lora":
     raise AdapterError(
-      f"{path}: an adapter of the kind {found['kind']!r}, this version knows"
-      " lora."
+      f"{path}: an adapter of the kind {found['kind'][:40]!r}, this version"
+      " knows lora."
     )
   return found
 

@@ -1,13 +1,13 @@
 """Library of installed adapters: a folder of files, found by name."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from flax import nnx
 
+from magenta_midi.limits import ADAPTER_SCALE
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.lora.adapter_file import (
   SUFFIX,
@@ -19,6 +19,8 @@ from magenta_midi.model.lora.adapter_file import (
   write_adapter,
 )
 from magenta_midi.model.lora.lora import merge_on_host
+from magenta_midi.plain_text import existing_path, nfc
+from magenta_midi.user_folders import data_home
 
 __all__ = [
   "adapted_model",
@@ -39,41 +41,47 @@ __all__ = [
 def adapters_folder() -> Path:
   """Folder of installed adapters; set by MAGENTA_MIDI_ADAPTERS.
 
-  By default under XDG_DATA_HOME, or ~/.local/share.
+  By default under `data_home()`.
   """
   if folder := os.environ.get("MAGENTA_MIDI_ADAPTERS"):
     return Path(folder)
-  named = os.environ.get("XDG_DATA_HOME", "")
-  # The XDG specification says to ignore relative paths.
-  base = Path(named) if os.path.isabs(named) else Path.home() / ".local/share"
-  return base / "magenta_midi" / "adapters"
+  return data_home() / "magenta_midi" / "adapters"
 
 
 def installed_path(name: str, folder: Path | None = None) -> Path:
   """Path of the file of an adapter, which may not exist.
 
+  The name on the disk may be in another Unicode form, as macOS writes it.
+
   Raises:
     AdapterError: The name is invalid.
   """
   folder = adapters_folder() if folder is None else folder
-  return folder / (check_name(name) + SUFFIX)
+  return existing_path(folder / (check_name(name) + SUFFIX))
 
 
 def installed_adapters(folder: Path | None = None) -> list[Path]:
-  """Files of all installed adapters, sorted by name."""
+  """Files of all installed adapters, sorted by name.
+
+  Of two names that differ only by their Unicode form, the one in NFC is the
+  adapter; so every file here is found by its name.
+  """
   folder = adapters_folder() if folder is None else folder
   if not folder.is_dir():
     return []
-  return sorted(
-    path
-    for path in folder.iterdir()
+  files = {
+    nfc(path.name): path
+    for path in sorted(
+      folder.iterdir(), key=lambda path: path.name == nfc(path.name)
+    )
     if path.suffix == SUFFIX and not path.name.startswith(".")
-  )
+  }
+  return [files[name] for name in sorted(files)]
 
 
 def installed_names(folder: Path | None = None) -> list[str]:
-  """Names of all installed adapters, sorted."""
-  return [path.stem for path in installed_adapters(folder)]
+  """Names of all installed adapters in NFC, sorted."""
+  return [nfc(path.stem) for path in installed_adapters(folder)]
 
 
 def is_adapter(text: str, folder: Path | None = None) -> bool:
@@ -83,7 +91,7 @@ def is_adapter(text: str, folder: Path | None = None) -> bool:
   try:
     name, _ = parse_scaled(text)
     if name.endswith(SUFFIX):
-      return Path(name).is_file()
+      return existing_path(name).is_file()
     return installed_path(name, folder).is_file()
   except AdapterError:
     return False
@@ -100,9 +108,10 @@ def find_adapter(name: str, folder: Path | None = None) -> Adapter:
     AdapterError: It does not exist or is damaged.
   """
   if name.endswith(SUFFIX):
-    return read_adapter(Path(name))
+    return read_adapter(existing_path(name))
   path = installed_path(name, folder)
-  if not path.is_file():
+  # Of a folder, a pipe or a broken link the reader says that it is one.
+  if not os.path.lexists(path):
     known = ", ".join(installed_names(folder))
     raise AdapterError(
       f"no adapter {name!r} is installed"
@@ -111,7 +120,7 @@ def find_adapter(name: str, folder: Path | None = None) -> Adapter:
       " `magenta-midi adapters import`."
     )
   # A renamed file has its new name.
-  return dataclasses.replace(read_adapter(path), name=name)
+  return dataclasses.replace(read_adapter(path), name=nfc(name))
 
 
 def install_adapter(
@@ -164,23 +173,25 @@ def remove_adapter(name: str, folder: Path | None = None) -> Path:
 
 
 def parse_scaled(text: str) -> tuple[str, float]:
-  """Splits `NAME[:SCALE]`.
+  """Splits `NAME[:SCALE]`; the name is in NFC.
 
   Raises:
-    AdapterError: The scale is not a finite number.
+    AdapterError: The scale is no number, or out of range.
   """
   name, colon, scale = text.rpartition(":")
   if not colon:
-    return text, 1.0
+    return _spelled(text), 1.0
   try:
-    value = float(scale)
-  except ValueError:
-    value = math.nan
-  if not math.isfinite(value):
+    return _spelled(name), ADAPTER_SCALE.read("SCALE", scale)
+  except ValueError as error:
     raise AdapterError(
-      f"expected NAME or NAME:SCALE with a finite SCALE, got {text[:80]!r}."
-    )
-  return name, value
+      f"expected NAME or NAME:SCALE, got {text[:80]!r}: {error}"
+    ) from None
+
+
+def _spelled(name: str) -> str:
+  """A file's name as on the disk, an adapter's in NFC."""
+  return str(existing_path(name)) if name.endswith(SUFFIX) else nfc(name)
 
 
 def load_adapters(
@@ -193,17 +204,26 @@ def load_adapters(
     folder: Folder of installed adapters; None: `adapters_folder()`.
 
   Raises:
-    AdapterError: One is missing, damaged or named twice.
+    AdapterError: One is missing, damaged or named twice, or a scale is out of
+      range.
   """
   found = []
   for item in wanted:
     name, scale = parse_scaled(item) if isinstance(item, str) else item
-    found.append((find_adapter(name, folder), float(scale)))
+    found.append((name, _checked_scale(name, scale)))
+  found = [(find_adapter(name, folder), scale) for name, scale in found]
   names = [adapter.name for adapter, _ in found]
   for name in names:
     if names.count(name) > 1:
       raise AdapterError(f"adapter {name!r} is given twice. Add the scales up.")
   return found
+
+
+def _checked_scale(name: str, scale: float) -> float:
+  try:
+    return ADAPTER_SCALE.check(f"adapter {name!r}: the scale", scale)
+  except ValueError as error:
+    raise AdapterError(str(error)) from None
 
 
 def adapted_model(

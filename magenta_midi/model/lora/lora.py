@@ -25,11 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from magenta_midi.limits import ALPHA, FRACTION, RANK
 from magenta_midi.model.lora.kernel_proxy import KernelProxy
 from magenta_midi.settings import (
-  check_at_least,
-  check_below_one,
-  check_positive,
+  check_bounds,
+  check_numbers,
 )
 
 __all__ = [
@@ -103,9 +103,10 @@ class LoraConfig:
 
   def __post_init__(self) -> None:
     """Checks that the settings can be trained."""
-    check_at_least(self, 1, "rank")
-    check_positive(self, "alpha")
-    check_below_one(self, "dropout")
+    check_numbers(self)
+    check_bounds(self, RANK, "rank")
+    check_bounds(self, ALPHA, "alpha")
+    check_bounds(self, FRACTION, "dropout")
 
   @property
   def scale(self) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from magenta_midi.bounded_files import read_table
+from magenta_midi.plain_text import nfc
 from magenta_midi.style.text.phrases import load_phrases, plain_text
 
 __all__ = ["PieceFacts", "piece_facts", "read_facts"]
@@ -96,6 +97,10 @@ def read_facts(folder: Path, names: Sequence[str]) -> tuple[PieceFacts, ...]:
 
   Returns:
     Facts in the order of `names`.
+
+  Raises:
+    OSError: The list cannot be read, or is too large.
+    ValueError: The list is no table.
   """
   folder = Path(folder)
   listing = folder / "pieces.csv"
@@ -103,14 +108,15 @@ def read_facts(folder: Path, names: Sequence[str]) -> tuple[PieceFacts, ...]:
     listing = folder.with_name(folder.name + ".csv")
   rows: dict[str, dict[str, str]] = {}
   if listing.is_file():
-    with open(
-      listing, newline="", encoding="utf-8", errors="surrogateescape"
-    ) as file:
-      rows = {row.get("path") or "": row for row in csv.DictReader(file)}
+    try:
+      _, table = read_table(listing)
+    except ValueError as error:
+      raise ValueError(f"{listing}: not a list of files ({error}).") from None
+    rows = {nfc(row.get("path") or ""): row for row in table}
   found = []
   for name in names:
     path = PurePosixPath(Path(name).as_posix())
-    row = rows.get(str(path), {})
+    row = rows.get(nfc(str(path)), {})
     found.append(
       piece_facts(
         row.get("title") or path.stem,

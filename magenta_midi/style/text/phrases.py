@@ -20,6 +20,7 @@ __all__ = [
   "Level",
   "Mood",
   "Phrases",
+  "caption_words",
   "plain_text",
   "load_phrases",
 ]
@@ -147,6 +148,21 @@ def plain_text(text: str) -> str:
       if not unicodedata.combining(letter)
     ).split()
   )
+
+
+@functools.cache
+def caption_words() -> frozenset[str]:
+  """All single words of captions, in plain letters."""
+  phrases = load_phrases()
+  levels = [x for found in phrases.attributes.values() for x in found.values()]
+  texts = [text for level in levels for words in level for text in words]
+  texts += [text for mood in phrases.moods for w in mood[1:] for text in w]
+  texts += [text for form in phrases.forms.values() for text in form.words]
+  for groups in (phrases.genres, phrases.periods, phrases.composers):
+    texts += [text for words in groups.values() for text in words]
+  texts += [*phrases.frames, *phrases.held_out_frames, *phrases.nouns]
+  texts += [*phrases.strong, *phrases.mild, *phrases.negations]
+  return frozenset(word for t in texts for word in plain_text(t).split())
 
 
 def _level(words: Mapping) -> Level:

@@ -16,9 +16,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from magenta_midi.plain_text import nfc
 from magenta_midi.typing import Bool, Float, Int
 
-__all__ = ["GRAM_ROWS", "MAX_TEXT", "MAX_WORDS", "TextInputs", "Words"]
+__all__ = [
+  "GRAM_ROWS",
+  "MAX_TEXT",
+  "MAX_WORDS",
+  "TextInputs",
+  "Words",
+  "check_length",
+  "split_words",
+]
 
 MAX_TEXT = 2000  # characters; a longer text is not a description of a style
 MAX_WORDS = 48
@@ -40,17 +49,28 @@ class TextInputs(NamedTuple):
   mask: Bool[np.ndarray, "n s"]  # True where there is a word
 
 
+def check_length(text: str) -> str:
+  """The text in NFC.
+
+  Raises:
+    ValueError: It has more than `MAX_TEXT` characters.
+  """
+  text = nfc(text)
+  if len(text) > MAX_TEXT:
+    raise ValueError(
+      f"a style text must have at most {MAX_TEXT} characters, got"
+      f" {len(text)}. Use a few words."
+    )
+  return text
+
+
 def split_words(text: str) -> list[str]:
   """The words of a text: lower case, without accents and punctuation.
 
   Raises:
     ValueError: The text is empty, too long or has no letter or digit.
   """
-  if len(text) > MAX_TEXT:
-    raise ValueError(
-      f"a style text must have at most {MAX_TEXT} characters, got"
-      f" {len(text)}. Use a few words."
-    )
+  text = check_length(text)
   plain = unicodedata.normalize("NFKD", text).lower().replace("\u2019", "'")
   plain = "".join(c for c in plain if not unicodedata.combining(c))
   words = [
@@ -114,6 +134,12 @@ class Words:
   def width(self) -> int:
     """Number of dimensions of a vector."""
     return self.vectors.shape[1]
+
+  def __contains__(self, word: object) -> bool:
+    """Whether a word, as `split_words` gives it, has a vector."""
+    return word in self._index or (
+      isinstance(word, str) and word.removesuffix("'s") in self._index
+    )
 
   @classmethod
   def load(cls, words: Path, vectors: np.ndarray) -> Words:

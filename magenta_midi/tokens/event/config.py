@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from magenta_midi.tokens.grid import GridConfig
+from magenta_midi.tokens.grid import MAX_GRID_S, GridConfig
 
 __all__ = ["KEYS", "EventCodecConfig"]
 
@@ -25,6 +25,11 @@ class EventCodecConfig(GridConfig):
 
   def __post_init__(self):
     super().__post_init__()
+    if self.longest_shift_s > MAX_GRID_S:
+      raise ValueError(
+        f"longest_shift_s must be at most {MAX_GRID_S:g} s, got"
+        f" {self.longest_shift_s}."
+      )
     steps = self.longest_shift_s * self.steps_per_s
     if not steps >= 1 or abs(steps - round(steps)) > 1e-6:
       raise ValueError(

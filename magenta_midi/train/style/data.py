@@ -16,8 +16,10 @@ from magenta_midi.data.examples.examples import (
   draw_examples,
 )
 from magenta_midi.data.examples.style_windows import style_windows
+from magenta_midi.limits import AMOUNT, COUNT
 from magenta_midi.midi.analysis.description import Description, describe
 from magenta_midi.model.depthformer import Frames
+from magenta_midi.settings import check_bounds, check_numbers
 from magenta_midi.style.text.captions import caption, nonsense, opposites
 from magenta_midi.style.text.facts import PieceFacts
 from magenta_midi.style.text.words import TextInputs, Words, split_words
@@ -60,6 +62,12 @@ class CocaSizes:
   # Windows that the text tower goes on with alone, and how many at a time.
   bank: int = 8000
   texts: int = 320
+
+  def __post_init__(self) -> None:
+    """Refuses sizes that no batch can have."""
+    check_numbers(self)
+    check_bounds(self, COUNT, "groups", "captions", "first", "bank", "texts")
+    check_bounds(self, AMOUNT, "nonsense")
 
 
 class Window(NamedTuple):

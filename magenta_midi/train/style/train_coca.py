@@ -17,7 +17,7 @@ from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.style.midi_coca import MidiCoCa
 from magenta_midi.style.quantizer import Quantizer, level_cosines
 from magenta_midi.style.text.captions import caption
-from magenta_midi.train.run import RunProgress, TrainingRun
+from magenta_midi.train.run import RunProgress, TrainingRun, held_folder
 from magenta_midi.train.run_clock import RunSchedule
 from magenta_midi.train.run_settings import OLD_STATE, STATE
 from magenta_midi.train.style.data import CocaStream, Window
@@ -63,7 +63,8 @@ def train_coca(
     The style model, which is written too; None: it was stopped.
 
   Raises:
-    ValueError: An earlier version began the run.
+    ValueError: An earlier version began the run, or another process is at work
+      in `out`.
     OSError: Something cannot be written.
   """
   if (out / OLD_STATE).is_file() and not (out / STATE).is_dir():
@@ -71,29 +72,29 @@ def train_coca(
       f"{out}: its state ({OLD_STATE}) is of an earlier version. Give --out a"
       " new folder."
     )
-  out.mkdir(parents=True, exist_ok=True)
-  trainer = CocaTrainer(config, stream, start, earlier)
-  minutes = 0.0
-  steps = None if config.steps is None else config.steps[0]
-  if config.minutes if steps is None else steps:
-    run = TrainingRun(
-      CocaTask(trainer, held_out, on_progress),
-      RunSchedule(
-        steps=steps,
-        minutes=config.minutes,
-        log_every_steps=_LOG_STEPS,
-        evaluate_every_min=config.save_every_min,
-      ),
-      out,
-      CocaLosses._fields,
-    )
-    if not run.go(should_stop=should_stop):
-      return None
-    minutes = run.marks.minutes
-  quantizer = None
-  if earlier is not None and not trainer.step:
-    quantizer = MidiCoCa.load(earlier).quantizer
-  return _finished(trainer, held_out, out, on_progress, minutes, quantizer)
+  with held_folder(out):
+    trainer = CocaTrainer(config, stream, start, earlier)
+    minutes = 0.0
+    steps = None if config.steps is None else config.steps[0]
+    if config.minutes if steps is None else steps:
+      run = TrainingRun(
+        CocaTask(trainer, held_out, on_progress),
+        RunSchedule(
+          steps=steps,
+          minutes=config.minutes,
+          log_every_steps=_LOG_STEPS,
+          evaluate_every_min=config.save_every_min,
+        ),
+        out,
+        CocaLosses._fields,
+      )
+      if not run.go(should_stop=should_stop):
+        return None
+      minutes = run.marks.minutes
+    quantizer = None
+    if earlier is not None and not trainer.step:
+      quantizer = MidiCoCa.load(earlier).quantizer
+    return _finished(trainer, held_out, out, on_progress, minutes, quantizer)
 
 
 class CocaTask:

@@ -13,9 +13,11 @@ import numpy as np
 import optax
 from flax import nnx
 
+from magenta_midi.limits import AMOUNT, LEARNING_RATE, POSITIVE, SEED
 from magenta_midi.model.config import padded_vocabulary
 from magenta_midi.model.depthformer import Depthformer
 from magenta_midi.model.weights_file import WeightsFile
+from magenta_midi.settings import check_bounds, check_numbers
 from magenta_midi.style.midi_coca import (
   WEIGHTS,
   MidiCoCa,
@@ -65,6 +67,23 @@ class CocaConfig:
   save_every_min: float = 4.0
   # Of the towers; None: the embedded model's.
   shapes: MidiCoCaConfig | None = None
+
+  def __post_init__(self) -> None:
+    """Refuses numbers that no run can have."""
+    check_numbers(self)
+    check_bounds(
+      self,
+      AMOUNT,
+      "minutes",
+      "text_minutes",
+      "steps",
+      "warmup_steps",
+      "weight_decay",
+      "save_every_min",
+    )
+    check_bounds(self, LEARNING_RATE, "learning_rate")
+    check_bounds(self, POSITIVE, "clip")
+    check_bounds(self, SEED, "seed")
 
 
 class _Trainer:

@@ -16,18 +16,18 @@ from flax import nnx
 
 from magenta_midi.live.io.osc_packet import pack
 from magenta_midi.live.io.rtmidi import RtMidiBackend
-from magenta_midi.live.recording.files import read_facts
 from magenta_midi.midi.score_files import read_score
-from magenta_midi.model.checkpoint import load_checkpoint, save_checkpoint
+from magenta_midi.midi.session_facts import read_facts
+from magenta_midi.model.checkpoint import load_checkpoint
 from magenta_midi.model.lora.adapter_file import Adapter
 from magenta_midi.model.lora.adapter_library import (
   find_adapter,
   install_adapter,
 )
 from magenta_midi.model.lora.lora import LoraConfig, LowRank, init_factors
-from magenta_midi.testing import tiny_generator
 from magenta_midi.testing.jack import JackServer, jack_missing
 from magenta_midi.testing.port_player import PortPlayer, wait_until
+from tests.support.checkpoints import save_tiny
 
 pytestmark = pytest.mark.ports
 
@@ -37,8 +37,7 @@ def checkpoints(tmp_path_factory):
   """Folders of two drawn models: one for two players, one for one."""
   folder = tmp_path_factory.mktemp("checkpoints")
   for name, parts in (("duet", 9), ("solo", 0)):
-    model = tiny_generator(parts=parts).model
-    save_checkpoint(folder / name, model, codec={"name": "note"})
+    save_tiny(folder / name, parts=parts)
   return folder
 
 

@@ -1,11 +1,14 @@
 import io
+import unicodedata
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from rich.console import Console
+from rich.cells import cell_len
+from rich.style import Style
 
+from magenta_midi.cli.jam.cells import encodable, fitted, has_blocks
 from magenta_midi.cli.jam.display import FRAMES_PER_S, LiveDisplay, Snapshot
 from magenta_midi.cli.jam.roll import (
   AHEAD_S,
@@ -14,7 +17,9 @@ from magenta_midi.cli.jam.roll import (
   PLAYER_COLOR,
   draw_roll,
 )
+from magenta_midi.cli.terminal.plain_console import PlainConsole
 from magenta_midi.live.protocol.controls import Controls
+from magenta_midi.live.protocol.messages import BeatState
 
 
 class Screen:
@@ -23,13 +28,12 @@ class Screen:
   def __init__(self, width=100, height=30, terminal=True, colors="truecolor"):
     self.file = io.StringIO()
     self.now_s = 0.0
-    self.console = Console(
+    self.console = PlainConsole(
       file=self.file,
       width=width,
       height=height,
       force_terminal=terminal,
       color_system=colors if terminal else None,
-      highlight=False,
       legacy_windows=False,
     )
     self.display = LiveDisplay(self.console, clock=lambda: self.now_s)
@@ -60,6 +64,7 @@ CONTROLS = Controls(
   register=(36, 96),
   loudness=-6,
   solo=True,
+  chords="| 3/4 Am7 | D7 | G |",
 )
 SNAPSHOT = Snapshot(
   now_s=10.0,
@@ -70,7 +75,9 @@ SNAPSHOT = Snapshot(
   turn="you",
   chord="Am7",
   key="C major",
-  tempo=96.0,
+  beat=BeatState(
+    bpm=96.0, beats_per_bar=3, start_ns=0, source="player", confidence=0.83
+  ),
   compute_ms_p50=6.4,
   compute_ms_p99=14.2,
   reaction_ms=22.0,
@@ -87,7 +94,8 @@ SHOWN = [
   "you",
   "Am7",
   "C major",
-  "96 BPM",
+  "96 BPM 2/3 yours 0.83",
+  "chart bar 3/3 G then Am7",
   "temperature 1.00",
   "register C2-C7",
   "loudness -6",
@@ -210,9 +218,45 @@ def test_names_of_any_letters_keep_the_lines_whole():
   screen = Screen(80)
   with screen.display as display:
     screen.written()
-    display.update(Snapshot(port_in="ピアノ 🎹\n\x1b[2J", port_out="Flügel"))
+    display.update(Snapshot(port_in="بيانو 🎹\n\x1b[2J", port_out="Flügel"))
     row = screen.rows()[-2]
-  assert row.startswith("  in ??? ???[2J  out Flügel")
+  assert row.startswith(r"  in ????? ?\n\x1b[2J  out Flügel")
+
+
+@given(st.text(st.characters()), st.integers(0, 40))
+@example("\u0378", 10)
+def test_any_text_fills_its_line_and_no_more(text, width):
+  line = fitted([("in ", Style()), (text, Style()), (" end", Style())], width)
+  shown = "".join(cell.text for cell in line)
+  assert cell_len(shown) == width
+  assert shown.isprintable()
+
+
+def test_korean_and_chinese_names_are_shown():
+  decomposed = unicodedata.normalize("NFD", "피아노")
+  (name, rest) = fitted([(f"{decomposed} 鋼琴", Style())], 13)
+  assert (name.text, rest.text) == ("피아노 鋼琴", "  ")
+  # Half of a letter is none.
+  assert [s.text for s in fitted([("피아노", Style()), ("x", Style())], 5)] == [
+    "피아",
+    " ",
+  ]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp949"])
+def test_a_terminal_without_a_letter_has_its_place(encoding):
+  screen = Screen(80)
+  lines = [fitted([("é 피 ▀", Style())], 12)]
+  shown = "".join(s.text for line in encodable(lines, encoding) for s in line)
+  shown.encode(encoding)
+  expected = {
+    "ascii": "? ?? ?",
+    "cp1252": "é ?? ?",
+    "cp949": "? 피 ?",
+  }[encoding]
+  assert shown == expected + " " * 6
+  assert has_blocks(screen.console)
+  assert encodable(lines, "utf-8") is lines
 
 
 def roll(

@@ -25,6 +25,7 @@ from magenta_midi.cli.terminal.output import progress_bar
 from magenta_midi.magenta_rt.config import published_tag
 from magenta_midi.magenta_rt.names import to_t5x_name
 from magenta_midi.magenta_rt.t5x_checkpoint import write_t5x
+from magenta_midi.midi.folder_lock import FolderInUseError, file_lock
 from magenta_midi.model.checkpoint import (
   StoredCheckpoint,
   parameter_shapes,
@@ -333,6 +334,11 @@ def test_a_tag_is_only_of_a_published_model(capsys, tmp_path, folder):
       "codec.settings must be an object, got null",
     ),
     (b'{"num_heads": "2"}', "num_heads must be an integer, got '2'"),
+    # Of a long value, only its beginning.
+    (
+      b'{"num_heads": "' + b"x" * 100_000 + b'"}',
+      "num_heads must be an integer, got '" + "x" * 58 + "…",
+    ),
     (b'{"encoder_layers": -1}', "encoder_layers must be at least 0, got -1"),
     (b'{"time_features": 1}', "time_features must be true or false, got 1"),
     (b'{"dropout_rate": "0"}', "dropout_rate must be a number, got '0'"),
@@ -380,7 +386,7 @@ def test_sigterm_removes_what_was_unpacked(tmp_path, settings):
   ]
   process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
   try:
-    while not list(tmp_path.glob("imported/.x.unpacked.*/*")):
+    while not list(tmp_path.glob("imported/.x.unpacked/*")):
       assert process.poll() is None, process.communicate()
       time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
@@ -389,7 +395,7 @@ def test_sigterm_removes_what_was_unpacked(tmp_path, settings):
     process.kill()
   assert process.returncode == 130
   assert "stopped" in err
-  assert list(out.parent.iterdir()) == []
+  assert not out.parent.exists()
 
 
 # Downloads -----------------------------------------------------------------
@@ -605,3 +611,16 @@ def test_the_cache_is_where_the_original_has_it(monkeypatch):
     "https://huggingface.co/google/magenta-realtime/resolve/main/"
   )
   assert os.path.basename(download.checkpoint_url("base")).endswith(".tar")
+
+
+def test_two_downloads_of_one_file(tmp_path, repository):
+  with (
+    file_lock(tmp_path / "x.tar"),
+    pytest.raises(FolderInUseError, match=rf"x\.tar: process {os.getpid()} is"),
+  ):
+    fetch(tmp_path / "x.tar")
+  assert not repository.requests
+  # Another file of the folder is nobody's business.
+  with file_lock(tmp_path / "y.tar"):
+    fetch(tmp_path / "x.tar")
+  assert [path.name for path in tmp_path.glob("*x.tar*")] == ["x.tar"]

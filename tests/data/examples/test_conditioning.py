@@ -240,7 +240,7 @@ def test_style_changes_no_other_draw(corpus):
     a, b = told.next(), alone.next()
     assert b.style is None
     assert a.style.shape == (len(a.targets), LEVELS + 4)
-    for x, y in zip(a[:-1], b[:-1], strict=True):
+    for x, y in zip(a._replace(style=None), b, strict=True):
       np.testing.assert_array_equal(x, y)
 
 

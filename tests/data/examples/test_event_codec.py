@@ -35,7 +35,7 @@ def test_a_tiny_model_learns_a_scale_and_plays_on(tmp_path, monkeypatch):
     preset="tiny",
     steps=450,
     warmup_steps=20,
-    learning_rate=5e-2,
+    learning_rate=2e-2,
     frames_per_batch=2500,
     target_s=2.0,
     augmentation=NO_AUGMENTATION,

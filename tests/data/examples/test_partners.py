@@ -282,9 +282,9 @@ def test_modes_are_drawn_by_their_shares():
   ("shares", "message"),
   [
     (dict(solo=1.0, duo=1.0), "unknown partners duo"),
-    (dict(solo=0.0), "one of them positive"),
-    (dict(solo=1.0, hands=-0.5), "must be 0 or more"),
-    ({}, "one of them positive"),
+    (dict(solo=0.0), "one must be above 0"),
+    (dict(solo=1.0, hands=-0.5), "must be a number from 0"),
+    ({}, "one must be above 0"),
   ],
 )
 def test_shares_that_cannot_be_drawn(shares, message):
@@ -429,9 +429,9 @@ def test_a_partner_left_out_is_not_there():
 @pytest.mark.parametrize(
   ("partners", "message"),
   [
-    ("solo:0.5,hands:much", "expected MODE:SHARE, got 'hands:much'"),
+    ("solo:0.5,hands:much", "expected NAME:SHARE, got 'hands:much'"),
     ("duo", "unknown partners duo. Known: solo, tracks, hands, turns"),
-    ("solo:0", "one of them positive, got solo:0"),
+    ("solo:0", "one must be above 0, got solo:0"),
   ],
 )
 def test_mistakes_are_one_line(capsys, tmp_path, partners, message):

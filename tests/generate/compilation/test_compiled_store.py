@@ -1,5 +1,6 @@
 """Store of compiled functions, between processes."""
 
+import errno
 import os
 import pickle
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from magenta_midi.generate.compilation import compiled_store
 from magenta_midi.generate.compilation.cached_jit import CachedFunction
 from magenta_midi.generate.compilation.compiled_store import (
   CompiledStore,
@@ -88,12 +90,16 @@ def test_all_dependencies_are_in_the_name(cache):
   assert len(the_files(cache)) == 3
 
 
-@pytest.mark.parametrize("harm", ["cut", "no pickle", "of others", "another"])
-def test_a_file_that_cannot_be_used_is_replaced(cache, harm):
+@pytest.mark.parametrize(
+  "harm", ["empty", "cut", "no pickle", "of others", "another"]
+)
+def test_a_file_that_cannot_be_used_is_replaced(cache, harm, caplog):
   x = np.ones(2, np.float32)
   keep(Counted(), open_store("model"))(a_state(), x)
   (path,) = the_files(cache)
-  if harm == "cut":
+  if harm == "empty":
+    path.write_bytes(b"")
+  elif harm == "cut":
     path.write_bytes(path.read_bytes()[:-100])
   elif harm == "no pickle":
     path.write_bytes(b"hello")
@@ -107,6 +113,9 @@ def test_a_file_that_cannot_be_used_is_replaced(cache, harm):
   np.testing.assert_array_equal(result["state"], np.arange(4) + 20)
   assert counted.traces == 1
   assert path.stat().st_mode & 0o002 == 0
+  said = [record.getMessage() for record in caplog.records]
+  damaged = f"{path.parent}: damaged compiled functions are deleted"
+  assert sum(line.startswith(damaged) for line in said) == (harm != "of others")
   counted = Counted()
   keep(counted, open_store("model"))(a_state(), x)
   assert counted.traces == 0
@@ -171,3 +180,21 @@ def test_unused_files_are_deleted(cache):
   os.utime(old, (0, 0))
   store.put("sin", compiled)
   assert [path.name for path in the_files(cache)] == ["digest-sin"]
+
+
+def test_a_full_disk_is_said_once_and_leaves_nothing(
+  cache, monkeypatch, caplog
+):
+  def full(path, data):
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+  monkeypatch.setattr(compiled_store, "write_atomically", full)
+  x = np.ones(2, np.float32)
+  for name in ("f", "g"):
+    result = keep(Counted(), open_store("model"), name)(a_state(), x)
+    np.testing.assert_array_equal(result["state"], np.arange(4) + 20)
+  said = [record.getMessage() for record in caplog.records]
+  assert (
+    len([line for line in said if "(No space left on device)" in line]) == 1
+  )
+  assert not the_files(cache)

@@ -1,5 +1,6 @@
 """A duet's stream equals one pass over its frames, whatever led there."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,14 +11,21 @@ from magenta_midi.generate.duet.event_draws import paced, timed_gumbel
 from magenta_midi.generate.duet.functions import DuetFunctions
 from magenta_midi.generate.duet.stream import DuetStream, PlanSettings
 from magenta_midi.generate.sampling import Sampling, level_sampling
+from magenta_midi.midi.outline import Outline
 from magenta_midi.model.depthformer import Frames as Ids
+from magenta_midi.model.depthformer import OutlineFrames
 from magenta_midi.testing import tiny_generator
 from magenta_midi.tokens.note.codec import PEDAL_DOWN
+from magenta_midi.tokens.outline_rows import ROWS, outline_frames
 from magenta_midi.tokens.vocabulary import UNUSED
 
 CONTEXT = 16
 STYLE = np.array([1, 2, 0, 0, 0, 0], np.int32)
 EARLIEST, FREE = 0, 2**30
+
+
+ROTARY = {"rotary_time": 3, "rotary_key": 3}
+OUTLINED = ROTARY | {"outline_rows": ROWS}
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +36,17 @@ def generator():
 @pytest.fixture(scope="module")
 def functions(generator):
   return make(generator)
+
+
+@pytest.fixture(
+  scope="module",
+  params=[{}, ROTARY, OUTLINED],
+  ids=["index", "rotary", "outline"],
+)
+def pair(request):
+  """A model and its functions, also with rotary positions and an outline."""
+  made = tiny_generator(parts=9, style_vocab_size=7, **request.param)
+  return made, make(made)
 
 
 def make(generator, **options):
@@ -56,8 +75,19 @@ def a_context(codec, seed):
   return Ids(ids, time, part)
 
 
+def outline_of(config):
+  """Beats and a chord, for a model that has an input for them."""
+  if not config.outline_rows:
+    return None
+  outline = Outline.of(
+    [(400 * i, i % 3, 3) for i in range(9)], [(0, 2, 9, (2,))]
+  )
+  frames = outline_frames(outline, 1500, 10)
+  return OutlineFrames(*(array[None] for array in frames))
+
+
 def begin(functions, context, origin=0):
-  *_, state = functions.encode(context, STYLE)
+  *_, state = functions.encode(context, STYLE, outline_of(functions.config))
   return DuetStream(functions, state, origin, functions.codec.init_rules())
 
 
@@ -92,6 +122,7 @@ def whole_pass(generator, context, frames, probe):
     Ids(jnp.asarray(ids), jnp.asarray(time), jnp.asarray(part)),
     jnp.asarray(targets),
     jnp.asarray(STYLE[None]),
+    jax.tree.map(jnp.asarray, outline_of(generator.config)),
   )
   found = []
   for level, x in enumerate(logits):
@@ -113,9 +144,8 @@ OPERATIONS = st.lists(
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 99), OPERATIONS)
-def test_any_order_of_calls_equals_one_pass(
-  generator, functions, seed, operations
-):
+def test_any_order_of_calls_equals_one_pass(pair, seed, operations):
+  generator, functions = pair
   context = a_context(generator.codec, seed)
   stream = begin(functions, context)
   latest = 0
@@ -145,8 +175,9 @@ def test_any_order_of_calls_equals_one_pass(
   )
 
 
-def test_re_basing_equals_starting_fresh(generator, functions):
+def test_re_basing_equals_starting_fresh(pair):
   """A refresh carries nothing over but what it is given."""
+  generator, functions = pair
   rng = np.random.default_rng(1)
   old = begin(functions, a_context(generator.codec, 1))
   old.append(*partner_frames(rng, 5, 0))

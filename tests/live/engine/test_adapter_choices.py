@@ -1,5 +1,6 @@
 """What can be switched between, as texts that sessions store."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,9 @@ def test_blends_and_files_at_hand(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_at_hand():
-  with pytest.raises(AdapterError, match="a finite SCALE, got 'a:loud'"):
+  with pytest.raises(
+    AdapterError, match="got 'a:loud': SCALE must be a number"
+  ):
     adapter_choices(["a:loud"])
   with pytest.raises(ValueError, match=f"at most {MAX_ADAPTERS} adapters"):
     adapter_choices(["a"], [f"b{n}" for n in range(MAX_ADAPTERS)])
@@ -108,6 +111,29 @@ def test_adapters_are_checked_against_their_base(tmp_path, monkeypatch):
   before = check_choices(("mine", BASE), None)
   install_adapter(an_adapter("mine", sha256, 2.0), replace=True)
   assert check_choices(("mine", BASE), None) != before
+
+
+def test_a_damaged_adapter_is_refused_by_name_and_else_does_no_harm(
+  tmp_path, monkeypatch
+):
+  """A player who named it must not find out on stage that it is missing."""
+  monkeypatch.setenv("MAGENTA_MIDI_ADAPTERS", str(tmp_path))
+  sha256 = read_config(embedded_path())["sha256"]
+  install_adapter(an_adapter("mine", sha256))
+  install_adapter(an_adapter("hers", sha256))
+  for name, data in (("cut", b"damaged"), ("deep", b"[" * 200_000)):
+    (tmp_path / f"{name}.safetensors").write_bytes(data)
+  (tmp_path / "folder.safetensors").mkdir()
+  os.mkfifo(tmp_path / "pipe.safetensors")
+  (tmp_path / "link.safetensors").symlink_to("gone.safetensors")
+  alone = check_choices(("mine", "hers", "mine + hers", BASE), None)
+  assert set(alone) == {"mine", "hers"}
+  for name in ("cut", "deep", "folder", "pipe", "link"):
+    path = tmp_path / f"{name}.safetensors"
+    with pytest.raises((AdapterError, OSError)) as caught:
+      check_choices(("mine", f"hers + {name}", BASE), None)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @given(st.integers(-30, 30), st.integers(1, 5))

@@ -170,6 +170,24 @@ def test_a_phrase_of_another_mode_is_known():
   assert stage.job(ends_ns).name == "reply"
 
 
+@pytest.mark.parametrize("in_time", [True, False])
+def test_a_reply_comes_in_on_the_beat(in_time):
+  stage = Stage()
+  bars = Bars(90.0, 4, 130 * MS)
+  stage.turns.set_bars(bars, in_time=in_time)
+  stage.player.line(0, 4)
+  now = stage.wake_ns()
+  stage.job(now - 500 * MS)
+  (command,) = stage.job(now).run(now)
+  earliest_ns = now + stage.planner.horizon_ns
+  beat_ns = bars.next_beat_ns(earliest_ns)
+  assert command.from_ns == (beat_ns if in_time else earliest_ns)
+  _, bounds = stage.planner.asked[-1]
+  assert bounds["earliest_ns"] == command.from_ns
+  # Its draft was made for that moment.
+  assert stage.planner.origins_ns[-1] == (beat_ns if in_time else now)
+
+
 @pytest.mark.parametrize("first", ["me", "ai"])
 def test_with_bars_turns_are_traded(first):
   stage = Stage(first=first, trade_bars=4)

@@ -165,23 +165,42 @@ def test_a_checkpoint_without_style_says_so_and_is_asked_nothing(plain):
   assert steering.changed_rows(NoteHistory(), SECOND) == (False, None)
 
 
-def test_a_prompt_that_means_nothing_is_said(styled, monkeypatch):
+def test_a_prompt_that_means_nothing_is_said(styled):
   steering = Steering(styled)
   said = steering.set_controls(Controls(prompts=(("qwxz", 1.0),)), 0)
-  assert said is not None and "known word" in said
-  neutral = styled.embed_style("slow")
-  monkeypatch.setattr(styled.style_model, "neutral", neutral, raising=False)
-  monkeypatch.setattr(styled.style_model, "neutral_cosine", 0.9, raising=False)
-  said = steering.set_controls(Controls(prompts=SLOW), 0)
-  assert said is not None and "says nothing" in said
+  assert said is not None and "'qwxz' says nothing" in said
+  # It is news once, and again after something else.
+  assert steering.set_controls(Controls(prompts=(("qwxz", 0.5),)), 0) is None
   assert steering.set_controls(Controls(prompts=FAST), 0) is None
+  said = steering.set_controls(Controls(prompts=(("qwxz", 1.0),)), 0)
+  assert said is not None and "'qwxz' says nothing" in said
+
+
+def test_a_prompt_that_means_nothing_steers_nothing(styled):
+  """Typed, from OSC or the command line: each is one of the controls."""
+  steering, player = Steering(styled), NoteHistory()
+  steering.set_controls(Controls(prompts=SLOW), 0)
+  assert steering.changed_rows(player, 0) == (True, rows_of(styled, "slow"))
+  steering.set_controls(Controls(prompts=(("고양이", 1.0),)), SECOND)
+  # At once, and not by a glide to anywhere.
+  assert steering.changed_rows(player, SECOND) == (True, None)
+  silent = Controls(prompts=(("고양이", 1.0), ("qwxz", 2.0)), guidance=3.0)
+  for controls in (silent, Controls(guidance=3.0)):
+    result = play(styled, controls)
+    assert [entry for entry in result.trace if entry[0] == "s"] == []
+  np.testing.assert_array_equal(
+    *(
+      play(styled, controls).sent
+      for controls in (silent, Controls(guidance=3.0))
+    )
+  )
 
 
 def test_a_prompt_that_is_refused_leaves_the_others_in_force(styled):
   steering, player = Steering(styled), NoteHistory()
   prompts = (*SLOW, ("qwxz", 1.0))
   said = steering.set_controls(Controls(prompts=prompts), 0)
-  assert said is not None and "known word" in said
+  assert said is not None and "'qwxz' says nothing" in said
   assert steering.changed_rows(player, 0) == (True, rows_of(styled, "slow"))
   opposite = (*SLOW, ("not slow", 1.0))
   said = steering.set_controls(Controls(prompts=opposite), SECOND)
@@ -301,3 +320,22 @@ def test_the_register_holds(styled):
   keys = [m.data[1] for m in result.sent if is_note_on(m.data)]
   assert keys
   assert all(72 <= key <= 96 for key in keys)
+
+
+def test_a_prompt_may_be_the_name_of_a_file(styled, tmp_path):
+  path = str(tmp_path / "music.mid")
+  Score.from_arrays(
+    onset_s=np.arange(40) * 0.25,
+    duration_s=np.full(40, 0.2),
+    key=60 + np.arange(40) % 12,
+    velocity=np.full(40, 70),
+  ).to_file(path)
+  steering, player = Steering(styled), NoteHistory()
+  controls = Controls(prompts=((path, 1.0), ("slow", 0.5)))
+  assert steering.set_controls(controls, 0) is None
+  changed, rows = steering.changed_rows(player, 0)
+  assert changed and rows is not None
+  alone = Controls(prompts=((path, 1.0),))
+  steering.set_controls(alone, SECOND)
+  changed, rows = steering.changed_rows(player, 20 * SECOND)
+  assert changed and rows == rows_of(styled, Score.from_file(path))

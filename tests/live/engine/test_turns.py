@@ -482,8 +482,8 @@ def test_a_new_tempo_does_not_repeat_a_turn_and_a_new_start_does():
   ("settings", "said"),
   [
     ({"first": "you"}, "me or ai, got 'you'"),
-    ({"trade_bars": 6}, "4 or 8 bars .*got 6"),
-    ({"quantile": 1.5}, "in 0..1, got 1.5"),
+    ({"trade_bars": 6}, "trade_bars must be 4 or 8 .*got 6"),
+    ({"quantile": 1.5}, "from 0 to 1, got 1.5"),
     ({"shortest_s": 3.0}, "shortest_s <= longest_s, got 3.0 and 2.5"),
   ],
 )

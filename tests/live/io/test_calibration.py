@@ -1,6 +1,7 @@
 """What is particular about a keyboard."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -163,11 +164,26 @@ def test_saved_per_keyboard(tmp_path, monkeypatch):
     json.dumps({**vars(Calibration()), "pedal_inverted": 1}),
     json.dumps({**vars(Calibration()), "round_trip_ms": -1}),
     json.dumps({**vars(Calibration()), "velocity_low": 99}),
+    json.dumps({**vars(Calibration()), "velocity_low": 10**400}),
+    json.dumps({**vars(Calibration()), "round_trip_ms": 10**400}),
+    json.dumps({**vars(Calibration()), "round_trip_ms": float("nan")}),
+    json.dumps({**vars(Calibration()), "round_trip_ms": [1]}),
+    "[" * 100_000 + "]" * 100_000,
+    '{"velocity_low": ' + "9" * 5000 + "}",
   ],
 )
 def test_a_damaged_file_is_told(tmp_path, monkeypatch, text):
   monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
   path = Calibration().save("piano")
   path.write_text(text)
-  with pytest.raises(ValueError, match=r"is no calibration .*Calibrate again"):
+  with pytest.raises(
+    ValueError, match=r"is no calibration .*Calibrate again"
+  ) as e:
     Calibration.load("piano")
+  assert "\n" not in str(e.value) and len(str(e.value)) < 600
+
+
+def test_a_calibration_is_a_regular_file(tmp_path):
+  os.mkfifo(tmp_path / "a.json")
+  with pytest.raises(OSError, match="no regular file"):
+    Calibration.read(tmp_path / "a.json")

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,21 @@ def test_no_map_yet_is_an_empty_one(tmp_path):
       '{"bindings": [{"channel": 1, "controller": 1, "target": "fly"}]}',
       "got 'fly'",
     ),
+    (
+      '{"bindings": [{"channel": 1, "controller": %s, "target": "end"}]}'
+      % ("9" * 400),
+      "controller must be 0 to 119",
+    ),
+    (
+      '{"bindings": [{"channel": [1], "controller": 1, "target": "end"}]}',
+      "no map of MIDI controllers",
+    ),
+    (
+      '{"bindings": [{"channel": 1, "controller": 1, "target": {"a": 1}}]}',
+      "no map of MIDI controllers",
+    ),
+    ('{"bindings": ' + "9" * 5000 + "}", "no map of MIDI controllers"),
+    ('{"bindings": ' + "[" * 100_000 + "}", "nested deeper than 64"),
   ],
 )
 def test_a_damaged_map_is_named_in_one_line(tmp_path, text, said):
@@ -199,7 +215,13 @@ def test_a_damaged_map_is_named_in_one_line(tmp_path, text, said):
   with pytest.raises(ValueError, match=said) as error:
     ControlMap.load(path)
   assert str(error.value).startswith(str(path))
-  assert "\n" not in str(error.value)
+  assert "\n" not in str(error.value) and len(str(error.value)) < 1000
+
+
+def test_a_map_is_a_regular_file(tmp_path):
+  os.mkfifo(tmp_path / "controls.json")
+  with pytest.raises(OSError, match="no regular file"):
+    ControlMap.load(tmp_path / "controls.json")
 
 
 def test_only_what_there_is_can_be_learned():

@@ -1,7 +1,10 @@
 """Real ports, over JACK's dummy driver."""
 
+import contextlib
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -9,14 +12,14 @@ import time
 
 import pytest
 
-from magenta_midi.live.io.port_scan import PortWatch, scan
+from magenta_midi.live.io.port_scan import PortList, PortWatch, scan
 from magenta_midi.live.io.reconnecting import (
   ReconnectingInput,
   ReconnectingOutput,
 )
 from magenta_midi.live.io.rtmidi import PortError, RtMidiBackend
 from magenta_midi.midi.io.messages import control_change, note_off, note_on
-from magenta_midi.testing.jack import JackServer
+from magenta_midi.testing.jack import JackServer, jack_missing
 
 pytestmark = pytest.mark.ports
 
@@ -41,9 +44,9 @@ def collect(port, count: int) -> list[tuple[int, bytes]]:
 
 @pytest.fixture
 def backend(jack_server):
-  backend = RtMidiBackend()
-  assert backend.api == "jack"
-  return backend
+  with contextlib.closing(RtMidiBackend()) as backend:
+    assert backend.api == "jack"
+    yield backend
 
 
 def test_notes_arrive_whole_in_order_and_stamped(backend):
@@ -90,6 +93,28 @@ def test_midi_clock_is_not_filtered(backend):
 def test_a_port_that_is_gone_cannot_be_opened(backend):
   with pytest.raises(PortError, match="the port nowhere is gone"):
     backend.open_input("nowhere")
+
+
+@pytest.mark.parametrize(("refusals", "opens"), [(2, True), (3, False)])
+def test_a_busy_server_may_refuse_a_client(
+  backend, monkeypatch, refusals, opens
+):
+  real, left = backend._rtmidi.MidiOut, [refusals]
+
+  def busy(*args, **settings):
+    if left[0]:
+      left[0] -= 1
+      raise RuntimeError("JACK server not running?")
+    return real(*args, **settings)
+
+  monkeypatch.setattr(backend._rtmidi, "MidiOut", busy)
+  if not opens:
+    with pytest.raises(PortError, match="the MIDI system jack fails: JACK"):
+      backend.open_virtual_output("keys")
+    return
+  port = backend.open_virtual_output("keys")
+  assert backend.inputs() == ("magenta-midi:keys",)
+  port.close()
 
 
 def test_a_fetcher_that_sleeps_loses_counted_messages(backend, monkeypatch):
@@ -178,6 +203,56 @@ def test_scan_without_a_server(monkeypatch):
     RtMidiBackend("jack")
   with pytest.raises(ValueError, match="'spinet' here: expected one of"):
     RtMidiBackend("spinet")
+
+
+def test_a_server_that_says_all_it_does(monkeypatch):
+  pytest.importorskip("rtmidi")
+  if reason := jack_missing():
+    pytest.skip(reason)
+  # libjack then writes into the output of its clients.
+  with JackServer(verbose=True) as server:
+    for name, value in server.environment.items():
+      monkeypatch.setenv(name, value)
+    found = scan()
+  assert (found.api, found.problem, found.hung) == ("jack", "", False)
+
+
+def test_a_watch_is_one_client_of_jack(jack_server):
+  if not shutil.which("jack_evmon"):
+    pytest.skip("jack_evmon not found (Debian: jack-tools, jackd2)")
+  with subprocess.Popen(
+    ["stdbuf", "-oL", "jack_evmon"], stdout=subprocess.PIPE, text=True
+  ) as events:
+    assert events.stdout is not None
+    with PortWatch(0.05) as watch:
+      wait_until(lambda: watch.count >= 10)
+    scan()
+    told = []
+    while told.count("unregistered") < 2:
+      line = events.stdout.readline()
+      if "magenta-midi" in line:
+        told.append(line.split()[-1])
+    events.terminate()
+  assert told == ["registered", "unregistered"] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_watch_replaces_a_child_that_hangs_or_dies(jack_server, number):
+  with PortWatch(0.05, timeout_s=1.5) as watch:
+    wait_until(lambda: watch.count >= 2)
+    (child,) = children(watch._process.pid)
+    os.kill(child, number)
+    wait_until(lambda: children(watch._process.pid) not in ([child], []))
+    seen = watch.count
+    wait_until(lambda: watch.count > seen + 2)
+    assert watch.latest == PortList((), (), "jack")
+
+
+def children(pid: int) -> list[int]:
+  path = f"/proc/{pid}/task/{pid}/children"
+  with open(path) as file:
+    return [int(word) for word in file.read().split()]
 
 
 def test_unplugged_and_plugged_in_again(backend):

@@ -1,3 +1,4 @@
+import math
 import socket
 import struct
 
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from magenta_midi.live.io.osc import ADDRESSES, OscInput
 from magenta_midi.live.io.osc_packet import OscError, OscMessage, pack, unpack
 from magenta_midi.live.protocol.controls import (
+  RANGES,
   Action,
   Change,
   Controls,
@@ -119,6 +121,17 @@ def osc():
     ("/loudness", (-5,), Change("loudness", -5)),
     ("/loudness", (-5.0,), Change("loudness", -5)),
     ("/injection", ("harmonic",), Change("injection", "harmonic")),
+    ("/groove", ("swing",), Change("groove", "swing")),
+    ("/chord_weight", (0.5,), Change("chord_weight", 0.5)),
+    ("/chords", ("| C | F |",), Change("chords", "| 4/4 C | F |")),
+    ("/tightness", (1.5,), Change("tightness", 1.5)),
+    ("/tempo", (0.0,), Change("tempo", 0.0)),
+    ("/tempo", (96.0,), Change("tempo", 96.0)),
+    ("/tap", (1,), Action.TAP),
+    ("/free", (1,), Change("free", True)),
+    ("/harmony", ("follow",), Change("harmony", "follow")),
+    ("/comp", (1.0,), Change("comp", True)),
+    ("/comp_loudness", (-6,), Change("comp_loudness", -6)),
     ("/style_s", (8.0,), Change("style_s", 8.0)),
     ("/mix_ratio", (0.5,), Change("mix_ratio", 0.5)),
     ("/prompt", ("slow  jazz", 2.0), Change("prompt", ("slow jazz", 2.0))),
@@ -170,6 +183,31 @@ def test_what_cannot_be_is_counted_and_the_rest_heard(osc):
   assert events == [Action.END]
   assert (osc.malformed, osc.unknown, osc.refused) == (3, 1, 7)
   assert osc.problem == "OSC /register: takes 2 arguments (ii), got 1."
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_numbers_that_cannot_be_are_refused_and_the_rest_heard(osc, name):
+  below, above = RANGES[name].bounds.low - 1, RANGES[name].bounds.high + 1
+  wrong = [
+    *(double(f"/{name}", x) for x in (math.nan, math.inf, -math.inf, 1e300)),
+    *(pack(f"/{name}", float(x)) for x in (1e30, below, above)),
+    pack(f"/{name}", int(above)),
+    pack(f"/{name}", int(below)),
+  ]
+  for number, packet in enumerate(wrong, 1):
+    assert osc.send(packet) == []
+    assert osc.refused == number
+    assert osc.problem.startswith(f"OSC /{name}: {name} must be a ")
+    assert ", got " in osc.problem
+    assert len(osc.problem.splitlines()) == 1
+    assert (osc.news(), osc.news()) == (osc.problem, "")
+  value = RANGES[name].bounds.low
+  assert osc.send(pack(f"/{name}", float(value))) == [Change(name, value)]
+
+
+def double(address, value):
+  head = pack(address, 0.0)
+  return head[:-4].replace(b",f", b",d") + struct.pack(">d", value)
 
 
 def test_a_flood_is_taken_in_portions_and_nothing_waits(osc):

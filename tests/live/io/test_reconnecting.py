@@ -48,8 +48,12 @@ def test_new_numbers_mean_it_was_plugged_in_again():
   port = ReconnectingInput(backend, "piano", backend)
   backend._inputs = ["Piano 28:0"]
   backend.scan()
-  kinds = [event.kind for event in port.take_events()]
-  assert kinds == ["lost", "back"]
+  assert [event.kind for event in port.take_events()] == ["lost"]
+  # A client that follows one that was just closed may halt JACK.
+  assert backend.opened_inputs["Piano 24:0"] is not None
+  assert "Piano 28:0" not in backend.opened_inputs
+  backend.scan()
+  assert [event.kind for event in port.take_events()] == ["back"]
 
 
 def test_an_output_comes_back_and_never_raises():

@@ -24,10 +24,13 @@ def test_the_limits_are_those_of_a_piano():
     ({"lowest_key": 60, "highest_key": 59}, "lowest first; got 60 to 59"),
     ({"highest_key": 128}, "keys must be in 0..127"),
     ({"velocity_cap": 0}, "velocity_cap must be in 1..127, got 0"),
-    ({"sounding": 0}, "sounding must be above 0, got 0"),
-    ({"onsets_per_s": -1}, "onsets_per_s must be above 0, got -1"),
-    ({"longest_s": 0.0}, "longest_s must be above 0"),
-    ({"restrike_ms": 0}, "restrike_ms must be above 0, got 0"),
+    ({"sounding": 0}, "sounding must be a whole number from 1 .*, got 0"),
+    (
+      {"onsets_per_s": -1},
+      "onsets_per_s must be a whole number from 1 .*, got -1",
+    ),
+    ({"longest_s": 0.0}, "longest_s must be a number above 0"),
+    ({"restrike_ms": 0}, "restrike_ms must be a whole number from 1 .*, got 0"),
   ],
 )
 def test_what_no_instrument_could_be_played_with_is_refused(wrong, said):

@@ -1,6 +1,7 @@
 """What the process that owns the ports does with the player's messages."""
 
 import contextlib
+import threading
 from contextlib import closing
 
 import pytest
@@ -11,7 +12,16 @@ from magenta_midi.live.processes.port_process import PortConfig, _Ports
 from magenta_midi.live.processes.shm_ring import Ring
 from magenta_midi.live.processes.wire_format import pack_plan, unpack_message
 from magenta_midi.live.protocol.events import Message, PlannedNote, PlannedPedal
-from magenta_midi.live.protocol.messages import EchoFound, decode
+from magenta_midi.live.protocol.messages import (
+  EchoFound,
+  MessageUnsent,
+  PlayerInput,
+  SetBars,
+  SetComp,
+  Silence,
+  decode,
+  encode,
+)
 from magenta_midi.midi.io.messages import control_change, note_off, note_on
 from magenta_midi.testing.ports import FakeBackend, FakeOutput
 
@@ -23,6 +33,7 @@ NAMES = (
   "commands",
   "port_requests",
   "sent",
+  "comp",
   "port_reports",
   "control",
 )
@@ -148,3 +159,154 @@ def test_a_loop_is_named_once_and_leaves_no_key_down(rig):
     *(note_on(1, key, 70) for key in (60, 61, 62)),
     *(note_off(1, key) for key in (60, 61, 62)),
   ]
+
+
+def held_and_refused(rig):
+  """A note that sounds, and an output that takes nothing as it ends."""
+  rig.plan(
+    PlannedNote(1, 0, SECOND, 60, 70),
+    PlannedNote(2, 0, 9 * SECOND, 64, 70),
+    PlannedNote(3, SECOND, SECOND, 67, 70),
+  )
+  assert rig.send() == [note_on(2, 60, 70), note_on(2, 64, 70)]
+  rig.ports.output.port.blocked = True
+  rig.now_ns = SECOND
+  assert rig.send() == []
+  # What was to begin meanwhile is not made up for.
+  unsent = [r.data for r in rig.reports() if isinstance(r, MessageUnsent)]
+  assert unsent == [note_off(2, 60), note_on(2, 67, 70)]
+
+
+def test_what_an_output_refuses_ends_once_it_takes_again(rig):
+  held_and_refused(rig)
+  rig.ports.output.port.blocked = False
+  rig.now_ns += 1_000_000
+  assert rig.send() == [note_off(2, 60)]
+  rig.now_ns += 1_000_000
+  assert rig.send() == []
+
+
+def test_an_output_that_is_lost_ends_all_when_it_is_back(rig):
+  held_and_refused(rig)
+  rig.ports.performer.lost(rig.now_ns)
+  rig.send()
+  rig.ports.output.port.blocked = False
+  rig.ports.performer.back(rig.now_ns)
+  ends = [note_off(2, key) for key in (60, 64, 67)]
+  ends += [control_change(2, 123, 0), control_change(2, 64, 0)]
+  assert rig.send() == ends
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_the_end_waits_for_an_output_that_stands_still(rig, goes_on):
+  held_and_refused(rig)
+  port = rig.ports.output.port
+  asked = []
+
+  def settle():
+    asked.append(list(port.sent))
+    port.blocked = not goes_on
+    return goes_on
+
+  assert rig.ports.output.close(settle) == goes_on
+  ends = [note_off(2, 60), note_off(2, 64), note_off(2, 67)]
+  ends += [control_change(2, number, 0) for number in (64, 123, 120)]
+  assert port.sent == (ends if goes_on else [])
+  # Asked again after the last message, so that this is handed on too.
+  assert asked == ([[], ends] if goes_on else [[]])
+
+
+def comped(rings):
+  return [unpack_message(r).data for r in rings["comp"].drain()]
+
+
+def ask(rig, *requests):
+  for request in requests:
+    rig.rings["port_requests"].put(encode(request))
+  rig.ports._handle_requests()
+  # Charts are read in a thread.
+  for thread in threading.enumerate():
+    if thread.name == "chart":
+      thread.join(5.0)
+
+
+def comp_sends(rig):
+  rig.ports.play_comp()
+  port = rig.ports.output.port
+  sent, port.sent = port.sent, []
+  return sent
+
+
+CHART = SetComp(chords="| Dm7 | G7 |", on=True, loudness=0)
+BARS = SetBars(bpm=60.0, beats_per_bar=4, start_ns=SECOND)
+
+
+def test_the_comp_plays_with_the_bars_and_no_one_hears_it_as_theirs(rig):
+  ask(rig, CHART, BARS)
+  assert comp_sends(rig) == []
+  rig.now_ns = SECOND
+  struck = comp_sends(rig)
+  assert [data[0] for data in struck] == [0x92] * 3
+  assert struck[0][1] % 12 == 2
+  rig.now_ns = 5 * SECOND
+  sent = comp_sends(rig)
+  assert comped(rig.rings) == struck + sent
+  ended = {data[1] for data in sent if data[0] == 0x82}
+  assert ended == {data[1] for data in struck}
+  for name in ("to_model", "received", "sent", "feedback"):
+    assert not len(rig.rings[name])
+
+
+def test_it_is_below_the_player(rig):
+  ask(rig, CHART, BARS)
+  for _ in range(60):
+    ask(rig, PlayerInput(data=note_on(1, 90, 40), time_ns=1))
+  rig.now_ns = SECOND
+  assert all(data[2] < 40 for data in comp_sends(rig))
+
+
+def test_panic_ends_the_comp_too(rig):
+  ask(rig, CHART, BARS)
+  rig.now_ns = SECOND
+  struck = comp_sends(rig)
+  ask(rig, CHART.__class__(chords=CHART.chords, on=False, loudness=0))
+  ask(rig, Silence())
+  sent = comp_sends(rig)
+  for _, key, _ in struck:
+    assert note_off(3, key) in sent
+  assert control_change(3, 123, 0) in sent
+  rig.now_ns = 9 * SECOND
+  assert comp_sends(rig) == []
+
+
+def test_the_end_lifts_every_key_of_the_comp(rings):
+  rig = Rig(rings)
+  ask(rig, CHART, BARS)
+  rig.now_ns = SECOND
+  struck = comp_sends(rig)
+  port = rig.ports.output.port
+  rig.close()
+  assert all(note_off(3, data[1]) in port.sent for data in struck)
+
+
+def test_its_notes_that_come_back_are_a_loop(rig):
+  ask(rig, CHART, BARS)
+  for second in (1, 3, 5, 7):
+    rig.now_ns = second * SECOND
+    for data in comp_sends(rig):
+      rig.now_ns += 2_000_000
+      rig.play(data)
+  assert any(isinstance(report, EchoFound) for report in rig.reports())
+
+
+def test_another_chart_and_a_damaged_one_end_nothing_but_the_old(rig):
+  ask(rig, CHART, BARS)
+  rig.now_ns = SECOND
+  struck = comp_sends(rig)
+  ask(rig, SetComp(chords="| H7 |", on=True, loudness=0))
+  rig.now_ns = 6 * SECOND
+  sent = comp_sends(rig)
+  assert {data[1] for data in sent if data[0] == 0x82} == {
+    data[1] for data in struck
+  }
+  assert not [data for data in sent if data[0] == 0x92]

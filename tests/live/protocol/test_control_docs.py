@@ -29,7 +29,7 @@ def test_every_key_stands_there(page):
   section = page.split("## Keys of the computer")[1].split("\n## ")[0]
   cells = " ".join(re.findall(r"^\| (`.+`) \|", section, re.MULTILINE))
   documented = set(re.findall(r"`([^`]+)`", cells))
-  keys = {"space" if key == " " else key for key in KEYS}
+  keys = {{" ": "space", "\t": "tab"}.get(key, key) for key in KEYS}
   plain = {key for key in keys if not key.isdigit() and key != "="}
   assert plain <= documented
   shown = {key for key, _ in key_help()}

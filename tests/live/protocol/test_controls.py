@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from magenta_midi.live.protocol.controls import (
   ACTIONS,
+  GROOVES,
   INJECTIONS,
   MAX_PROMPT_BYTES,
   MAX_PROMPTS,
@@ -20,18 +21,20 @@ from magenta_midi.live.protocol.controls import (
 )
 from magenta_midi.live.protocol.messages import (
   REQUEST_BYTES,
+  SetComp,
   decode,
   encode,
   request_of,
 )
+from magenta_midi.live.timing.chart_position import MAX_CHART_BYTES
 
 numbers = {
   name: (
-    st.integers(int(span.low), int(span.high))
-    if span.whole
-    else st.floats(span.low, span.high)
+    st.integers(int(bounds.low), int(bounds.high))
+    if bounds.whole
+    else st.floats(bounds.low, bounds.high)
   )
-  for name, span in RANGES.items()
+  for name, (bounds, _, _) in RANGES.items()
 }
 texts = st.text(
   st.characters(categories=("L", "N", "P", "S")), min_size=1, max_size=50
@@ -40,14 +43,16 @@ changes = st.one_of(
   *(st.tuples(st.just(name), values) for name, values in numbers.items()),
   st.tuples(st.just("mode"), st.sampled_from(MODES)),
   st.tuples(st.just("injection"), st.sampled_from(INJECTIONS)),
+  st.tuples(st.just("groove"), st.sampled_from(GROOVES)),
+  st.tuples(st.just("tempo"), st.just(0)),
   st.tuples(
-    st.sampled_from(["solo", "release_clashes", "muted"]), st.booleans()
+    st.sampled_from(["solo", "release_clashes", "muted", "free"]), st.booleans()
   ),
   st.tuples(
     st.just("register"),
     st.tuples(st.integers(21, 60), st.integers(72, 108)),
   ),
-  st.tuples(st.just("prompt"), st.tuples(texts, st.floats(0, 10))),
+  st.tuples(st.just("prompt"), st.tuples(texts, st.floats(0, 1e12))),
 )
 
 
@@ -88,7 +93,19 @@ def test_the_longest_prompt_fits_a_record():
   change = request_of(Change("prompt", (text, 9.123456789)))
   assert decode(encode(change)) == change
   with pytest.raises(ValueError, match="one prompt at a time"):
-    encode(request_of(Change("prompts", ((text, 1.0), (text + "x", 1.0)))))
+    texts = [text + end for end in "wxyz"]
+    encode(request_of(Change("prompts", tuple((t, 1.0) for t in texts))))
+
+
+def test_the_longest_chart_fits_a_record():
+  bars = "| Ebmaj7#11 | Gbmaj7#11 " * 41
+  text = changed(Controls(), "chords", bars + "|").chords
+  assert 900 < len(text) <= MAX_CHART_BYTES
+  for request in (
+    request_of(Change("chords", text)),
+    SetComp(chords=text, on=False, loudness=-30),
+  ):
+    assert decode(encode(request)) == request
 
 
 def test_controls_are_never_mutated():
@@ -104,7 +121,17 @@ def test_controls_are_never_mutated():
   [
     ("mode", "duel", "one of call-response, simultaneous, listen, got 'duel'"),
     ("mode", ["listen"], "mode must be one of"),
-    ("temperature", 2.1, "from 0 to 2 .*got 2.1"),
+    ("groove", "polka", "groove must be auto, straight, .* or @NAME"),
+    (
+      "groove",
+      "swing:3",
+      "the weight of a groove must be a number from 0 to 2",
+    ),
+    ("groove", "@", "groove must be auto"),
+    ("tempo", 10, "tempo must be a number from 20 to 400"),
+    ("tempo", 1000.0, "tempo must be a number from 20 to 400"),
+    ("tempo_step", "up", "tempo_step must be a number"),
+    ("temperature", 10.1, "from 0 to 10, got 10.1"),
     ("temperature", float("nan"), "got nan"),
     ("temperature", "hot", "got 'hot'"),
     ("temperature", True, "got True"),
@@ -119,8 +146,8 @@ def test_controls_are_never_mutated():
     ("prompt", ("", 1.0), "one line of text, got ''"),
     ("prompt", ("a\nb", 1.0), "one line of text"),
     ("prompt", ("x" * 201, 1.0), "at most 200 bytes long, got 201"),
-    ("prompt", ("jazz", -1.0), "from 0 to 10, got -1.0"),
-    ("prompt", ("jazz", float("nan")), "from 0 to 10, got nan"),
+    ("prompt", ("jazz", -1.0), "from 0 to 1000000000000 .*, got -1"),
+    ("prompt", ("jazz", float("nan")), "from 0 to 1000000000000 .*, got nan"),
     ("prompt", "jazz", "a text and a weight, got 'jazz'"),
     ("prompts", "jazz", "a list of pairs, got 'jazz'"),
     ("prompt_weight", (1, 1.0), "no prompt 1; there are 0"),
@@ -173,6 +200,7 @@ def test_actions_are_their_names():
     "hand_over",
     "end",
     "panic",
+    "tap",
     "bookmark",
     "quit",
   ]

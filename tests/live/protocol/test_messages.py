@@ -32,12 +32,14 @@ from magenta_midi.live.protocol.messages import (
   PortsState,
   Quit,
   SetBars,
+  SetComp,
   SetControl,
   Silence,
   decode,
   encode,
   shortened,
 )
+from magenta_midi.live.timing.chart_position import MAX_CHART_BYTES
 
 
 def a_state(**changes):
@@ -79,6 +81,7 @@ MESSAGES = (
   SetControl(name="prompts", value=(("slow", 1.0), ("loud", 0.0))),
   Act(action=Action.HAND_OVER),
   SetBars(bpm=120.0, beats_per_bar=4, start_ns=9),
+  SetComp(chords="| C |", on=True, loudness=-2),
   PlayerInput(data=b"\x80\x3c\x00", time_ns=None),
   Silence(),
   Quit(),
@@ -112,6 +115,7 @@ def test_the_largest_state_fits_its_record():
     controls=Controls(
       prompts=tuple((text, 9.123456789) for _ in range(MAX_PROMPTS)),
       adapters=(name,) * MAX_ADAPTERS,
+      chords="x" * MAX_CHART_BYTES,
     ),
   )
   record = encode(largest)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import mido
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,13 +20,11 @@ from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.live.recording import journal as journal_module
 from magenta_midi.live.recording import recorder as takes_module
 from magenta_midi.live.recording.files import (
-  FACTS,
   JOURNAL,
   MUSIC,
   PICTURE,
   TRACE,
   change_facts,
-  read_facts,
   read_journal,
 )
 from magenta_midi.live.recording.journal import in_use
@@ -40,7 +39,9 @@ from magenta_midi.live.recording.recorder import (
 from magenta_midi.live.recording.score_messages import duet_score, part_messages
 from magenta_midi.live.recording.serialization import load_session
 from magenta_midi.live.timing.bars import Bars
+from magenta_midi.midi.meter import Meter
 from magenta_midi.midi.score import Score
+from magenta_midi.midi.session_facts import FACTS, read_facts
 
 CHECKPOINT = {"path": "embedded", "sha256": "ab" * 32}
 WALL_S = datetime.datetime(2026, 11, 21, 14, 3, 22).timestamp()
@@ -171,6 +172,52 @@ def test_bars_are_the_files_bars(tmp_path):
   # The two seconds before are one bar of their own tempo.
   assert beat == pytest.approx(3 * 5, abs=0.01)
   assert read_facts(tmp_path / "s")["tempo"][-1]["bpm"] == 100
+
+
+def test_meter_and_chart_stand_in_the_files(tmp_path):
+  controls = Controls(chords="| 6/8 Dm7 | G7 |", tempo=60.0)
+  session = recorder(tmp_path / "s", controls=to_json(controls))
+  session.bars(0, Bars(60, 2, 2 * SECOND), Meter(6, 8))
+  session.player(note(2.0, "90 3c 40"))
+  session.player(note(3.0, "80 3c 40"))
+  session.close(9 * SECOND)
+  score = Score.from_file(tmp_path / "s" / MUSIC)
+  # A dotted quarter note a second.
+  assert score.tempo.bpm == pytest.approx([90])
+  facts = read_facts(tmp_path / "s")
+  assert facts["tempo"][0]["meter"] == "6/8"
+  assert [(row["time_s"], row["chord"]) for row in facts["chords"]] == [
+    *[(2.0, "Dm7"), (4.0, "G7")],
+    *[(6.0, "Dm7"), (8.0, "G7")],
+  ]
+  found = {}
+  second = 0.0
+  for message in mido.MidiFile(tmp_path / "s" / MUSIC):
+    second += message.time
+    found.setdefault(message.type, []).append((round(second, 3), message))
+  assert [(at, m.text) for at, m in found["marker"]] == [
+    *[(2.0, "Dm7"), (4.0, "G7")],
+    *[(6.0, "Dm7"), (8.0, "G7")],
+  ]
+  meter = found["time_signature"][0][1]
+  assert (meter.numerator, meter.denominator) == (6, 8)
+
+
+def test_another_chart_counts_from_when_it_was_asked_for(tmp_path):
+  controls = Controls(chords="| C |", tempo=60.0)
+  session = recorder(tmp_path / "s", controls=to_json(controls))
+  session.bars(0, Bars(60, 4, 0), Meter())
+  other = to_json(controls._replace(chords="| F | G |"))
+  lines = [["c", 6 * SECOND, other], ["c", 7 * SECOND, {"chords": "| H |"}]]
+  text = "".join(json.dumps(line) + "\n" for line in lines)
+  (tmp_path / "s" / TRACE).write_text(text)
+  session.player(note(13.0, "90 3c 40"))
+  session.close(14 * SECOND)
+  chords = read_facts(tmp_path / "s")["chords"]
+  # In the middle of its second bar; what is no chart is none.
+  assert [(row["time_s"], row["chord"]) for row in chords] == [
+    *[(0.0, "C"), (4.0, "C"), (6.0, "G")],
+  ]
 
 
 def test_an_empty_session_is_one_too(tmp_path):

@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.live.timing.bars import (
   Bars,
-  TempoChange,
   click_messages,
-  tempo_changes,
-  tempo_map,
 )
 
 BARS = st.builds(
@@ -90,45 +87,10 @@ def test_count_in_and_its_clicks():
 
 @pytest.mark.parametrize("bpm", [0, 19.9, 401, float("nan"), float("inf")])
 def test_a_tempo_that_nobody_plays_is_refused(bpm):
-  with pytest.raises(ValueError, match="tempo must be 20 to 400"):
+  with pytest.raises(ValueError, match="tempo must be a number from 20 to 400"):
     Bars(bpm, 4, 0)
 
 
 def test_a_bar_without_beats_is_refused():
   with pytest.raises(ValueError, match="1 to 32 beats, got 0"):
     Bars(120, 0, 0)
-
-
-@given(
-  st.lists(
-    st.tuples(
-      st.integers(0, 60 * SECOND), st.floats(30, 240), st.integers(1, 7)
-    ),
-    min_size=1,
-    max_size=5,
-  )
-)
-def test_a_file_has_its_bar_lines_where_they_were_played(drawn):
-  heard = sorted(
-    ((at, Bars(bpm, beats, at // 3)) for at, bpm, beats in drawn),
-    key=lambda pair: pair[0],
-  )
-  changes = tempo_changes(heard)
-  assert changes[0].time_ns == 0
-  times = [change.time_ns for change in changes]
-  assert times == sorted(set(times))
-  # Whole bars between changes: the file's bar lines stay on ours.
-  for now, after in itertools.pairwise(changes):
-    seconds = (after.time_ns - now.time_ns) / SECOND
-    in_bars = seconds * now.bpm / 60 / now.beats_per_bar
-    assert in_bars == pytest.approx(round(in_bars), abs=1e-6)
-  last = heard[-1][1]
-  assert changes[-1].bpm == last.bpm
-  line = last.position(changes[-1].time_ns)
-  assert line.beat == pytest.approx(0, abs=1e-6)
-  assert len(tempo_map(changes).bpm) == len(changes)
-
-
-def test_bars_from_the_beginning_are_one_tempo():
-  assert tempo_changes([(0, Bars(90, 4, 0))]) == [TempoChange(0, 90.0, 4)]
-  assert tempo_map([]).bpm.tolist() == [120.0]

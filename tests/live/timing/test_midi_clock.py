@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from magenta_midi.live.protocol.events import SECOND, Message
 from magenta_midi.live.timing.bars import Bars
 from magenta_midi.live.timing.midi_clock import ClockFollower, ClockSender
+from magenta_midi.midi.meter import Meter
 
 TICK, START, CONTINUE, STOP = (bytes((b,)) for b in (0xF8, 0xFA, 0xFB, 0xFC))
 
@@ -113,7 +114,7 @@ def test_silence_is_noticed_and_bridged_for_two_seconds():
 
 
 def test_start_stop_and_continue():
-  follower = ClockFollower(beats_per_bar=3)
+  follower = ClockFollower(Meter(3))
   times = tick_times(120, 400, first_ns=SECOND)
   follow(follower, times[:100])
   assert follower.bpm(int(times[99])) == pytest.approx(120, rel=1e-6)
@@ -200,7 +201,7 @@ def drive(sender, until_ns, late_ns=700_000, from_ns=0):
 )
 def test_sender_to_follower_and_back(bpm, beats, start_ns, asked_ns):
   bars = Bars(bpm, beats, start_ns)
-  sender, follower = ClockSender(bars), ClockFollower(beats)
+  sender, follower = ClockSender(bars), ClockFollower(Meter(beats))
   sender.start(asked_ns)
   line_ns = bars.next_bar_ns(max(asked_ns, start_ns))
   until = line_ns + 5 * SECOND
@@ -227,7 +228,7 @@ def test_start_comes_between_two_ticks():
 
 
 def test_stop_and_resume_find_the_place():
-  sender, follower = ClockSender(Bars(110, 3, 0)), ClockFollower(3)
+  sender, follower = ClockSender(Bars(110, 3, 0)), ClockFollower(Meter(3))
   sender.start(0)
   for _, message in drive(sender, 4 * SECOND):
     follower.receive(message)
@@ -248,7 +249,7 @@ def test_stop_and_resume_find_the_place():
 
 def test_a_long_session_keeps_its_place_in_the_bar():
   # Beyond 16383 sixteenths a song position cannot count.
-  sender, follower = ClockSender(Bars(240, 3, 0)), ClockFollower(3)
+  sender, follower = ClockSender(Bars(240, 3, 0)), ClockFollower(Meter(3))
   hour = 3600 * SECOND
   sender.resume(hour + 12_345)
   for _, message in drive(sender, hour + 4 * SECOND, from_ns=hour + 12_345):
@@ -295,3 +296,73 @@ def test_a_start_missed_in_a_pause_is_made_up_for():
   assert follower.running
   heard = follower.bars(6 * SECOND)
   assert heard.start_ns == pytest.approx(SECOND, abs=100_000)
+
+
+@given(st.sampled_from(["4/4", "3/4", "6/8", "12/8", "2/2"]))
+def test_a_beat_of_any_length_has_24_ticks_a_quarter(text):
+  meter = Meter.parse(text)
+  bars = Bars(80, meter.beats, SECOND)
+  sender, follower = ClockSender(bars, meter.quarters), ClockFollower(meter)
+  sender.start(0)
+  for _, message in drive(sender, 9 * SECOND):
+    follower.receive(message)
+  heard = follower.bars(9 * SECOND)
+  assert heard.bpm == pytest.approx(80, rel=1e-4)
+  assert heard.beats_per_bar == meter.beats
+  assert heard.start_ns == pytest.approx(SECOND, abs=200_000)
+
+
+@given(
+  st.floats(60, 180),
+  st.lists(st.floats(-0.004, 0.004), min_size=1, max_size=60),
+)
+def test_a_tempo_that_moves_is_sent_without_a_gap(bpm, changes):
+  """Each change as a pulse lock makes it: from the present beat on."""
+  bars = Bars(bpm, 4, SECOND)
+  sender, sent, now = ClockSender(bars), [], 0
+  sender.start(0)
+  for change in (0.0, *changes):
+    beat = (now - bars.start_ns) // round(bars.beat_ns)
+    new = bars.bpm * (1 + change)
+    start_ns = bars.time_of(0, beat) - round(beat * 60 * SECOND / new)
+    bars = Bars(new, 4, start_ns)
+    sender.retime(bars, now)
+    sent += drive(sender, now + SECOND // 5, from_ns=now)
+    now += SECOND // 5
+  data = [message.data for _, message in sent]
+  assert STOP not in data
+  assert data.count(START) == 1 or now < 1.2 * SECOND
+  times = np.array([at for at, m in sent if m.data == TICK])
+  gap_ns = np.diff(times)
+  usual_ns = 60 * SECOND / bpm / 24
+  assert gap_ns.min() > 0 and gap_ns.max() < 1.7 * usual_ns
+
+
+def test_another_beat_stops_the_others_and_continues_them_there():
+  sender, follower = ClockSender(Bars(120, 4, 0)), ClockFollower()
+  sender.start(0)
+  for _, message in drive(sender, 4 * SECOND):
+    follower.receive(message)
+  # A third of a beat later, and faster.
+  bars = Bars(150, 4, 170_000_000)
+  sender.retime(bars, 4 * SECOND)
+  sent = drive(sender, 9 * SECOND, from_ns=4 * SECOND)
+  assert [m.data[0] for _, m in sent if m.data != TICK] == [0xFC, 0xF2, 0xFB]
+  for _, message in sent:
+    follower.receive(message)
+  heard = follower.bars(9 * SECOND)
+  assert heard.bpm == pytest.approx(150, rel=1e-3)
+  place = heard.position(9 * SECOND).beat
+  assert place == pytest.approx(bars.position(9 * SECOND).beat, abs=0.01)
+
+
+def test_a_start_that_waits_is_moved_with_its_bar():
+  sender = ClockSender(Bars(120, 4, 4 * SECOND))
+  sender.start(0)
+  drive(sender, SECOND)
+  sender.retime(Bars(120, 4, 6 * SECOND), SECOND)
+  starts = [
+    m for _, m in drive(sender, 8 * SECOND, from_ns=SECOND) if m.data == START
+  ]
+  assert len(starts) == 1
+  assert starts[0].time_ns == pytest.approx(6 * SECOND, abs=25_000_000)

@@ -1,12 +1,14 @@
 """From bytes to scores: odd files, each written out."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from magenta_midi.midi import Repairs, Score
-from magenta_midi.midi.io.smf import BadMidiError
+from magenta_midi.midi.io.chunks import BadMidiError
 
 BEAT_S = 0.5  # 0x60 ticks at 120 bpm
 
@@ -106,6 +108,40 @@ def test_the_pedal_goes_to_the_notes_it_belongs_to(
   assert score.pedals["part"].tolist() == parts_with_pedal
 
 
+def test_up_and_down_of_the_pedal_on_one_tick_are_both_read(midi):
+  score = Score.from_bytes(
+    midi(
+      NOTE
+      + "00 b0 40 7f"  # down at beat 1
+      + "60 b0 40 00 00 b0 40 7f"  # anew at beat 2
+      + "60 b0 40 00"  # up at beat 3
+      + "60 b0 40 7f 00 b0 40 00"  # a touch at beat 4
+      + "60 b0 40 7f 00 b0 40 00 00 b0 40 7f"  # down at beat 5
+    )
+  )
+  assert score.pedals["down"].tolist() == [True, False] * 3 + [True]
+  np.testing.assert_allclose(
+    score.pedals["time_s"], [0.5, 1, 1.001, 1.5, 2, 2.001, 2.5], atol=1e-9
+  )
+  # And so it comes back from what is written.
+  back = Score.from_bytes(score.to_bytes())
+  np.testing.assert_array_equal(back.pedals["down"], score.pedals["down"])
+  np.testing.assert_allclose(
+    back.pedals["time_s"], score.pedals["time_s"], atol=1e-4
+  )
+
+
+def test_pedal_changes_a_tick_later_stay_in_order(midi):
+  # 32,640 ticks a beat: a tick is 15 us, less than what is moved.
+  score = Score.from_bytes(
+    midi(
+      NOTE + "00 b0 40 7f 01 b0 40 00 00 b0 40 7f 01 b0 40 00", division=0x7F80
+    )
+  )
+  assert score.pedals["down"].tolist() == [True, False, True, False]
+  assert (np.diff(score.pedals["time_s"]) > 1e-6).all()
+
+
 def test_reset_of_controllers_lifts_the_pedal(midi):
   score = Score.from_bytes(midi(NOTE + "00 b0 40 7f 60 b0 79 00"))
   assert score.pedals["time_s"].tolist() == [0.5, 1.0]
@@ -148,6 +184,48 @@ def test_unreleased_notes_end_with_the_music(midi):
   assert score.repairs == Repairs(unreleased=1)
 
 
+def test_unreleased_notes_end_after_4_s(midi):
+  """In the middle of a damaged file: others would ring to its end."""
+  later = "8c 00 90 40 50 60 80 40 00"  # 16 beats: 8 s
+  score = Score.from_bytes(midi("00 90 3c 50" + later * 4))
+  assert score.notes["duration_s"].tolist() == [4, 0.5, 0.5, 0.5, 0.5]
+  assert score.repairs == Repairs(unreleased=1)
+  assert score.repairs.messages() == [
+    "notes never released, ended after 4 s at most: 1"
+  ]
+  # A final chord lasts to the last note-off.
+  score = Score.from_bytes(midi("00 90 3c 50 00 90 40 50 83 00 80 40 00"))
+  assert score.notes["duration_s"].tolist() == [2, 2]
+
+
+def test_unreleased_notes_end_at_the_next_silence_of_their_own(midi):
+  """Silences of other channels and earlier ones do not count."""
+  score = Score.from_bytes(
+    midi(
+      """
+      00 b0 7b 00
+      00 90 3c 50  00 91 3c 50
+      30 b1 7b 00  # ends the second
+      30 b0 78 00  # ends the first
+      30 b0 7b 00  30 b1 7b 00
+      00 90 3e 50  60 80 3e 00
+      """,
+      "18 b0 7b 00",  # another track's
+    )
+  )
+  assert [row[:3] for row in rows(score)] == [
+    (0, 1, 0x3C),
+    (0, 0.5, 0x3C),
+    (2, 1, 0x3E),
+  ]
+
+
+def test_a_silence_days_later_does_not_make_a_note_last(midi):
+  score = Score.from_bytes(midi("00 90 3c 50 ff ff ff 7f b0 7b 00"))
+  assert score.notes["duration_s"].tolist() == [4]
+  assert len(Score.from_bytes(score.to_bytes())) == 1
+
+
 def test_unreleased_notes_end_at_their_next_onset(midi):
   score = Score.from_bytes(midi("00 90 3c 50  60 90 3c 50  30 80 3c 00"))
   assert rows(score) == [(0, 1, 0x3C, 0x50, 0), (1, 0.5, 0x3C, 0x50, 0)]
@@ -165,17 +243,35 @@ def test_values_over_127(midi):
   score = Score.from_bytes(
     midi(
       """
-      00 90 3c c8  # velocity 200: clipped
+      00 90 3c c8  # velocity 200
       60 80 3c 00
-      00 90 c8 50  # key 200: left out
+      00 90 c8 50  # key 200
       60 80 c8 00
       00 b0 40 ff  # pedal 255: down
       """
     )
   )
-  assert rows(score) == [(0, 1, 0x3C, 127, 0)]
-  assert score.repairs.out_of_range == 2
+  assert rows(score) == [(0, 1, 0x3C, 127, 0), (1, 1, 127, 0x50, 0)]
   assert score.pedals["down"].tolist() == [True]
+  assert score.repairs == Repairs(out_of_range=4)
+  assert score.repairs.messages() == ["data bytes over 127 taken as 127: 4"]
+  assert score.repairs.damage() == []  # nothing is missing
+
+
+def test_a_file_of_values_over_127_alone_is_read(midi):
+  """More than half of the notes too loud, with running status."""
+  chord = "00 90 3c c8 00 40 ff 00 43 80 60 3c 00 00 40 00 00 43 00"
+  score = Score.from_bytes(midi(chord * 40))
+  assert len(score) == 120
+  assert set(score.notes["velocity"].tolist()) == {127}
+  assert set(score.notes["duration_s"].round(9).tolist()) == {BEAT_S}
+  assert score.repairs == Repairs(out_of_range=120)
+
+
+def test_note_offs_have_velocities_of_their_own(midi):
+  score = Score.from_bytes(midi("00 90 3c 50 60 80 3c 05 00 90 3e 50 60 3e 00"))
+  assert rows(score) == [(0, 1, 0x3C, 0x50, 0), (1, 1, 0x3E, 0x50, 0)]
+  assert score.repairs == Repairs()
 
 
 @pytest.mark.parametrize(
@@ -243,6 +339,58 @@ def test_damage_before_the_first_note_is_refused(midi):
     Score.from_bytes(midi("00 3c 3c", end=False))
 
 
+def test_what_is_skipped_is_said_in_one_line_each(midi):
+  plain = midi(NOTE, OTHER)
+  damaged = midi(
+    "8f ff ff ff 00" + NOTE[2:],  # 128 ticks before zero: ends before it
+    "00 ff ff 00 00" + OTHER * 3,
+    "80 80 80 80 10" + NOTE[2:],
+  )
+  score = Score.from_bytes(b"\xef\xbb\xbf" + damaged)
+  assert score.repairs == Repairs(
+    illegal_bytes=5, long_deltas=2, leading_bytes=3, zero_length=1
+  )
+  assert score.repairs.messages() == [
+    "illegal bytes skipped: 5",
+    "delta times of more than four bytes: 2",
+    "bytes before the header skipped: 3",
+    "notes of no length made 10 ms long: 1",
+  ]
+  assert score.repairs.damage() == ["illegal bytes skipped: 5"]
+  typed = bytearray(plain)
+  typed[8:10] = b"\x74\x01"
+  score = Score.from_bytes(bytes(typed))
+  np.testing.assert_array_equal(score.notes, Score.from_bytes(plain).notes)
+  assert score.repairs.messages() == [
+    "the header has an unknown type, read as type 1"
+  ]
+
+
+def test_names_are_read_in_the_encoding_of_their_file(midi):
+  def named(name, encoding):
+    body = name.encode(encoding)
+    return f"00 ff 03 {len(body):02x} {body.hex()}"
+
+  tracks = [
+    named("오른손", "cp949") + NOTE,
+    named("왼손", "cp949") + OTHER,
+    named("Pedal", "ascii") + OTHER.replace("40 50", "45 50"),
+  ]
+  score = Score.from_bytes(midi(*tracks))
+  assert score.part_names == ("오른손", "왼손", "Pedal")
+  data = score.to_bytes()
+  assert "왼손".encode() in data
+  assert Score.from_bytes(data).part_names == score.part_names
+
+
+def test_a_long_name_is_cut(midi):
+  name = "00 ff 03 84 00" + "41" * 512
+  notes = " ".join(f"00 9{channel:x} 3c 50" for channel in range(9))
+  names = Score.from_bytes(midi(name + notes)).part_names
+  assert len(names) == 9
+  assert max(map(len, names)) == 256 + len(", channel 9")
+
+
 def test_part_names_are_one_line(midi):
   score = Score.from_bytes(midi("00 ff 03 05 41 0a e9 00 42" + NOTE))
   assert score.part_names == ("A é B",)
@@ -277,3 +425,34 @@ def test_any_damage_is_read_or_refused(midi, data):
     return
   assert score.end_s < 25 * 3600
   assert len(score) <= len(damaged)
+
+
+def test_hanging_notes_and_many_silences_take_linear_time(midi):
+  """One search a note took minutes: 30,600 notes, a million silences."""
+  tracks = [
+    "".join(
+      f"00 {0x90 | channel:02x} 00 40"
+      + "".join(f"00 {key:02x} 40" for key in range(1, 120))
+      for channel in range(15)
+      if channel != 9
+    )
+    for _ in range(18)
+  ]
+  flood = "00 b9 7b 00" + "00 7b 00" * 10**6
+  start = time.process_time()
+  score = Score.from_bytes(midi(*tracks, flood.replace("b9", "b0")))
+  assert len(score) == score.repairs.unreleased == 18 * 14 * 120
+  assert set(score.notes["duration_s"].tolist()) == {1.0}
+  assert time.process_time() - start < 40
+
+
+def test_one_pedal_for_very_many_parts_is_refused(midi):
+  """238 parts times 20,000 changes: more memory than the file by 1000."""
+  tracks = [
+    "".join(f"00 {0x90 | c:02x} 3c 40" for c in range(16) if c not in (5, 9))
+    for _ in range(17)
+  ]
+  pedal = "00 b5 40 7f" + "01 40 00 01 40 7f" * 10**4
+  with pytest.raises(BadMidiError, match="2,097,152 changes of the pedals"):
+    Score.from_bytes(midi(*tracks, pedal))
+  assert len(Score.from_bytes(midi(*tracks[:2], pedal)).pedals) == 28 * 20_001

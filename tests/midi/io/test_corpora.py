@@ -96,7 +96,7 @@ def test_every_odd_file_is_read(shared):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_real_files_are_read_or_refused(shared, seed):
-  from magenta_midi.midi.io.smf import BadMidiError
+  from magenta_midi.midi.io.chunks import BadMidiError
 
   rng = np.random.default_rng(seed)
   read = 0

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 
 from magenta_midi.midi import TempoMap
+from magenta_midi.midi.bar_map import BarMap
 from magenta_midi.midi.io.encoding import encode_tempo
+from magenta_midi.midi.meter import Meter
 
 
 def test_a_tempo_file_in_hex():
-  data = encode_tempo(TempoMap.constant(90), [(0.0, 3)], end_s=2.0)
+  bars = BarMap(TempoMap.constant(90), ((0.0, Meter(3, 4)),))
+  data = encode_tempo(bars, end_s=2.0)
   assert data.hex(" ") == (
     "4d 54 68 64 00 00 00 06 00 00 00 01 01 e0"  # type 0, a track, 480 a beat
     " 4d 54 72 6b 00 00 00 1d"
@@ -23,8 +26,9 @@ def test_a_tempo_file_in_hex():
 @pytest.mark.parametrize("end_s", [0.0, 9.5, 4000.0])
 def test_mido_reads_every_change_where_it_is(end_s):
   tempo = TempoMap(np.array([0.0, 2.0, 7.25]), np.array([60.0, 90.5, 200.0]))
-  bars = [(0.0, 4), (1.5, 4), (2.0, 3), (8.0, 5)]
-  data = encode_tempo(tempo, bars, end_s=end_s)
+  counts = [(0.0, 4), (1.5, 4), (2.0, 3), (8.0, 5)]
+  meters = tuple((time_s, Meter(count, 4)) for time_s, count in counts)
+  data = encode_tempo(BarMap(tempo, meters), end_s=end_s)
   file = mido.MidiFile(file=io.BytesIO(data))
   assert (file.type, len(file.tracks)) == (0, 1)
   tick, found = 0, []

@@ -1,6 +1,8 @@
+import io
 import os
 import stat
 
+import mido
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from magenta_midi.midi import (
   read_score,
   write_score,
 )
+from tests.support.other_readers import notes_of_others
 
 NOTE = "00 90 3c 50 60 80 3c 00"
 
@@ -22,7 +25,7 @@ def by_voice(score):
   return n[np.lexsort((n["onset_s"], n["key"], n["part"]))]
 
 
-def assert_close(score, back, *, tolerance_s=0.0006):
+def assert_close(score, back, *, tolerance_s=0.00053):
   assert len(back) == len(score)
   a, b = by_voice(score), by_voice(back)
   for name in ("key", "velocity", "part"):
@@ -77,6 +80,33 @@ def test_round_trip_at_any_tempo(bpm):
     np.testing.assert_allclose(back.tempo.time_s, tempo.time_s, atol=2e-3)
 
 
+@pytest.mark.parametrize(
+  ("seconds", "division", "error_s"),
+  # Half a tick. Ten million ticks are the most that pretty_midi reads.
+  [(60, 4800, 0.5 / 9600), (1000, 4800, 0.5 / 9600), (2000, 2400, 0.5 / 4800)],
+)
+def test_onsets_are_written_finely(seconds, division, error_s):
+  rng = np.random.default_rng(1)
+  onset_s = np.sort(rng.uniform(0, seconds - 1, 500))
+  # And on the codec's grid, where nothing is rounded.
+  onset_s[:100] = np.arange(100) * 0.01
+  onset_s = np.sort(onset_s)
+  score = Score.from_arrays(
+    onset_s=onset_s,
+    duration_s=np.full(500, 0.02),
+    key=np.arange(500) % 128,
+    velocity=np.full(500, 64),
+  )
+  data = score.to_bytes()
+  assert int.from_bytes(data[12:14]) == division
+  back = Score.from_bytes(data).notes["onset_s"]
+  errors_s = np.abs(np.sort(back) - onset_s)
+  assert errors_s.max() <= error_s * 1.001
+  assert errors_s[np.isin(onset_s, np.arange(100) * 0.01)].max() < 1e-9
+  ticks = onset_s.max() * 2 * division
+  assert ticks < 10**7
+
+
 def test_a_whole_day_fits():
   score = Score.from_arrays(
     onset_s=[0, 86000], duration_s=[1, 1], key=[60, 60], velocity=[64, 64]
@@ -88,6 +118,44 @@ def test_a_whole_day_fits():
     assert_close(fast, Score.from_bytes(fast.to_bytes()))
   with pytest.raises(ValueError, match="at most 24 hours"):
     score.shifted(86400).to_bytes()
+
+
+def test_other_programs_read_what_is_written():
+  """Their notes are ours: mido and symusic, and pretty_midi if it is there."""
+  rng = np.random.default_rng(2)
+  tempo = TempoMap(np.array([0.0, 100.0]), np.array([61.3, 140.0]))
+  for seconds in (20, 900):
+    score = Score.from_arrays(
+      onset_s=np.sort(rng.uniform(0, seconds, 300)),
+      duration_s=np.full(300, 0.05),
+      key=np.arange(300) % 128,
+      velocity=np.arange(300) % 127 + 1,
+      part_names=["피아노"],
+      tempo=tempo,
+    )
+    data = score.to_bytes()
+    ours = score.notes[["onset_s", "key", "velocity"]].tolist()
+    for theirs in notes_of_others(data).values():
+      assert theirs is not None
+      assert len(theirs) == 300
+      for (onset_s, *rest), (their_s, *their_rest) in zip(
+        ours, theirs, strict=True
+      ):
+        assert abs(onset_s - their_s) < 0.0002
+        assert rest == their_rest
+    file = mido.MidiFile(file=io.BytesIO(data))
+    assert "피아노".encode() in data
+    assert file.ticks_per_beat <= 19200
+
+
+def test_a_tempo_days_after_the_end_is_left_out():
+  tempo = TempoMap(np.array([0.0, 1.0, 1e7]), np.array([100.0, 90.0, 80.0]))
+  score = Score.from_arrays(
+    onset_s=[0.0], duration_s=[2.0], key=[60], velocity=[64], tempo=tempo
+  )
+  back = Score.from_bytes(score.to_bytes())
+  assert_close(score, back)
+  np.testing.assert_allclose(back.tempo.bpm, [100, 90], rtol=1e-4)
 
 
 def test_an_empty_score_is_a_file(tmp_path):
@@ -125,15 +193,22 @@ def test_errors_name_the_file_and_the_reason(tmp_path):
   path = tmp_path / "a.mid"
   with pytest.raises(MidiFileError, match=r"a\.mid: no such file"):
     read_score(path)
-  with pytest.raises(MidiFileError, match="is a directory"):
+  with pytest.raises(MidiFileError, match="is a folder"):
     Score.from_file(tmp_path)
   path.write_bytes(b"")
   with pytest.raises(MidiFileError, match=r"a\.mid: the file is empty$"):
     read_score(path)
   with open(path, "wb") as file:
     file.truncate(17 * 2**20)
-  with pytest.raises(MidiFileError, match="has 17 MiB, at most 16"):
+  with pytest.raises(MidiFileError, match=r"has 17.0 MiB, at most 16 are read"):
     read_score(path)
+
+
+def test_a_pipe_and_a_device_are_refused_at_once(tmp_path):
+  os.mkfifo(tmp_path / "pipe.mid")
+  for path in (tmp_path / "pipe.mid", "/dev/zero"):
+    with pytest.raises(MidiFileError, match="is a pipe or device"):
+      Score.from_file(path)
 
 
 def test_a_folder_is_read_and_its_bad_files_are_listed(tmp_path, midi):

@@ -1,11 +1,12 @@
-import struct
-
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from magenta_midi.midi.io.smf import BadMidiError, read_track, split_chunks
+from magenta_midi.midi.io.chunks import BadMidiError
+from magenta_midi.midi.io.smf import read_track
+
+END = b"\0\xff\x2f\0"
 
 
 def columns(track):
@@ -147,9 +148,151 @@ def test_illegal_status_bytes_are_skipped_with_their_data(bytes_of):
   assert track.illegal_bytes == 6
 
 
-def test_too_many_illegal_bytes_are_refused():
-  with pytest.raises(BadMidiError, match="damaged: 50 illegal bytes"):
-    read_track(b"\0\xf8" * 50 + b"\0\xff\x2f\0")
+def test_realtime_bytes_are_no_damage():
+  # Active sensing and clock between notes, as mido and symusic read them.
+  track = read_track(b"\0\xf8\0\xfe\0\x90\x3c\x40" * 50 + END)
+  assert len(track.tick) == 50
+  assert track.illegal_bytes == 100
+
+
+def test_too_much_damage_is_refused():
+  # Undefined status bytes, one after the other.
+  with pytest.raises(BadMidiError, match="damaged in 21 places of a track"):
+    read_track(b"\0\xf4" * 50 + END)
+
+
+def test_more_messages_than_the_limit_are_refused(monkeypatch):
+  data = b"\0\x90\x3c\x40" * 30 + b"\0\xff\1\0" * 30 + END
+  assert read_track(data, most=61).messages == 61
+  with pytest.raises(BadMidiError, match="has more than 2,097,152 messages"):
+    read_track(data, most=60)
+
+
+NOTES = (
+  "00 90 3c 40 10 80 3c 00 00 90 3e 40 10 80 3e 00 00 90 40 40 10 80 40 00"
+)
+NOTE_ROWS = [
+  (0, 0x90, 0x3C, 0x40),
+  (16, 0x80, 0x3C, 0),
+  (16, 0x90, 0x3E, 0x40),
+  (32, 0x80, 0x3E, 0),
+  (32, 0x90, 0x40, 0x40),
+  (48, 0x80, 0x40, 0),
+]
+
+
+@pytest.mark.parametrize(
+  ("damage", "ticks"),
+  [
+    ("00 3c 40", 0),  # data without a status; mido and symusic refuse
+    ("05 3c 40", 5),  # its delta time counts: an event stood there
+    ("f0 9f 80 80 80 90 90 90 90 90 90", 0),  # no delta time is so long
+    ("00 ff 01 ff 7f 41 42", 0),  # a text longer than its track
+    ("00 f0 83 00 41", 0),  # so a system exclusive message
+    ("00 ff ff 00", 0),  # no kind of meta
+    ("81 ff ff ff ff ff ff ff ff ff ff ff", 0),
+  ],
+)
+def test_reading_goes_on_where_a_message_is_certain(bytes_of, damage, ticks):
+  damage = bytes_of(damage)
+  track = read_track(damage + bytes_of(NOTES) + END)
+  assert columns(track) == [(t + ticks, *row) for t, *row in NOTE_ROWS]
+  assert track.illegal_bytes == len(damage)
+  assert not track.damaged
+  # And between notes, whose last status may not be left out now. Data would
+  # be running status there.
+  if damage[1] != 0x3C:
+    track = read_track(bytes_of(NOTES) + damage + bytes_of(NOTES) + END)
+    expected = NOTE_ROWS + [(t + 48, *row) for t, *row in NOTE_ROWS]
+    assert columns(track) == expected
+    assert track.illegal_bytes == len(damage)
+
+
+def test_what_follows_is_not_guessed(bytes_of):
+  # A lone note-on in garbage is no certain place.
+  garbage = "00 ff ff 00 90 3c 40 f4 f5 f4 f5 f9"
+  track = read_track(bytes_of(NOTES + garbage))
+  assert columns(track) == NOTE_ROWS
+  assert track.damaged
+
+
+@pytest.mark.parametrize(
+  ("delta", "ticks"),
+  [
+    ("80 80 80 80 10", 16),  # padded
+    ("82 80 80 80 80 80 80 80 0f", 15),  # 2**57 + 15 by Ardour
+    ("80 80 80 80 80 80 80 80 80 05", 5),
+    ("88 80 80 80 00", 0),  # the largest negative number of 32 bits: none
+    ("81 80 80 80 00", 0),  # 2**28: none either
+  ],
+)
+def test_long_delta_times_are_those_of_32_bits(bytes_of, delta, ticks):
+  track = read_track(bytes_of(delta + NOTES[2:]) + END)
+  assert columns(track) == [(t + ticks, *row) for t, *row in NOTE_ROWS]
+  assert track.long_deltas == 1
+  assert not track.damaged
+  assert track.length_ticks >= 0
+
+
+def test_a_negative_delta_time_is_caught_up_with(bytes_of):
+  # Ableton Live 9: the first event is 128 ticks before zero.
+  track = read_track(
+    bytes_of("""
+      8f ff ff ff 00 ff 51 03 07 a1 20
+      40 90 3c 40  # at -64
+      81 00 80 3c 00  # at 64
+      40 90 3e 40  # at 128
+    """)
+    + END
+  )
+  assert track.tick.tolist() == [0, 64, 128]
+  assert track.tempo_tick.tolist() == [0]
+  assert track.long_deltas == 1
+
+
+def test_data_over_127_is_clipped_as_others_do(bytes_of):
+  track = read_track(
+    bytes_of("""
+      00 90 3c c8  # velocity
+      00 90 c8 40  # key
+      00 e0 ff ff  # pitch bend
+      00 c0 ff  # program
+      00 90 40 90  00 90 43 bf  # a chord, all too loud
+      10 80 3c ff  # release velocity
+      00 3c 40  # running status is as it was
+    """)
+    + END
+  )
+  assert columns(track) == [
+    (0, 0x90, 0x3C, 127),
+    (0, 0x90, 127, 0x40),
+    (0, 0xE0, 127, 127),
+    (0, 0x90, 0x40, 127),
+    (0, 0x90, 0x43, 127),
+    (16, 0x80, 0x3C, 127),
+    (16, 0x80, 0x3C, 0x40),
+  ]
+  assert track.clipped == 8
+  assert track.illegal_bytes == 0
+
+
+@given(tracks(), st.integers(1, 30), st.data())
+def test_garbage_before_a_track_loses_no_more_than_itself(drawn, size, data):
+  garbage = bytes(
+    data.draw(
+      st.lists(st.sampled_from([0xF4, 0xF5, 0xFF]), min_size=1, max_size=size)
+    )
+  )
+  music = b"\0\x91\x3c\x40\0\x81\x3c\0\0\x91\x3e\x40\0\x81\x3e\0"
+  track = read_track(b"\0\xff\xff" + garbage + music + drawn[0])
+  rows = columns(track)[: 4 + len(drawn[1])]
+  assert [row[1:] for row in rows[:4]] == [
+    (0x91, 0x3C, 0x40),
+    (0x81, 0x3C, 0),
+    (0x91, 0x3E, 0x40),
+    (0x81, 0x3E, 0),
+  ]
+  assert [row[1:] for row in rows[4:]] == [row[1:] for row in drawn[1]]
 
 
 @pytest.mark.parametrize(
@@ -170,54 +313,3 @@ def test_a_cut_track_is_read_up_to_the_cut(bytes_of, tail):
   track = read_track(bytes_of("00 90 3c 40 10 80 3c 00" + tail))
   assert len(track.tick) == 2
   assert track.damaged
-
-
-def chunk(name, body, size=None):
-  return name + struct.pack(">I", len(body) if size is None else size) + body
-
-
-HEADER = chunk(b"MThd", bytes([0, 1, 0, 1, 0, 96]))
-END = b"\0\xff\x2f\0"
-
-
-def test_other_chunks_and_long_headers_are_skipped():
-  long_header = chunk(b"MThd", bytes([0, 1, 0, 1, 0, 96, 9, 9]))
-  for header in (HEADER, long_header):
-    chunks = split_chunks(header + chunk(b"Junk", b"abc") + chunk(b"MTrk", END))
-    assert chunks.tracks == [END]
-    assert (chunks.format, chunks.division, chunks.damaged) == (1, 96, 0)
-
-
-def test_riff_is_unwrapped():
-  inner = HEADER + chunk(b"MTrk", END)
-  riff = b"RIFF\0\0\0\0RMID"
-  riff += b"LIST" + struct.pack("<I", 3) + b"abc\0"  # odd sizes are padded
-  riff += b"data" + struct.pack("<I", len(inner)) + inner
-  assert split_chunks(riff).tracks == [END]
-  with pytest.raises(BadMidiError, match="RIFF file without MIDI data"):
-    split_chunks(b"RIFF\0\0\0\0RMID")
-
-
-def test_a_wrong_track_length_does_not_lose_the_next_track():
-  data = HEADER + chunk(b"MTrk", END + b"\xf7\xf7", 3) + chunk(b"MTrk", END)
-  chunks = split_chunks(data)
-  assert chunks.tracks == [END[:3], END]
-  assert chunks.damaged == 1
-
-
-@pytest.mark.parametrize(
-  ("data", "message"),
-  [
-    (b"", "the file is empty"),
-    (b"GIF89a", "not a MIDI file"),
-    (b"MThd", "truncated inside the header"),
-    (HEADER, "no track"),
-    (HEADER + b"MTr", "no track"),
-    (chunk(b"MThd", bytes([0, 9, 0, 1, 0, 96])), "unknown MIDI file type 9"),
-    (chunk(b"MThd", bytes([0, 1, 0, 1, 0, 0])), "0 ticks a beat"),
-    (chunk(b"MThd", bytes([0, 1, 0, 1, 0, 96]), 2), "2 bytes long"),
-  ],
-)
-def test_what_is_no_midi_file_is_refused(data, message):
-  with pytest.raises(BadMidiError, match=message):
-    split_chunks(data)

@@ -21,7 +21,7 @@ from magenta_midi.evaluation.evaluate import evaluate
 from magenta_midi.finetune.config import finetune_config
 from magenta_midi.finetune.mixture import mix
 from magenta_midi.model.checkpoint import save_checkpoint
-from magenta_midi.train.allocator import keep_memory
+from magenta_midi.train.machine import keep_memory
 from tools.adapters.kinds.course import Course, file_bytes, named_arrays
 from tools.adapters.kinds.variants import POSITIONS, begin_variant
 

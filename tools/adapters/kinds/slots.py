@@ -19,7 +19,12 @@ from flax import nnx
 
 from magenta_midi.data.corpus import Corpus
 from magenta_midi.evaluation.evaluate import protocol_windows, window_batches
-from magenta_midi.model.depthformer import Depthformer, Frames, Memory
+from magenta_midi.model.depthformer import (
+  Depthformer,
+  EncoderState,
+  Frames,
+  Memory,
+)
 from magenta_midi.model.layers import Attention, KeyValue
 from magenta_midi.tokens.codec import Codec
 
@@ -54,15 +59,18 @@ class SlottedDepthformer(Depthformer):
     self.memory_slots = nnx.Param(slots)
 
   def encoder_outputs(
-    self, x: jax.Array, mask: jax.Array, style: jax.Array | None = None
+    self, state: EncoderState, style: jax.Array | None = None
   ) -> Memory:
-    """The memory, the slots last."""
-    states, mask = super().encoder_outputs(x, mask, style)
+    """The memory, the slots last; they lie where those of the style lie."""
+    states, mask, angles = super().encoder_outputs(state, style)
     slots = self.memory_slots[...].astype(states.dtype)
     slots = jnp.broadcast_to(slots[None], (states.shape[0], *slots.shape))
+    if angles is not None:
+      angles = jnp.pad(angles, ((0, 0), (0, slots.shape[1]), (0, 0)))
     return Memory(
       jnp.concatenate([states, slots], axis=1),
       jnp.concatenate([mask, jnp.ones(slots.shape[:2], bool)], axis=1),
+      angles,
     )
 
 
@@ -87,9 +95,13 @@ class PrefixedAttention(Attention):
     self.prefix_gate = nnx.Param(jnp.zeros(base.num_heads, jnp.float32))
 
   def attend(
-    self, x: jax.Array, key_value: KeyValue, bias: jax.Array
+    self,
+    x: jax.Array,
+    key_value: KeyValue,
+    bias: jax.Array,
+    angles: jax.Array | None = None,
   ) -> jax.Array:
-    """Attends to both, each for itself."""
+    """Attends to both, each for itself; the prefix has no position."""
     query = self._heads(self.query(x))
     logits = jnp.einsum(
       "bhtk,hsk->bhts", query, self.prefix_key[...].astype(query.dtype)
@@ -103,7 +115,7 @@ class PrefixedAttention(Attention):
     joined = jnp.swapaxes(found, -3, -2).reshape(
       *x.shape[:-1], self.num_heads * self.head_dim
     )
-    return super().attend(x, key_value, bias) + self.out(joined)
+    return super().attend(x, key_value, bias, angles) + self.out(joined)
 
 
 def with_prefixes(model: Depthformer, count: int, key: jax.Array) -> None:

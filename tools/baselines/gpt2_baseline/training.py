@@ -24,7 +24,12 @@ from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.evaluation.evaluate import Evaluation
 from magenta_midi.midi.atomic import write_atomically
 from magenta_midi.train.optimizers import learning_rate, make_optimizer
-from magenta_midi.train.run import HELD_OUT, RunProgress, TrainingRun
+from magenta_midi.train.run import (
+  HELD_OUT,
+  RunProgress,
+  TrainingRun,
+  held_folder,
+)
 from magenta_midi.train.run_clock import RunSchedule
 from magenta_midi.train.run_settings import (
   RUN,
@@ -311,21 +316,21 @@ def train_baseline(
     OSError: Something cannot be written; the state before is whole.
   """
   _check_settings(config, out)
-  out.mkdir(parents=True, exist_ok=True)
-  if not has_state(out):
-    settings = json.dumps(config.settings(), indent=2) + "\n"
-    write_atomically(out / RUN, settings.encode())
-  trainer = Gpt2Trainer(config, tokens, corpora, shares)
-  task = BaselineTask(trainer, tokens, held_out, out, on_progress)
-  schedule = RunSchedule(
-    steps=config.run.steps,
-    minutes=config.run.minutes,
-    evaluate_every_min=config.run.evaluate_every_min,
-    save_every_min=config.run.save_every_min,
-  )
-  with contextlib.closing(trainer):
-    TrainingRun(task, schedule, out, NAMES).go(should_stop=should_stop)
-  return task.evaluation
+  with held_folder(out):
+    if not has_state(out):
+      settings = json.dumps(config.settings(), indent=2) + "\n"
+      write_atomically(out / RUN, settings.encode())
+    trainer = Gpt2Trainer(config, tokens, corpora, shares)
+    task = BaselineTask(trainer, tokens, held_out, out, on_progress)
+    schedule = RunSchedule(
+      steps=config.run.steps,
+      minutes=config.run.minutes,
+      evaluate_every_min=config.run.evaluate_every_min,
+      save_every_min=config.run.save_every_min,
+    )
+    with contextlib.closing(trainer):
+      TrainingRun(task, schedule, out, NAMES).go(should_stop=should_stop)
+    return task.evaluation
 
 
 class BaselineTask:

@@ -1,0 +1,1 @@
+"""Chords and charts: what a tune's harmony is, and when."""

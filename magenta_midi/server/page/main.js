@@ -60,7 +60,6 @@ class App extends EventTarget {
     this.turn = "player";
     this.busy = 0;
     this.demoWanted = false;
-    this.owesReply = false;
     this.playingIn = false;
     this.aheadMs = 20;
     this.browserMs = [];
@@ -276,8 +275,8 @@ function playDemo() {
     drawProgress();
     return;
   }
-  app.owesReply = app.phase !== "ready";
-  if (app.owesReply) app.notice(words("welcome.later"));
+  // The engine answers by itself what was played before it was ready.
+  if (app.phase !== "ready") app.notice(words("welcome.later"));
   const [phrase] = app.info.phrases;
   app.playIn({ phrase });
 }
@@ -386,9 +385,6 @@ function listen() {
     drawTurn();
     if (message.phase !== "ready") return;
     app.say(words("status.ready"));
-    // What was played before is context; the model is asked to answer it.
-    if (app.owesReply && !app.playingIn) app.link.act("hand_over");
-    app.owesReply = false;
   });
   on("state", (state) => {
     const now = app.clock.session();

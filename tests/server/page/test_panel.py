@@ -282,6 +282,30 @@ def test_a_take_is_played_back(page, takes, keep_screenshot):
   page.wait_for_function("() => window.heard() < 1e-4")
 
 
+def test_a_take_plays_on_while_the_list_changes(page, takes):
+  takes.answers["GET", f"{TAKE_PATH}/notes"] = (
+    200,
+    {
+      "seconds": 60.0,
+      "parts": ["player", "model"],
+      "notes": [[0, 60, 90, 0.0, 60.0]],
+      "pedals": [],
+    },
+  )
+  card = page.locator(f".card[data-take='{TAKE['id']}']")
+  card.get_by_role("button", name="Play").click()
+  page.wait_for_function("() => window.heard && window.heard() > 1e-3")
+  newer = {**TAKE, "id": "newer"}
+  rated = {**TAKE, "rating": 2}
+  takes.answers["GET", "/api/takes"] = (200, {"takes": [newer, rated]})
+  takes.send("restarted", now_s=0.0, start={}, meter="4/4")
+  page.wait_for_selector(".card[data-take='newer']")
+  assert card.locator("[aria-pressed=true]").count() == 2
+  card.get_by_role("button", name="Stop").click()
+  card.get_by_role("button", name="Play").wait_for()
+  page.wait_for_function("() => window.heard() < 1e-4")
+
+
 def test_a_take_is_downloaded_in_three_forms(page, takes):
   for kind in ("mid", "png", "wav"):
     link = page.locator(f".card a[href='{TAKE_PATH}/take.{kind}']")

@@ -209,12 +209,12 @@ def test_a_take_is_saved_rated_played_and_downloaded(jam, tmp_path):
   jam.play()
   page.click("#tab-takes")
   page.click("#save-take")
-  card = page.locator(".card:has(.stars)").first
+  identity = next(m["take"] for m in jam.received if m.get("phase") == "ready")
+  card = page.locator(f".card[data-take='{identity}']:has(.stars)")
   card.wait_for(timeout=READY_MS)
   card.get_by_label("Rate 5 of 5").click()
   page.wait_for_selector(".stars button[aria-pressed=true]")
   jam.wait_until_it_can_sound()
-  identity = card.get_attribute("data-take")
   rated = page.request.get(f"{jam.address}api/takes/{identity}").json()
   assert rated["rating"] == 5
   with page.expect_download() as download:

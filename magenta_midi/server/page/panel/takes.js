@@ -2,7 +2,7 @@
 import { make } from "../dom.js";
 import { language, number, words } from "../words.js";
 import { get, send } from "../play/rest.js";
-import { Playback, drawSmall, stopPlayback } from "../play/playback.js";
+import { Playback, drawSmall } from "../play/playback.js";
 
 const STARS = [1, 2, 3, 4, 5];
 const FEW = 12; // shown at first
@@ -139,18 +139,33 @@ class Card {
     );
   }
 
+  /** @param take What the server says of it now. */
+  update(take) {
+    if (JSON.stringify(take) === JSON.stringify(this.take)) return;
+    this.take = take;
+    this.draw();
+  }
+
+  stop() {
+    this.playback?.stop();
+  }
+
   draw() {
     const { take } = this;
     const done = take.state === "done";
-    this.picture = make("img", {
-      class: "thumb",
-      alt: "",
-      loading: "lazy",
-      src: `${this.path}/thumbnail.svg`,
-    });
+    const playing = Boolean(this.playback?.playing);
+    // While it plays, its picture has the line that moves.
+    if (!playing) {
+      this.picture = make("img", {
+        class: "thumb",
+        alt: "",
+        loading: "lazy",
+        src: `${this.path}/thumbnail.svg`,
+      });
+    }
     this.playButton = make("button", {
       type: "button",
-      text: words("take.play"),
+      text: words(playing ? "take.stop" : "take.play"),
       on: { click: () => this.#play() },
     });
     const facts = words("take.facts", {
@@ -214,12 +229,18 @@ export function makeTakes(app) {
   const more = make("button", { type: "button", data: { text: "take.more" } });
   let takes = [];
   let shown = FEW;
+  let drawn = new Map(); // Card by the take's name
 
   const draw = () => {
-    stopPlayback();
-    cards.replaceChildren(
-      ...takes.slice(0, shown).map((take) => new Card(app, take, look).element),
-    );
+    const before = drawn;
+    drawn = new Map();
+    for (const take of takes.slice(0, shown)) {
+      const card = before.get(take.id) ?? new Card(app, take, look);
+      card.update(take);
+      drawn.set(take.id, card);
+    }
+    for (const [id, card] of before) if (!drawn.has(id)) card.stop();
+    cards.replaceChildren(...[...drawn.values()].map((card) => card.element));
     empty.hidden = takes.length > 0;
     more.hidden = takes.length <= shown;
   };
@@ -235,7 +256,9 @@ export function makeTakes(app) {
     shown += 3 * FEW;
     draw();
   });
-  app.addEventListener("language", draw);
+  app.addEventListener("language", () => {
+    for (const card of drawn.values()) card.draw();
+  });
   app.addEventListener("takes", look);
   return {
     parts: [

@@ -7,11 +7,6 @@ const EVERY_MS = 120;
 
 let current = null;
 
-/** Ends what plays, if anything does. */
-export function stopPlayback() {
-  current?.stop();
-}
-
 export class Playback {
   /**
    * @param {import("./sound.js").Sound} sound Plays it.
@@ -58,7 +53,7 @@ export class Playback {
 
   /** @param {number} from Seconds into the music. */
   start(from = 0) {
-    stopPlayback();
+    current?.stop(); // one at a time
     current = this;
     this.waiting = this.waiting.filter(([time]) => time >= from);
     this.startMs = performance.now() - from * 1000 + 60;

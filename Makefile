@@ -139,6 +139,7 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint Dockerfile
 
 format: $(DEV)
 	$(BIN)/ruff format .

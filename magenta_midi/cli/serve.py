@@ -1,5 +1,6 @@
 """Command `magenta-midi serve`: the jam in the browser."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 @click.option(
   "--sessions",
   type=bounded(COUNT),
-  help="Most players at once [default: half of the processor's cores].",
+  help="Most players at once [default: as many as the machine can play, by a"
+  " measurement at the start].",
 )
 @click.option(
   "--takes",
@@ -101,7 +103,7 @@ def command(
   from magenta_midi.live.protocol.controls import Controls
   from magenta_midi.model.checkpoint import embedded_path, read_config
   from magenta_midi.server.serving import Server, new_token
-  from magenta_midi.server.settings import ServerSettings, usual_sessions
+  from magenta_midi.server.settings import ServerSettings
 
   # A wrong checkpoint or adapter is refused before anybody comes.
   choices = adapter_choices(adapters, switchable)
@@ -113,6 +115,9 @@ def command(
   check_choices(choices, checkpoint)
   if token is None and host not in _LOCAL:
     token = new_token()
+
+  # Players share an accelerator; JAX else takes its memory for the first.
+  os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
   def ready(address: str) -> None:
     print_line(address)
@@ -127,7 +132,7 @@ def command(
       port=port,
       token=token,
       names=names,
-      sessions=sessions or usual_sessions(),
+      sessions=sessions,
       checkpoint=str(checkpoint) if checkpoint else None,
       controls=Controls(adapters=choices),
       seed=seed,

@@ -74,6 +74,8 @@ __all__ = ["HostError", "InputEvent", "InputSource", "LiveSession"]
 
 # The model's own reports may be that much older than a change.
 SETTLED_NS = 50_000_000
+# Of processor or device time a second of dense music: beyond it, it is late.
+TOO_SLOW_S = 0.9
 
 InputEvent = Change | Action | Learn
 
@@ -507,10 +509,16 @@ class LiveSession:
         if now_ns - self._changed_ns >= SETTLED_NS:
           self._set_controls(controls)
         self._follow_beat(report.beat)
-      case ModelReady() if self._recorder is not None:
-        self._recorder.describe(
-          checkpoint={"path": report.checkpoint, "sha256": report.sha256}
-        )
+      case ModelReady():
+        if self._recorder is not None:
+          self._recorder.describe(
+            checkpoint={"path": report.checkpoint, "sha256": report.sha256}
+          )
+        if report.wall_s > TOO_SLOW_S:
+          self._warn(
+            f"this machine takes {report.wall_s:.1f} s for a second of dense"
+            " music: it will answer late"
+          )
       case ModelRestarting():
         self._warn("the model ended unexpectedly; it is started again")
       case ModelProblem(problem=problem) if problem.startswith(STOPPED):

@@ -254,7 +254,7 @@ def _general_routes(parts: Parts) -> APIRouter:
       "version": importlib.metadata.version("magenta-midi"),
       "protocol": VERSION,
       "checkpoint": name,
-      "sessions": settings.sessions,
+      "sessions": parts.sessions.capacity.sessions,
       "playing": parts.sessions.playing,
       "style": bool(config.get("style")),
       "phrases": list(settings.phrases),

@@ -1,7 +1,6 @@
 """Settings of the server."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,18 +9,11 @@ from magenta_midi.live.protocol.controls import Controls
 from magenta_midi.live.recording.recorder import sessions_folder
 from magenta_midi.settings import check_bounds
 
-__all__ = ["LOCAL_HOSTS", "ServerSettings", "usual_sessions"]
+__all__ = ["LOCAL_HOSTS", "ServerSettings"]
 
 # Names of this machine for itself.
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-# A session has a process that computes and one that keeps time.
-_CORES_A_SESSION = 2
 _TCP_PORT = Bounds(0, 65535, "TCP port; 0: any free one", whole=True)
-
-
-def usual_sessions() -> int:
-  """How many sessions this machine's cores can play at once."""
-  return max(1, (os.cpu_count() or 1) // _CORES_A_SESSION)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +25,7 @@ class ServerSettings:
     port: Likewise; 0: any free one.
     token: What a visitor must know; None: nothing, on this machine alone.
     names: Other names under which it is reached.
-    sessions: Most sessions at once.
+    sessions: Most sessions at once; None: as many as the machine can play.
     checkpoint: A folder; None: the embedded one.
     controls: Of a session at its start.
     seed: Of the model's draws.
@@ -50,7 +42,7 @@ class ServerSettings:
   port: int = 8765
   token: str | None = None
   names: tuple[str, ...] = ()
-  sessions: int = dataclasses.field(default_factory=usual_sessions)
+  sessions: int | None = None
   checkpoint: str | None = None
   controls: Controls = dataclasses.field(default_factory=Controls)
   seed: int = 0

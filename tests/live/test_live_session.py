@@ -135,6 +135,19 @@ READY = (
 )
 
 
+@pytest.mark.parametrize(("wall_s", "said"), [(0.3, 0), (1.84, 1)])
+def test_a_machine_that_is_too_slow_is_named(hosts, wall_s, said):
+  events = []
+  settings = SessionSettings(ports=SILENT)
+  ready = msgspec.structs.replace(READY[0], wall_s=wall_s)
+  with LiveSession(settings, on_event=events.append) as session:
+    hosts[0].waiting = [news(ready)]
+    session.poll()
+  notices = [event.text for event in events if isinstance(event, Notice)]
+  assert len(notices) == said
+  assert all("takes 1.8 s for a second" in text for text in notices)
+
+
 def test_a_client_receives_typed_events(hosts):
   events = []
   settings = SessionSettings(ports=SILENT)

@@ -301,6 +301,8 @@ def _settings(controls: Controls) -> list[tuple[str, Style]]:
   low, high = controls.register
   line += _named("register", f"{_key_name(low)}-{_key_name(high)}")
   line += _named("loudness", f"{controls.loudness:+d}")
+  if controls.pedal != "own":
+    line += _named("pedal", controls.pedal)
   return line
 
 

@@ -65,6 +65,7 @@ class PlanRequest(NamedTuple):
   may_end: Any  # bool () whether END may be drawn
   limit: Any  # int32 () most events
   keys: Any  # bool [128] keys that may be struck
+  pedals: Any  # bool () whether the pedal may go down
   pace: Any  # float32 () factor on the rate of events
   seed: Any  # uint32 ()
   sampling: LevelSampling
@@ -361,7 +362,8 @@ class DuetFunctions:
         else:
           if level == KEY:
             pedal = ~(request.note_first & first)
-            wanted = jnp.append(request.keys, jnp.stack([pedal, pedal]))
+            pedals = jnp.stack([pedal & request.pedals, pedal])  # down, up
+            wanted = jnp.append(request.keys, pedals)
             left = legal & wanted
             legal = jnp.where(jnp.any(left), left, legal)
             moved = request.priors.key.nats(

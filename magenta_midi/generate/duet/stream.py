@@ -39,6 +39,7 @@ class PlanSettings(NamedTuple):
   Attributes:
     sampling: Temperatures and limits of each level.
     keys: Keys that may be struck, bool `[128]`.
+    pedals: Whether the pedal may go down.
     pace: Factor on the rate of events.
     guidance: Weight of the style; needs functions with guidance.
     seed: Of the session.
@@ -47,6 +48,7 @@ class PlanSettings(NamedTuple):
 
   sampling: LevelSampling
   keys: Bool[np.ndarray, "128"]
+  pedals: bool = True
   pace: float = 1.0
   guidance: float = 0.0
   seed: int = 0
@@ -247,6 +249,7 @@ class DuetStream:
       may_end=np.bool_(may_end),
       limit=np.int32(events),
       keys=settings.keys,
+      pedals=np.bool_(settings.pedals),
       pace=np.float32(settings.pace),
       seed=np.uint32(settings.seed),
       sampling=settings.sampling,

@@ -6,6 +6,7 @@ stream on.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,6 +27,8 @@ __all__ = ["STEP_NS", "ContextEncoder", "Injection"]
 # Steps of a stream are 10 ms.
 STEP_NS = SECOND // 100
 _HISTORY_NS = 22 * SECOND
+# A second of two players who both play much: contexts and player's notes.
+_DENSE_CONTEXTS, _DENSE_NOTES = 3, 12
 
 # Player's and model's music -> the model's and the player's in the context.
 Injection = Callable[[Score, Score], tuple[Score, Score]]
@@ -205,6 +208,24 @@ class ContextEncoder:
       ]
     for job in jobs:
       job.result()
+
+  def dense_second(self, settings: PlanSettings) -> tuple[float, float]:
+    """What a second of dense music takes, with guidance; see `Engine`."""
+    codec, functions = self.codec, self._functions[True]
+    settings = settings._replace(guidance=1.0)
+    frames = codec.encode_context(Score.empty(), 0.0)
+    context = padded_context(codec, frames, functions.context_sizes[-1:])
+    note = np.array([[0, 60, 9, codec.config.held]], np.int32)
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    for _ in range(_DENSE_CONTEXTS):
+      *_, state = functions.encode(context, self._style)
+      assert state is not None
+      stream = DuetStream(functions, state, 0, codec.init_rules())
+      for place in range(_DENSE_NOTES // _DENSE_CONTEXTS):
+        step = np.array([10 * place], np.int32)
+        stream.append(note, step, np.ones(1, np.int32))
+        stream.plan(settings, events=3, earliest_step=10 * place + 1)
+    return time.process_time() - cpu_s, time.perf_counter() - wall_s
 
   def _warm_up(
     self, settings: PlanSettings, guided: bool, on_progress: Callable[[], None]

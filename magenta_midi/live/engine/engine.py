@@ -174,6 +174,7 @@ class Engine:
         temperature=(base.temperature * controls.temperature).astype(np.float32)
       ),
       keys,
+      pedals=controls.pedal != "off",
       pace=controls.density**self._share,
       guidance=controls.guidance,
       seed=seed,
@@ -248,6 +249,14 @@ class Engine:
   def warm_up(self, on_progress: Callable[[], None] = lambda: None) -> None:
     """Compiles everything; nothing compiles after it."""
     self._encoder.warm_up(self.planner.plan_settings, on_progress)
+
+  def dense_second(self) -> tuple[float, float]:
+    """What a second of dense music takes, after `warm_up`.
+
+    Returns:
+      Processor time of all threads and time from begin to end, s.
+    """
+    return self._encoder.dense_second(self.planner.plan_settings)
 
   # Input.
 

@@ -33,6 +33,8 @@ STEP_NS = 80_000_000
 # The player's manner is that of so long before the last note, of so many
 # notes at least; until then it is the typical one.
 _MANNER_NS, _MIN_NOTES = 8 * SECOND, 6
+# Share of the time that the pedal is down.
+_PEDAL_SHARES = {"off": 0.0, "little": 0.2, "much": 0.95}
 _TYPICAL_RATE, _TYPICAL_VELOCITY = 5.0, 64.0
 # Texts whose embeddings are kept: weights move far more often than texts.
 _MAX_TEXTS = 64
@@ -176,6 +178,7 @@ def asked_of(
     density=None if controls.density == 1.0 else controls.density * rate,
     loudness=None if controls.loudness == 0 else loudness,
     register=None if whole else (float(low), float(high)),
+    pedal=_PEDAL_SHARES.get(controls.pedal),
   )
 
 

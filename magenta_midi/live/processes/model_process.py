@@ -140,6 +140,7 @@ class _Model:
       self.report(ModelCompiling(done=done, total=total))
 
     engine.warm_up(progress)
+    self.cpu_s, self.wall_s = engine.dense_second()
     self.timekeeper = Timekeeper(
       config.controls, Meter.parse(config.settings.meter)
     )
@@ -174,7 +175,10 @@ class _Model:
     # Notes played before this are received too: they are the context.
     self.report(
       ModelReady(
-        checkpoint=self.mm.checkpoint, sha256=self.mm.config.get("sha256")
+        checkpoint=self.mm.checkpoint,
+        sha256=self.mm.config.get("sha256"),
+        cpu_s=self.cpu_s,
+        wall_s=self.wall_s,
       )
     )
     self._steer(self.config.controls, self.now_ns())

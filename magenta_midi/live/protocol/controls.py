@@ -32,6 +32,7 @@ __all__ = [
   "MAX_ADAPTERS",
   "MAX_PROMPTS",
   "MODES",
+  "PEDALS",
   "RANGES",
   "TOGGLES",
   "Action",
@@ -54,12 +55,14 @@ INJECTIONS = (
 )
 GROOVES = (AUTO, *NAMED)
 HARMONIES = ("off", "follow")
+PEDALS = ("own", "off", "little", "much")
 # Controls of a few names.
 CHOICES = {
   "mode": MODES,
   "injection": INJECTIONS,
   "groove": GROOVES,
   "harmony": HARMONIES,
+  "pedal": PEDALS,
 }
 TOGGLES = ("solo", "release_clashes", "muted", "free", "comp")
 
@@ -149,12 +152,15 @@ class Controls(NamedTuple):
   Attributes:
     mode: One of MODES.
     temperature: Of the sampler; 0 always takes the likeliest.
-    guidance: Weight of prompts and of what density, register and loudness
-      ask against nothing being asked; 0 is none. It costs nothing until
+    guidance: Weight of prompts and of what density, register, loudness and
+      pedal ask against nothing being asked; 0 is none. It costs nothing until
       something is asked.
     density: Factor on the model's own rate of events.
     register: Lowest and highest key that it may play.
     loudness: Velocity offset against the player's own loudness.
+    pedal: How much of the sustain pedal the model uses, one of PEDALS: `own` as
+      it likes, `off` none at all; `little` and `much` are asked of a checkpoint
+      that reads control tokens.
     style_s: How long it takes to go over to other prompts or weights, s.
     injection: How the player's music enters the context, one of INJECTIONS.
     mix_ratio: Share of the model's own notes, for `interleave`.
@@ -186,6 +192,7 @@ class Controls(NamedTuple):
   density: float = 1.0
   register: tuple[int, int] = (LOWEST_KEY, HIGHEST_KEY)
   loudness: int = 0
+  pedal: str = "own"
   style_s: float = 4.0
   injection: str = "both"
   mix_ratio: float = 0.3
@@ -223,7 +230,7 @@ def changed(controls: Controls, name: str, value: Any) -> Controls:
   match name:
     case "groove":
       return controls._replace(groove=_groove(value))
-    case "mode" | "injection" | "harmony":
+    case "mode" | "injection" | "harmony" | "pedal":
       choice = _choice(name, value, CHOICES[name])
       return controls._replace(**{name: choice})
     case _ if name in TOGGLES:

@@ -85,10 +85,14 @@ class ModelReady(msgspec.Struct, frozen=True, kw_only=True, tag="model_ready"):
   Attributes:
     checkpoint: Its folder, or "embedded".
     sha256: Of its weights; None where the checkpoint stores none.
+    cpu_s: Processor time, s, that a second of dense music takes.
+    wall_s: Time from begin to end of the same.
   """
 
   checkpoint: str
   sha256: str | None
+  cpu_s: float = 0.0
+  wall_s: float = 0.0
 
 
 class ModelFailed(

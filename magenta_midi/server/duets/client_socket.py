@@ -93,7 +93,9 @@ async def _greet(
       sessions.claim, outbox, hello.key, hello.start
     )
   except Full:
-    await _send(socket, {"type": "full", "sessions": settings.sessions})
+    await _send(
+      socket, {"type": "full", "sessions": sessions.capacity.sessions}
+    )
     await _close(socket, 4503)
   except ValueError as error:
     await _send(socket, {"type": "error", "text": str(error)})

@@ -3,6 +3,7 @@
 import hmac
 import threading
 
+from magenta_midi.server.duets.capacity import Capacity
 from magenta_midi.server.duets.client_messages import StartOptions
 from magenta_midi.server.duets.outbox import Outbox
 from magenta_midi.server.duets.played_session import PlayedSession
@@ -20,10 +21,15 @@ class Full(Exception):
 
 
 class Sessions:
-  """Sessions of one server; its methods may be called from any thread."""
+  """Sessions of one server; its methods may be called from any thread.
+
+  Attributes:
+    capacity: The most at once.
+  """
 
   def __init__(self, settings: ServerSettings, names: ClientNames):
     self._settings, self._names = settings, names
+    self.capacity = Capacity(settings.sessions)
     self._lock = threading.Lock()
     self._sessions: list[PlayedSession] = []
     self._closing = False
@@ -32,7 +38,7 @@ class Sessions:
     """Starts a session for the first player, who then need not wait."""
     with self._lock:
       if self._settings.spare_s > 0 and not self._closing:
-        self._sessions.append(PlayedSession(self._settings, self._names))
+        self._sessions.append(self._new_session())
 
   def claim(
     self, outbox: Outbox, key: str | None, options: StartOptions | None
@@ -60,15 +66,20 @@ class Sessions:
           return spare
         spare = None
       claimed = sum(s.claimed and not s.ending for s in self._sessions)
-      if self._closing or claimed >= self._settings.sessions:
+      if self._closing or claimed >= self.capacity.sessions:
         raise Full
-      session = PlayedSession(self._settings, self._names, options)
+      session = self._new_session(options)
       session.attach(outbox, resumed=False)
       self._sessions.append(session)
       if spare is not None:
         # It was for somebody who asks for nothing.
         spare.stop("closing")
       return session
+
+  def _new_session(self, options: StartOptions | None = None) -> PlayedSession:
+    return PlayedSession(
+      self._settings, self._names, options, measured=self.capacity.measured
+    )
 
   def _found(self, key: str | None) -> PlayedSession | None:
     if key is None:

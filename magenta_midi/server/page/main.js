@@ -5,6 +5,7 @@ import {
   firstLanguage,
   has,
   number,
+  said,
   useLanguage,
   words,
 } from "./words.js";
@@ -165,7 +166,8 @@ class App extends EventTarget {
   // Words to the player.
 
   /** A line that is shown for some seconds, and read by screen readers. */
-  notice(text, warning = false) {
+  notice(given, warning = false) {
+    const text = said(given);
     const line = make("p", { class: warning ? "warning" : "", text });
     const notices = byId("notices");
     notices.append(line);

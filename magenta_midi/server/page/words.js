@@ -52,6 +52,26 @@ export function words(key, values = {}) {
   );
 }
 
+const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+/**
+ * What the server says, which is English, in the language of the page.
+ *
+ * The English words of each key `said.*` are what the server writes, with names
+ * where its sentence varies; a sentence that none fits stays as it is.
+ */
+export function said(text) {
+  for (const [key, pattern] of Object.entries(fallback)) {
+    if (!key.startsWith("said.")) continue;
+    const parts = pattern
+      .split(/\{(\w+)\}/)
+      .map((part, index) => (index % 2 ? `(?<${part}>.+)` : literal(part)));
+    const found = new RegExp(`^${parts.join("")}$`, "s").exec(text);
+    if (found) return words(key, found.groups ?? {});
+  }
+  return text;
+}
+
 /** A number as the language writes it. */
 export const number = (value, digits = 0) =>
   new Intl.NumberFormat(chosen, {

@@ -251,6 +251,20 @@ def test_gaps_are_bounded_and_a_note_comes_first(generator, functions):
   assert pedals  # else the first claim were empty
 
 
+def test_the_pedal_stays_up_where_it_may_not_go_down(generator, functions):
+  keys = np.zeros(128, bool)
+  keys[60] = True  # so that the pedal is as likely
+  downs = {True: 0, False: 0}
+  for seed in range(30):
+    stream = begin(functions, a_context(generator.codec, seed))
+    for pedals in downs:
+      wanted = plan_settings(seed, keys=keys, pedals=pedals)
+      plan = stream.plan(wanted, events=8, earliest_step=0)
+      downs[pedals] += int(np.sum(plan.frames.codes[:, 1] == PEDAL_DOWN))
+      stream.drop_plan()
+  assert downs[True] > 0 == downs[False]
+
+
 def test_only_allowed_keys_are_struck(generator, functions):
   keys = np.zeros(128, bool)
   keys[[61, 70, 75]] = True

@@ -148,6 +148,13 @@ def test_sliders_ask_relative_to_the_player(styled):
   assert steering.changed_rows(player, 60 * SECOND) == (False, rows)
 
 
+@pytest.mark.parametrize(
+  ("pedal", "share"), [("own", None), ("off", 0.0), ("much", 0.95)]
+)
+def test_the_pedal_is_asked_as_a_share_of_the_time(pedal, share):
+  assert asked_of(Controls(pedal=pedal), 5.0, 64.0).pedal == share
+
+
 @pytest.mark.parametrize("offset", [-30, 30])
 def test_loudness_stays_a_velocity(offset):
   asked = asked_of(

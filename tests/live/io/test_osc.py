@@ -130,6 +130,7 @@ def osc():
     ("/tap", (1,), Action.TAP),
     ("/free", (1,), Change("free", True)),
     ("/harmony", ("follow",), Change("harmony", "follow")),
+    ("/pedal", ("off",), Change("pedal", "off")),
     ("/comp", (1.0,), Change("comp", True)),
     ("/comp_loudness", (-6,), Change("comp_loudness", -6)),
     ("/style_s", (8.0,), Change("style_s", 8.0)),

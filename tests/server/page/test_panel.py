@@ -364,8 +364,13 @@ def test_music_is_generated_and_sounds_as_it_comes(page, server):
   body = "".join(json.dumps(line) + "\n" for line in lines).encode()
   server.answers["POST", "/api/generate"] = (200, body)
   page.click("#tab-takes")
+  page.click("#generate-ask summary")
+  for name, value in (("density", "4"), ("pedal", "0.5"), ("low", "60")):
+    page.fill(f"[data-control='generate_{name}'] input", value)
   page.click("#generate")
   asked = json.loads(server.wait_for_request("POST", "/api/generate"))
+  assert (asked["density"], asked["pedal"]) == (4, 0.5)
+  assert asked["register"] == [60, 108] and "tempo" not in asked
   assert asked["seconds"] == 20
   page.wait_for_function("() => window.heard && window.heard() > 1e-3")
   assert page.locator("a[href='/api/generated/g1/music.wav']").count() == 1

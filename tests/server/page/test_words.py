@@ -1,10 +1,12 @@
 """Both languages say the same things, and the page is there in both."""
 
+import ast
 import json
 import re
 
 import pytest
 
+from magenta_midi.live.protocol.controls import Controls, changed
 from magenta_midi.server.control_table import control_table
 from tests.server.page.fake_server import PAGE, FakeServer
 
@@ -14,6 +16,25 @@ TABLES = {
 }
 SCRIPTS = {path: path.read_text("utf-8") for path in PAGE.rglob("*.js")}
 HTML = (PAGE / "index.html").read_text("utf-8")
+
+
+PACKAGE = PAGE.parents[1]
+
+
+def sentences():
+  """All texts in the package's source; `{}` where a value is put in."""
+  found = set()
+  for path in PACKAGE.rglob("*.py"):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+      if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        found.add(node.value)
+      elif isinstance(node, ast.JoinedStr):
+        parts = (
+          str(part.value) if isinstance(part, ast.Constant) else "{}"
+          for part in node.values
+        )
+        found.add("".join(parts))
+  return found
 
 
 def places(text):
@@ -53,6 +74,17 @@ def test_every_key_that_the_page_names_is_there():
   assert named <= TABLES["en"].keys()
 
 
+def test_what_is_translated_is_what_the_server_says():
+  written = " | ".join(sentences())
+  for key, text in TABLES["en"].items():
+    if key.startswith("said."):
+      pieces = [piece for piece in re.split(r"\{\w+\}", text) if len(piece) > 9]
+      assert pieces, key
+      for piece in pieces:
+        # Sentences of two modules are joined by a space or a colon.
+        assert piece.strip(" :") in written, (key, piece)
+
+
 @pytest.mark.parametrize("control", control_table(), ids=lambda c: c["name"])
 def test_every_control_and_choice_has_a_name(control):
   elsewhere = {
@@ -88,6 +120,21 @@ def test_the_language_of_the_browser_is_taken(make_page, keep_screenshot):
   assert page.get_attribute("html", "lang") == "ko"
   assert page.inner_text("#demo") == TABLES["ko"]["welcome.demo"]
   keep_screenshot(page, "korean")
+
+
+@pytest.mark.browser
+def test_the_server_speaks_the_language_of_the_page(make_page):
+  page = make_page(locale="ko-KR")
+  server = FakeServer(page)
+  server.open()
+  with pytest.raises(ValueError) as refused:
+    changed(Controls(), "chords", "| C | H7 |")
+  server.send("error", text=str(refused.value))
+  page.wait_for_selector("#notices :text('2번째 마디')")
+  server.send("notice", text="plays with <b>$&(한별)", warning=False)
+  page.wait_for_selector("#notices :text('<b>$&(한별) 스타일로 연주해요')")
+  server.send("notice", text="something new", warning=False)
+  page.wait_for_selector("#notices :text('something new')")
 
 
 @pytest.mark.browser

@@ -94,6 +94,19 @@ export function slider(how, change) {
   };
 }
 
+/** A number that may be left out: its value is null then. */
+export function numberField({ name, low, high, step }) {
+  const input = make("input", { type: "number", min: low, max: high, step });
+  return {
+    frame: framed(name, name, input),
+    input,
+    get value() {
+      if (input.value === "") return null;
+      return Math.min(Math.max(Number(input.value), low), high);
+    },
+  };
+}
+
 /** A switch. */
 export function toggle(name, change) {
   const input = make("input", {

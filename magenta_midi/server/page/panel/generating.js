@@ -5,9 +5,19 @@ import { number, words } from "../words.js";
 import { lines, upload } from "../play/rest.js";
 import { MODEL } from "../play/music.js";
 import { Playback, drawSmall } from "../play/playback.js";
-import { slider } from "./fields.js";
+import { numberField, slider } from "./fields.js";
 
+const [LOWEST, HIGHEST] = [21, 108]; // keys of a piano
 const AHEAD_S = 2.5; // of music before it begins to sound
+// What may be asked for: name, lowest, highest, step.
+const ASKED = [
+  ["density", 0, 100, 0.5],
+  ["loudness", 1, 127, 1],
+  ["pedal", 0, 1, 0.05],
+  ["tempo", 20, 400, 1],
+  ["low", 0, 127, 1],
+  ["high", 0, 127, 1],
+];
 
 /** The adapters that play now; of a blend each with its scale. */
 function playingAdapters(controls) {
@@ -28,6 +38,35 @@ export function makeGenerating(app) {
     (value) => (seconds = value),
   );
   length.set(seconds);
+  const asked = Object.fromEntries(
+    ASKED.map(([name, low, high, step]) => [
+      name,
+      numberField({ name: `generate_${name}`, low, high, step }),
+    ]),
+  );
+  const asking = make(
+    "details",
+    { id: "generate-ask" },
+    make("summary", { data: { text: "generate.ask" } }),
+    make(
+      "div",
+      { class: "sheet" },
+      make("p", { class: "help", data: { text: "generate.ask.help" } }),
+      ...Object.values(asked).map(({ frame }) => frame),
+    ),
+  );
+  const targets = () => {
+    const found = {};
+    for (const name of ["density", "loudness", "pedal", "tempo"]) {
+      if (asked[name].value !== null) found[name] = asked[name].value;
+    }
+    const ends = [asked.low.value, asked.high.value];
+    if (ends.some((end) => end !== null)) {
+      const [low, high] = [ends[0] ?? LOWEST, ends[1] ?? HIGHEST];
+      found.register = [Math.round(low), Math.round(high)];
+    }
+    return found;
+  };
 
   const take = async ([first]) => {
     try {
@@ -85,6 +124,7 @@ export function makeGenerating(app) {
       adapters: playingAdapters(controls),
       guidance: controls?.guidance,
       temperature: controls?.temperature,
+      ...targets(),
     };
     let until = 0;
     const show = () => {
@@ -154,6 +194,7 @@ export function makeGenerating(app) {
       make("h2", { data: { text: "generate.title" } }),
       make("p", { class: "help", data: { text: "generate.help" } }),
       length.frame,
+      asking,
       begin,
       picture,
       state,

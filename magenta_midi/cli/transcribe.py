@@ -42,9 +42,19 @@ __all__ = ["command"]
   is_flag=True,
   help="A small network: about 15 times faster, less exact, no pedal.",
 )
+@click.option(
+  "--replace",
+  is_flag=True,
+  help="Write over MIDI files that are there already; without it their"
+  " recordings are left out.",
+)
 @json_option
 def command(
-  sources: tuple[Path, ...], folder: Path, fast: bool, as_json: bool
+  sources: tuple[Path, ...],
+  folder: Path,
+  fast: bool,
+  replace: bool,
+  as_json: bool,
 ) -> None:
   """Turn recordings of a piano into MIDI files.
 
@@ -52,6 +62,8 @@ def command(
   that cannot be used is named and left out; the exit status is then 2.
   """
   pairs = _targets(sources, folder)
+  if not replace:
+    pairs = _without_written(pairs)
   for _, target in pairs:
     writable(target)
   from magenta_midi.audio.audio_file import AudioFileError
@@ -118,6 +130,22 @@ def command(
       if len(pairs) == 1
       else f"{len(refused)} of {len(pairs)} files could not be transcribed."
     )
+
+
+def _without_written(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+  """The recordings whose MIDI files are not there yet.
+
+  Raises:
+    UserError: There is none.
+  """
+  there = [target for _, target in pairs if target.exists()]
+  if there and len(there) == len(pairs):
+    raise UserError(
+      f"{there[0]} is there already. Give another --out, or --replace."
+    )
+  for target in there:
+    remark(f"{target} is there already: left out. --replace writes over it.")
+  return [pair for pair in pairs if pair[1] not in there]
 
 
 def _targets(

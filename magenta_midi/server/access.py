@@ -65,7 +65,8 @@ class Access:
     self._app, self._settings, self._port = app, settings, port
     self._max_upload = max_upload
     self._buckets = Buckets(REQUESTS_A_SECOND, REQUESTS_AT_ONCE)
-    self._names = {*LOCAL_HOSTS, settings.host, *settings.names}
+    self._names = {*LOCAL_HOSTS, settings.host.lower()}
+    self._names |= {_host_name(name) or "" for name in settings.names}
     # A server for other machines is reached by its machine's addresses.
     self._any_address = settings.host not in LOCAL_HOSTS
 
@@ -119,7 +120,9 @@ class Access:
   def _refused(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
     """Status and line of the answer; None: it may pass."""
     client = scope.get("client")
-    if not self._buckets.take(client[0] if client else ""):
+    # The page's own files cost next to nothing, and are many.
+    counted = scope["path"].startswith("/api/")
+    if counted and not self._buckets.take(client[0] if client else ""):
       return 429, "too many requests; wait a little."
     host = headers.get("host", "")
     if not self._is_ours(host):
@@ -131,10 +134,7 @@ class Access:
     return 401, "open the whole address that serve printed, with its token."
 
   def _is_ours(self, host: str) -> bool:
-    try:
-      name = urlsplit(f"//{host}").hostname
-    except ValueError:
-      return False
+    name = _host_name(host)
     if name is None:
       return False
     if name in self._names:
@@ -236,6 +236,14 @@ class Access:
       more["cache-control"] = (
         "no-store" if path.startswith("/api") else "no-cache"
       )
+
+
+def _host_name(host: str) -> str | None:
+  """The name in a Host header, in small letters; None: there is none."""
+  try:
+    return urlsplit(f"//{host}").hostname
+  except ValueError:
+    return None
 
 
 def _same_site(scope: Scope, headers: Headers, host: str) -> bool:

@@ -93,14 +93,32 @@ def test_stacks_that_stay_have_no_part_in_how_far_others_go(base, split):
     np.testing.assert_allclose(whole[name].b, pair.b, rtol=2e-4, atol=1e-7)
 
 
-def test_no_run_ends_before_all_of_it_learns(base, split, tmp_path):
+@pytest.fixture
+def told_nats(monkeypatch):
+  """Gives evaluations the figures of a list; 10 after its end."""
+
+  def tell(nats):
+    told = iter([10.0, 10.0, *nats])
+
+    def scored(model, codec, corpus, **how):
+      found = evaluate(model, codec, corpus, **(how | dict(windows=1)))
+      # One note, so that equal figures are equal to the bit.
+      nats = np.zeros_like(found.nats)
+      nats[:, 0] = next(told, 10.0)
+      return dataclasses.replace(
+        found, nats=nats, notes=np.ones_like(found.notes)
+      )
+
+    monkeypatch.setattr(adapter_task, "evaluate", scored)
+
+  return tell
+
+
+def test_no_run_ends_before_all_of_it_learns(base, split, tmp_path, told_nats):
+  told_nats([11.0, 11.1, 11.2, 11.3, 11.4, 11.5, 11.6, 11.7])
   found = finetune(
     run_config(
-      steps=8,
-      evaluations=8,
-      learning_rate=100.0,
-      early_stopping=2,
-      unfreeze={"encoder": 0.5},
+      steps=8, evaluations=8, early_stopping=2, unfreeze={"encoder": 0.5}
     ),
     base,
     split,
@@ -120,20 +138,9 @@ def test_no_run_ends_before_all_of_it_learns(base, split, tmp_path):
   ],
 )
 def test_a_run_goes_on_as_long_as_it_falls(
-  base, split, tmp_path, monkeypatch, nats, steps, best_step
+  base, split, tmp_path, told_nats, nats, steps, best_step
 ):
-  told = iter([10.0, 10.0, *nats])
-
-  def scored(model, codec, corpus, **how):
-    found = evaluate(model, codec, corpus, **(how | dict(windows=1)))
-    # One note, so that equal figures are equal to the bit.
-    nats = np.zeros_like(found.nats)
-    nats[:, 0] = next(told, 10.0)
-    return dataclasses.replace(
-      found, nats=nats, notes=np.ones_like(found.notes)
-    )
-
-  monkeypatch.setattr(adapter_task, "evaluate", scored)
+  told_nats(nats)
   found = finetune(
     run_config(steps=8, evaluations=8, early_stopping=3),
     base,

@@ -16,6 +16,7 @@ This module imports nothing else of the package: see `port_lister`.
 import ctypes
 import importlib
 import time
+import weakref
 from typing import Any
 
 __all__ = ["JackClient"]
@@ -24,6 +25,10 @@ _NO_START_SERVER = 1
 _MIDI = b"8 bit raw midi"
 _IS_INPUT, _IS_OUTPUT = 1, 2
 _SHUTDOWN = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+# What libjack may call, in a thread of its own, as long as the process lives: a
+# client that was dropped without `close` is still open there, and calling what
+# was freed with it crashed.
+_callable: list[Any] = []
 
 
 def _libjack() -> Any:
@@ -81,9 +86,16 @@ class JackClient:
     )
     if not self._client:
       raise ConnectionError("no JACK server answers")
-    # Held as long as the client is: libjack calls it in a thread of its own.
-    self._on_shutdown = _SHUTDOWN(self._end)
-    self._jack.jack_on_shutdown(self._client, self._on_shutdown, None)
+    mine = weakref.WeakMethod(self._end)
+
+    def ended(argument: object) -> None:
+      end = mine()
+      if end is not None:
+        end(argument)
+
+    on_shutdown = _SHUTDOWN(ended)
+    _callable.append(on_shutdown)
+    self._jack.jack_on_shutdown(self._client, on_shutdown, None)
     # PipeWire's libjack shows no time to clients outside the graph.
     version = getattr(self._jack, "jack_get_version_string", None)
     if version is not None:

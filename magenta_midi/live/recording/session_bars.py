@@ -54,6 +54,11 @@ def beats_of(
     )
     if index == 0:
       beat = min(beat, math.ceil(-bars.start_ns / bars.beat_ns - _SAME))
+    elif beats:
+      # Bars that move earlier have the next beat before the change, where the
+      # old ones had it after: it comes once all the same.
+      last_ns = beats[-1].time_s * SECOND - bars.start_ns
+      beat = min(beat, math.floor(last_ns / bars.beat_ns + 0.5) + 1)
     if until_ns is None:
       # Two beats more: a file without bars to come has a tempo too.
       until_ns = max(end_ns, from_ns) + round(2.5 * bars.beat_ns)
@@ -106,7 +111,7 @@ def chord_rows(
     meter: Of the session; None: beats are quarter notes.
   """
   found: dict[float, str] = {}
-  text, bars = "", None
+  text, bars, last = "", None, ""
   changes: list[tuple[int, str | Bars]] = [*charts, *counted]
   changes.sort(key=lambda change: change[0])
   untils = [time_ns for time_ns, _ in changes[1:]] + [end_ns]
@@ -122,10 +127,14 @@ def chord_rows(
       continue
     from_s, until_s = from_ns / SECOND, until_ns / SECOND
     timeline = chart_timeline(chart, bars)
+    half_s = bars.beat_ns / SECOND / 2
     for time_s, chord in timeline.between(from_s, until_s):
-      # Of a chord that began before, what is left is the same chord.
-      if time_s >= from_s - 1e-6 or isinstance(change, str):
-        found[_on_beat(max(time_s, from_s), tempo, meter)] = chord.name
+      # Of a chord that began before, what is left is the same chord; but bars
+      # that move earlier may take one along that was still to come.
+      moved = time_s >= from_s - half_s and chord.name != last
+      if time_s >= from_s - 1e-6 or isinstance(change, str) or moved:
+        at_s = time_s if moved else max(time_s, from_s)
+        found[_on_beat(at_s, tempo, meter)] = last = chord.name
       if len(found) > _MAX_CHORDS:
         break
   return [

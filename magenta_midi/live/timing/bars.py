@@ -161,8 +161,11 @@ def click_messages(
 
 
 def is_another(bars: Bars, before: Bars | None, now_ns: int) -> bool:
-  """Whether bars are worth a line of a recording: another tempo or place."""
+  """Whether bars are worth a line of a recording: another tempo or place.
+
+  Whole beats count too: bar lines, and the place in a chart, are others.
+  """
   if before is None or abs(bars.bpm / before.bpm - 1) > _OTHER_TEMPO:
     return True
-  moved = bars.position(now_ns).beat - before.position(now_ns).beat
-  return abs(moved - round(moved)) > _OTHER_BEAT
+  beats = (now_ns - bars.start_ns) / bars.beat_ns
+  return abs(beats - (now_ns - before.start_ns) / before.beat_ns) > _OTHER_BEAT

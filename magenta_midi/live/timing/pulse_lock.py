@@ -2,6 +2,7 @@
 
 import math
 
+from magenta_midi.limits import TEMPO
 from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.live.timing.bars import Bars
 from magenta_midi.midi.analysis.beat_follower import Pulse
@@ -52,7 +53,8 @@ class PulseLock:
 
   def follow(self, pulse: Pulse, now_ns: int) -> None:
     """Moves the bars towards a pulse; call it ten times a second."""
-    if pulse.confidence < SURE:
+    known = TEMPO.low <= pulse.bpm <= TEMPO.high
+    if pulse.confidence < SURE or not known:
       self._other_ns = None
     elif self.bars is None:
       self.bars = self._bars_of(pulse)
@@ -94,14 +96,21 @@ class PulseLock:
     self.bars = bars
 
   def _allowed(self, period_s: float) -> float:
-    if self._asked_bpm is None:
-      return period_s
-    asked_s = 60 / self._asked_bpm
-    slack = math.exp(_LEEWAY)
-    return min(max(period_s, asked_s / slack), asked_s * slack)
+    shortest_s, longest_s = 60 / TEMPO.high, 60 / TEMPO.low
+    if self._asked_bpm is not None:
+      asked_s = 60 / self._asked_bpm
+      slack = math.exp(_LEEWAY)
+      shortest_s = max(shortest_s, asked_s / slack)
+      longest_s = min(longest_s, asked_s * slack)
+    return min(max(period_s, shortest_s), longest_s)
 
   def _bars_of(self, pulse: Pulse) -> Bars:
+    """A pulse's bars; their numbers go on, and a chart with them."""
+    beat, bars = 0, self.bars
+    if bars is not None:
+      beat = round((pulse.beat_s * SECOND - bars.start_ns) / bars.beat_ns)
     # The tracker's bars have four beats.
-    place = pulse.place if self._beats_per_bar == 4 else 0
-    start_s = pulse.beat_s - place * pulse.period_s
+    if self._beats_per_bar == 4:
+      beat += (pulse.place - beat + 2) % 4 - 2
+    start_s = pulse.beat_s - beat * pulse.period_s
     return Bars(pulse.bpm, self._beats_per_bar, round(start_s * SECOND))

@@ -235,6 +235,8 @@ def parse_chord(symbol: str) -> ChordSymbol:
     parsed.take(token, head=at == 0)
     at = token.end()
   intervals = parsed.intervals()
+  if not intervals:
+    raise ValueError(f"{shown!r} is no chord: all its tones are left out.")
   return ChordSymbol(
     root,
     bass,

@@ -67,6 +67,12 @@ _TOKEN = re.compile(
   re.VERBOSE,
 )
 _TIMES = re.compile(r"(\d{1,3})\s?x", re.IGNORECASE)
+_AL_ENDING = re.compile(r"al\s+(\d)\s?(?:st|nd|rd|th)", re.IGNORECASE)
+# What ends a link in a page; a remark such as `<3x>` is a part of it.
+_TAG = re.compile(
+  r"[\"\r\n]|</|<(?:a|br|p|li|ol|ul|div|span|h\d)[\s/>]",
+  re.IGNORECASE,
+)
 _JUMP = re.compile(r"D\.?\s?([CS])\.?", re.IGNORECASE)
 
 
@@ -85,7 +91,10 @@ def read_ireal_link(text: str) -> Chart:
   found = _LINK.search(text[:MAX_LETTERS])
   if found is None:
     raise ValueError("an iReal Pro link must begin with irealb://.")
-  rest = re.split(r"[\"<>\r\n]", text[found.end() : MAX_LETTERS], maxsplit=1)[0]
+  rest = _TAG.split(text[found.end() : MAX_LETTERS], maxsplit=1)[0]
+  before, sign, _ = rest.partition(">")
+  if sign and "<" not in before:
+    rest = before  # the end of a tag that has the link without quotes
   link = urllib.parse.unquote(rest)
   fields = [field.strip() for field in link.split("=")]
   if found.group(1) is None:
@@ -159,6 +168,7 @@ class _Reader:
     self._again = ""
     self._segno = self._coda = self._fine = False
     self._jump = ""
+    self._al_ending = 0
     self._times = 0
 
   def read(self, music: str) -> list[WrittenBar]:
@@ -217,6 +227,8 @@ class _Reader:
     times, jump = _TIMES.search(text), _JUMP.search(text)
     if jump is not None:
       self._jump = f"D.{jump.group(1).upper()}."
+      ending = _AL_ENDING.search(text)
+      self._al_ending = int(ending.group(1)) if ending is not None else 0
     elif "fine" in text.casefold():
       self._fine = True
     elif times is not None and 1 <= int(times.group(1)) <= MAX_TIMES:
@@ -254,6 +266,7 @@ class _Reader:
           coda=self._coda,
           fine=self._fine,
           jump=self._jump,
+          al_ending=self._al_ending,
         )
       )
       self._begins = False
@@ -265,9 +278,11 @@ class _Reader:
       self._bars[-1] = dataclasses.replace(
         self._bars[-1],
         jump=self._jump or self._bars[-1].jump,
+        al_ending=self._al_ending or self._bars[-1].al_ending,
         fine=self._fine or self._bars[-1].fine,
       )
-      self._jump, self._fine, self._cells = "", False, []
+      self._jump, self._al_ending = "", 0
+      self._fine, self._cells = False, []
     else:
       self._cells = []
     if line == "}" and self._bars:

@@ -66,6 +66,8 @@ _KINDS = {
 }
 _NUMBER = re.compile(r"-?\d{1,9}(?:\.\d{1,9})?")
 _MAX_IN_BAR = 64
+# Places in a beat: thirds and quarters.
+_PARTS = 12
 
 
 def read_musicxml_chart(path: str | PathLike[str]) -> Chart:
@@ -174,6 +176,8 @@ class _Part:
     self._meter = Meter()
     self._bpm: float | None = None
     self._endings: frozenset[int] = frozenset()
+    self._transpose = 0  # semitones from what is written to what sounds
+    self._last_beats = 0.0
 
   def read(
     self, part: ElementTree.Element
@@ -184,18 +188,34 @@ class _Part:
       raise ValueError("has no bars.")
     if len(measures) > MAX_BARS:
       raise ValueError(f"has more than {MAX_BARS} bars.")
-    bars = []
+    bars: list[WrittenBar] = []
+    begins = False
+    whole = True  # whether the last bar is as long as its meter
     for number, measure in enumerate(measures, 1):
       try:
-        bars.append(self._measure(measure))
+        bar, beats = self._measure(measure)
       except ValueError as error:
         raise ValueError(f"bar {number}: {error}") from None
+      short = measure.get("implicit") == "yes" and beats < bar.bar.meter.beats
+      if short and not bars:
+        # A pickup: the chart begins with the first whole bar.
+        begins = begins or bar.begins
+        continue
+      if short and not whole:
+        # The second part of a bar that a repeat or a line divides.
+        bars[-1] = _joined(bars[-1], bar, self._last_beats)
+        begins, whole = bar.begins, True
+        continue
+      bars.append(dataclasses.replace(bar, begins=bar.begins or begins))
+      self._last_beats = beats
+      begins, whole = False, beats >= bar.bar.meter.beats
     if not any(bar.bar.changes for bar in bars):
       raise ValueError("has no chord symbols.")
     return bars, self._bpm
 
-  def _measure(self, measure: ElementTree.Element) -> WrittenBar:
-    at = 0.0  # quarter notes
+  def _measure(self, measure: ElementTree.Element) -> tuple[WrittenBar, float]:
+    """A bar, and how long its notes are, in its beats."""
+    at = longest = 0.0  # quarter notes
     found: list[tuple[float, ChordSymbol]] = []
     bar = WrittenBar(Bar(self._meter, ()))
     stops = False
@@ -208,12 +228,16 @@ class _Part:
       elif element.tag == "forward":
         at += self._duration(element)
       elif element.tag == "backup":
+        longest = max(longest, at)
         at -= self._duration(element)
       elif element.tag == "harmony":
         offset = _number(element.findtext("offset"), 0.0) / self._divisions
         if len(found) >= _MAX_IN_BAR:
           raise ValueError(f"has more than {_MAX_IN_BAR} chords.")
-        found.append((max(0.0, at + offset), _chord(element)))
+        chord = _chord(element)
+        if self._transpose:
+          chord = chord.transposed(self._transpose)
+        found.append((max(0.0, at + offset), chord))
       elif element.tag in ("direction", "sound"):
         bar = self._direction(element, bar)
       elif element.tag == "barline":
@@ -224,14 +248,17 @@ class _Part:
     )
     if stops:
       self._endings = frozenset()
-    return bar
+    beats = max(longest, at) / self._meter.quarters
+    # What has no notes at all is as long as its meter.
+    return bar, beats + 0.01 if beats > 0 else float(self._meter.beats)
 
   def _beats(
     self, found: list[tuple[float, ChordSymbol]]
   ) -> tuple[tuple[float, ChordSymbol], ...]:
     """Chords by beat; of several at one place the last."""
+    # Divisions are whole numbers, so that thirds of a beat come inexactly.
     at = {
-      round(quarter / self._meter.quarters, 3): chord
+      round(quarter / self._meter.quarters * _PARTS) / _PARTS: chord
       for quarter, chord in found
     }
     return tuple(
@@ -242,6 +269,9 @@ class _Part:
     divisions = _number(element.findtext("divisions"), self._divisions)
     if divisions > 0:
       self._divisions = divisions
+    moved = element.findtext("transpose/chromatic")
+    if moved is not None:
+      self._transpose = round(_number(moved, 0.0)) % 12
     beats = element.findtext("time/beats")
     if beats is not None:
       unit = element.findtext("time/beat-type") or "4"
@@ -302,6 +332,23 @@ class _Part:
           )
         bar = dataclasses.replace(bar, times=times)
     return bar, stops
+
+
+def _joined(bar: WrittenBar, rest: WrittenBar, beats: float) -> WrittenBar:
+  """A bar and its second part, which begins after so many beats."""
+  at = round(beats * _PARTS) / _PARTS
+  moved = tuple(
+    (beat + at, chord)
+    for beat, chord in rest.bar.changes
+    if beat + at < bar.bar.meter.beats
+  )
+  return dataclasses.replace(
+    bar,
+    bar=bar.bar._replace(changes=bar.bar.changes + moved),
+    times=max(bar.times, rest.times),
+    fine=bar.fine or rest.fine,
+    jump=bar.jump or rest.jump,
+  )
 
 
 def _number(text: str | None, missing: float) -> float:

@@ -28,6 +28,7 @@ class WrittenBar:
       last round leaves, the next where the coda begins.
     fine: Whether the last round ends after it.
     jump: `D.C.` or `D.S.` after it; empty: none.
+    al_ending: The last round ends with this ending; 0: none is named.
   """
 
   bar: Bar
@@ -38,6 +39,7 @@ class WrittenBar:
   coda: bool = False
   fine: bool = False
   jump: str = ""
+  al_ending: int = 0
 
 
 def written_out(bars: Sequence[WrittenBar]) -> tuple[Bar, ...]:
@@ -58,14 +60,32 @@ def written_out(bars: Sequence[WrittenBar]) -> tuple[Bar, ...]:
   played = _with_repeats(bars[: jump + 1])
   # The last round: up to the coda's sign, the end or where it came from.
   leave = codas[0] if len(codas) > 1 and codas[0] <= jump else jump
+  last = bars[jump].al_ending
   for index in range(start, leave + 1):
-    if _in_last_round(bars, index):
-      played.append(bars[index].bar)
-    if bars[index].fine:
+    bar = bars[index]
+    if _in_last_round(bars, index) if not last else _is_in(bar, last):
+      played.append(bar.bar)
+    following = bars[index + 1].endings if index + 1 < len(bars) else ()
+    ends = last in bar.endings and last not in following
+    if bar.fine or ends:
       return tuple(_checked(played))
   rest = codas[1] if len(codas) > 1 else jump + 1
-  played += _with_repeats(bars[max(rest, jump + 1) :])
+  played += _with_repeats(_without_endings(bars[max(rest, jump + 1) :]))
   return tuple(_checked(played))
+
+
+def _is_in(bar: WrittenBar, turn: int) -> bool:
+  """Whether a bar is played in a round."""
+  return not bar.endings or turn in bar.endings
+
+
+def _without_endings(bars: Sequence[WrittenBar]) -> list[WrittenBar]:
+  """Bars after a jump: no ending of a repeat before it reaches into them."""
+  found, free = [], True
+  for bar in bars:
+    free = free and not bar.begins
+    found.append(dataclasses.replace(bar, endings=frozenset()) if free else bar)
+  return found
 
 
 def _with_repeats(bars: Sequence[WrittenBar]) -> list[Bar]:
@@ -75,7 +95,7 @@ def _with_repeats(bars: Sequence[WrittenBar]) -> list[Bar]:
     bar = bars[index]
     if bar.begins and index != start:
       start, turn = index, 1
-    if not bar.endings or turn in bar.endings:
+    if _is_in(bar, turn):
       played.append(bar.bar)
       _checked(played)
       if bar.times > 1:

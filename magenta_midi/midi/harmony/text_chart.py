@@ -34,12 +34,14 @@ __all__ = ["MAX_LETTERS", "chart_text", "read_chart_text"]
 # Far more than any tune has.
 MAX_LETTERS = 2**18
 _HEADER = re.compile(r"\s*(title|tempo|meter)\s*:\s*(.*?)\s*", re.IGNORECASE)
-_PART = re.compile(r"\[\s*[A-Za-z][\w' ]*\]")
+_PART = re.compile(r"(?<![^\s|:\]])\[\s*[A-Za-z][\w' ]*\]")
 # The longest spelling first; `:|` may be followed by `x3`.
 _LINE = re.compile(r"(:\|+:|:\|+(?:\s*[x×]\s*(\d{1,3})(?!\w))?|\|+:|\|+\]?)")
 _ENDING = re.compile(r"\[?(\d(?:\s?[,.]\s?\d)*)\.(?=\s|$|[A-GN%])")
 _METER = re.compile(r"\d{1,2}/\d{1,2}")
 _MAX_IN_BAR = 16
+# A chord or slash on each quarter of each beat of a long bar.
+_MAX_WORDS = 128
 
 
 def read_chart_text(text: str, *, meter: Meter | None = None) -> Chart:
@@ -110,8 +112,9 @@ def _bar_text(bar: Bar) -> list[str]:
     return names or ["/"]
   # A word a beat, or a finer part of it.
   for parts in (1, 2, 3, 4):
-    at = {round(beat * parts, 6): n for n, (beat, _) in enumerate(bar.changes)}
-    if all(beat == round(beat) for beat in at):
+    exact = [beat * parts for beat, _ in bar.changes]
+    at = {round(beat): number for number, beat in enumerate(exact)}
+    if all(abs(beat - round(beat)) < 0.01 for beat in exact):
       cells = range(bar.meter.beats * parts)
       return [names[at[cell]] if cell in at else "/" for cell in cells]
   return names
@@ -121,12 +124,15 @@ def _written(body: str, meter: Meter) -> list[WrittenBar]:
   """The bars of a text with their signs."""
   bars: list[WrittenBar] = []
   begins, endings = False, frozenset()
-  at = 0
-  inside = ""
+  at, plain_line = 0, False
   while at <= len(body):
     line = _LINE.search(body, at)
     inside = body[at : line.start()] if line else body[at:]
-    if inside.strip():
+    # Nothing between two lines of a row is a bar that goes on as before; at the
+    # ends of rows it is only room.
+    held = inside.isspace() and "\n" not in inside and plain_line
+    held = held and bool(bars) and line is not None and line.group(1) == "|"
+    if inside.strip() or held:
       ending = _ENDING.match(inside.strip())
       if ending is not None:
         endings = frozenset(int(x) for x in re.findall(r"\d", ending.group(1)))
@@ -149,6 +155,7 @@ def _written(body: str, meter: Meter) -> list[WrittenBar]:
     if sign.endswith(":"):
       begins, endings = True, frozenset()
     at = line.end()
+    plain_line = sign == "|"
   return bars
 
 
@@ -165,9 +172,11 @@ def _bar(inside: str, meter: Meter, before: list[WrittenBar]) -> Bar:
     if not before:
       raise ValueError("bar 1: there is no bar before it that % could repeat.")
     return before[-1].bar._replace(meter=meter)
-  if len(words) > _MAX_IN_BAR:
+  count = sum(word not in ("/", ".") for word in words)
+  if count > _MAX_IN_BAR or len(words) > _MAX_WORDS:
     raise ValueError(
-      f"bar {number}: at most {_MAX_IN_BAR} chords are read, got {len(words)}."
+      f"bar {number}: at most {_MAX_IN_BAR} chords are read, got {count}"
+      f" in {len(words)} words."
     )
   cells: list[ChordSymbol | None] = []
   for word in words:

@@ -28,6 +28,7 @@ VERSION = 1
 # Eight prompts and a chart fit.
 MAX_MESSAGE_BYTES = 16 * 1024
 _MAX_CONTROLS = 40
+_MAX_NAME_LETTERS = 80
 
 
 class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,8 +147,18 @@ def parse_message(text: str) -> ClientMessage:
   except msgspec.ValidationError as error:
     raise ValueError(f"no message of this protocol: {error}") from None
   options = message.start if isinstance(message, Hello) else message
-  if (
-    isinstance(options, StartOptions) and len(options.controls) > _MAX_CONTROLS
-  ):
-    raise ValueError(f"at most {_MAX_CONTROLS} controls can be set at once.")
+  if isinstance(options, StartOptions):
+    _check_options(options)
   return message
+
+
+def _check_options(options: StartOptions) -> None:
+  if len(options.controls) > _MAX_CONTROLS:
+    raise ValueError(f"at most {_MAX_CONTROLS} controls can be set at once.")
+  name = options.name or ""
+  # JSON can name halves of letters, which no file and no answer can hold.
+  if len(name) > _MAX_NAME_LETTERS or not name.isprintable():
+    raise ValueError(
+      f"a name must have at most {_MAX_NAME_LETTERS} letters that can be"
+      " printed."
+    )

@@ -163,6 +163,9 @@ class PlayedSession:
       before, self._outbox = self._outbox, outbox
       if before is not None:
         before.close(4409)
+        # Its note-offs may have been lost on the way.
+        if self._input is not None:
+          self._input.lift_socket()
       self.claimed = True
       self._used_s = time.monotonic()
       self._send(self._welcome(resumed=resumed))
@@ -202,7 +205,9 @@ class PlayedSession:
   def submit(self, message: ClientMessage | Music) -> None:
     """A message of the client; it is handled in the session's thread."""
     if isinstance(message, Ping):
-      self._send({"type": "pong", "t": message.t, "now_s": self._now_s()})
+      # Before the clock runs there is nothing to tell.
+      if self._live is not None:
+        self._send({"type": "pong", "t": message.t, "now_s": self._now_s()})
       return
     self._used_s = time.monotonic()
     self._inbox.put(message)

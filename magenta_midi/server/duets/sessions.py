@@ -14,6 +14,8 @@ __all__ = ["Full", "Sessions"]
 
 # An engine needs so long to lift its notes and to end its processes.
 CLOSE_S = 20.0
+# So many may still be ending, or wait for their first player.
+_ENDING = 2
 
 
 class Full(Exception):
@@ -66,11 +68,19 @@ class Sessions:
           return spare
         spare = None
       claimed = sum(s.claimed and not s.ending for s in self._sessions)
-      if self._closing or claimed >= self.capacity.sessions:
+      most = self.capacity.sessions
+      # One that ends has its processes for some seconds more.
+      crowded = len(self._sessions) >= most + _ENDING
+      if self._closing or claimed >= most or crowded:
         raise Full
       session = self._new_session(options)
-      session.attach(outbox, resumed=False)
+      # Known before anything can go wrong: who is not known is never ended.
       self._sessions.append(session)
+      try:
+        session.attach(outbox, resumed=False)
+      except BaseException:
+        session.stop("failed")
+        raise
       if spare is not None:
         # It was for somebody who asks for nothing.
         spare.stop("closing")

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -71,15 +72,19 @@ class Child:
       return None
     return json.loads(line) if line.endswith(b"\n") else None
 
-  async def end(self) -> None:
-    """Ends it: by the end of its input, else by force."""
+  async def end(self, patience_s: float | int = _TERM_S) -> None:
+    """Ends it: by the end of its input, else by force.
+
+    Args:
+      patience_s: It has so long to save what it has.
+    """
     process, self._process = self._process, None
     if process is None or process.returncode is not None:
       return
     if process.stdin is not None:
       process.stdin.close()
     with contextlib.suppress(TimeoutError):
-      async with asyncio.timeout(_TERM_S):
+      async with asyncio.timeout(patience_s):
         await process.wait()
         return
     with contextlib.suppress(ProcessLookupError):
@@ -97,6 +102,8 @@ class ChildSide:
 
   def __init__(self, on_cancel: Callable[[], None]):
     os.nice(_NICE)
+    # Ctrl-C in a terminal reaches children too; the server ends them in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What libraries print must not come between the lines.
     self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

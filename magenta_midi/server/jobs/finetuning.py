@@ -17,6 +17,8 @@ __all__ = ["Finetuning", "RunExists"]
 
 _log = logging.getLogger(__name__)
 
+# A step may be compiled, and then the state is written.
+_SAVE_S = 60.0
 # Points of a curve; then every second one goes.
 _MAX_POINTS = 400
 _DIED = "the run ended unexpectedly; the server's log says why. Resume it."
@@ -94,7 +96,9 @@ class Finetuning:
       "checkpoint": checkpoint,
     }
     # Another run of the name has a folder of its own; the same one continues.
-    digest = hashlib.sha256(json.dumps(job, sort_keys=True).encode())
+    contents = sorted(map(_content, paths))
+    described = json.dumps(job | {"paths": contents}, sort_keys=True)
+    digest = hashlib.sha256(described.encode())
     runs = self._runs or data_home() / "magenta_midi" / "runs"
     job["out"] = str(runs / f"{name}-{digest.hexdigest()[:8]}")
     self._job, self._took_s = job, 0.0
@@ -146,7 +150,9 @@ class Finetuning:
     return self.facts
 
   async def close(self) -> None:
-    """Stops the run; it can be gone on with by the same request."""
+    """Saves and stops the run; the same request goes on with it."""
+    if self._child is not None and self._at_work:
+      await self._child.end(_SAVE_S)
     if self._task is not None:
       self._task.cancel()
       await asyncio.gather(self._task, return_exceptions=True)
@@ -215,6 +221,13 @@ class Finetuning:
       facts["estimate_minutes"] = round(progress["estimate_minutes"], 1)
     for curve, value in (("curve", "nats"), ("held_out", "held_out")):
       _add_point(facts[curve], progress["step"], progress[value])
+
+
+def _content(path: Path) -> str:
+  """What a recording is: the name of a take, the content of another file."""
+  if path.is_dir():
+    return path.name
+  return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _add_point(curve: list[list[float | int]], step: int, value: Any) -> None:

@@ -1,5 +1,6 @@
 """Routes of generating, of sound, and of fine-tuning."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -137,7 +138,8 @@ def job_routes(
   @router.post("/finetune", status_code=202, tags=["finetune"])
   async def begin(body: Run) -> dict[str, Any]:
     """Begins a run."""
-    paths = [takes.find(id) for id in body.takes]
+    # Both read folders: notes of players pass meanwhile.
+    paths = await asyncio.to_thread(takes.find_all, body.takes)
     paths += [uploads.find(id).path for id in body.uploads]
     if not paths:
       raise ValueError("give takes or uploads to learn from.")

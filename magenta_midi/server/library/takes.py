@@ -1,6 +1,7 @@
 """Takes: the saved sessions of a server, by id."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ class Takes:
       if folder.name == id:
         return folder
     raise NoTake("there is no such take.")
+
+  def find_all(self, ids: Sequence[str]) -> list[Path]:
+    """The folders of takes.
+
+    Raises:
+      NoTake: There is none of an id.
+    """
+    known = {folder.name: folder for folder in session_folders(self.folder)}
+    if not all(id in known for id in ids):
+      raise NoTake("there is no such take.")
+    return [known[id] for id in ids]
 
   def all(self) -> list[dict[str, Any]]:
     """Facts of each take, the newest first."""

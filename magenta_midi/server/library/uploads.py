@@ -23,7 +23,8 @@ __all__ = [
 ]
 
 MAX_UPLOAD_BYTES = 2**20
-MAX_UPLOADS = 64
+# The oldest goes for the next one.
+MAX_UPLOADS = 256
 MAX_SECONDS = 3600.0
 _NAME_LETTERS = 80
 
@@ -88,17 +89,11 @@ class Uploads:
       name: As the client calls it.
 
     Raises:
-      UploadError: It is too large or long, no MIDI file or without notes, or
-        there are too many files.
+      UploadError: It is too large or long, no MIDI file or without notes.
     """
     if len(data) > MAX_UPLOAD_BYTES:
       raise UploadError(
         f"a file must have at most {MAX_UPLOAD_BYTES} bytes.", 413
-      )
-    if len(self._known) >= MAX_UPLOADS:
-      raise UploadError(
-        f"there are {MAX_UPLOADS} uploads, and no more can be. Remove some.",
-        409,
       )
     if data[:4] not in (b"MThd", b"RIFF"):
       raise UploadError("this is no MIDI file.", 415)
@@ -118,10 +113,10 @@ class Uploads:
     shown = line(name, longest=_NAME_LETTERS) or "upload"
     upload = Upload(id, shown, path, score.end_s, len(score))
     with self._lock:
-      if len(self._known) >= MAX_UPLOADS:
-        path.unlink()
-        raise UploadError("there are too many uploads.", 409)
       self._known[id] = upload
+      oldest = list(self._known.values())[:-MAX_UPLOADS]
+    for one in oldest:
+      self.remove(one.id)
     return upload
 
   def find(self, id: str) -> Upload:

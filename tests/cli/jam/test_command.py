@@ -188,7 +188,8 @@ def test_a_reply_comes_on_its_channel_and_the_take_makes_it_again(
 
 
 def test_adapters_change_over_while_both_play(start, adapters, tmp_path):
-  pedals = RtMidiBackend().open_virtual_output("pedals")
+  backend = RtMidiBackend()
+  pedals = backend.open_virtual_output("pedals")
   with socket.socket(type=socket.SOCK_DGRAM) as tablet:
     tablet.bind(("127.0.0.1", 0))
     port = tablet.getsockname()[1]
@@ -211,6 +212,7 @@ def test_adapters_change_over_while_both_play(start, adapters, tmp_path):
     report = jam.end()
   finally:
     pedals.close()
+    backend.close()
   assert report["compiles_while_playing"] == 0
   assert report["adapter"] == "no adapter"
   assert report["adapter_switches"] == 2

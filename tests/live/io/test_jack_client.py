@@ -22,6 +22,19 @@ print(client.ports(), flush=True)
 time.sleep(60)
 """
 
+DROPPED = """
+import gc, sys, time
+from magenta_midi.live.io.jack_client import JackClient
+for number in range(20):
+  JackClient(f"dropped-{number}")
+gc.collect()
+taken = [bytearray(100) for _ in range(100_000)]  # what was freed is used anew
+print("dropped", flush=True)
+sys.stdin.readline()
+time.sleep(0.5)
+print("alive", flush=True)
+"""
+
 
 @pytest.fixture
 def client(jack_server):
@@ -81,6 +94,22 @@ def test_a_server_that_ended(jack_server, client):
   client.close()
   with pytest.raises(ConnectionError, match="no JACK server answers"):
     JackClient("lists")
+  # JACK keeps the places of eight servers: one that takes this one's frees it.
+  JackServer(name=jack_server.name).close()
+
+
+def test_clients_that_were_dropped_open_survive_their_server(jack_server):
+  with subprocess.Popen(
+    [sys.executable, "-c", DROPPED],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  ) as child:
+    assert child.stdout is not None
+    assert child.stdout.readline() == "dropped\n"
+    jack_server.process.terminate()
+    jack_server.process.wait(20)
+    assert child.communicate("\n", timeout=30)[0] == "alive\n"
   # JACK keeps the places of eight servers: one that takes this one's frees it.
   JackServer(name=jack_server.name).close()
 

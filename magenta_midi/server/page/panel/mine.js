@@ -104,6 +104,8 @@ export function makeMine(app, takes) {
             on: {
               click: () => {
                 files.splice(i, 1);
+                // The server forgets it by itself if this fails.
+                send("DELETE", `/api/uploads/${file.id}`).catch(() => {});
                 drawChosen();
               },
             },
@@ -247,7 +249,7 @@ export function makeMine(app, takes) {
       .filter(Boolean)
       .join(" · ");
     stop.hidden = state !== "training" && state !== "reading";
-    resume.hidden = state !== "stopped";
+    resume.hidden = state !== "stopped" && state !== "failed";
     use.hidden = state !== "done" || !run.adapter;
     again.hidden = running;
     curve.hidden = !run.curve?.length && !run.held_out?.length;

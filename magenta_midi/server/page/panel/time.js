@@ -68,7 +68,8 @@ export function makeTime(app) {
     type: "button",
     data: { text: "time.no_count_in" },
     on: {
-      click: () => app.startAnew({ tempo: null, meter: meter.input.value }),
+      click: () =>
+        app.startAnew({ tempo: 0, trade: 0, meter: meter.input.value }),
     },
   });
 

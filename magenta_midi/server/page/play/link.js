@@ -106,6 +106,11 @@ export class Link extends EventTarget {
       this.clock.forget();
       this.#pings();
     }
+    // Pings are not answered before the session's clock runs.
+    const { type, phase } = message;
+    if (type === "status" && phase === "ready" && !this.clock.known) {
+      this.#pings();
+    }
     if (message.type === "full" || message.type === "ended") {
       this.gone = message;
     }

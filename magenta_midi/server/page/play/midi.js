@@ -41,7 +41,14 @@ export class Midi extends EventTarget {
       return;
     }
     this.state = "on";
-    this.access.addEventListener("statechange", () => this.#listen());
+    this.access.addEventListener("statechange", ({ port }) => {
+      // Chromium no longer lists a port that was pulled out.
+      if (port?.type === "input" && port.state !== "connected") {
+        port.onmidimessage = null;
+        this.input.release(`midi ${port.id}`);
+      }
+      this.#listen();
+    });
     this.#listen();
   }
 

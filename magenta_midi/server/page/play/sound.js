@@ -9,6 +9,7 @@ const MAX_TONES = 72;
 const FIRST_UNDAMPED = 90;
 const MIDDLE = 60;
 const QUICK_S = 0.012;
+const WAKING_MS = 300;
 
 /** One sounding key. */
 class Tone {
@@ -31,6 +32,7 @@ export class Sound {
     this.samples = new Map();
     this.tones = new Set();
     this.velocity = 90;
+    this.wokenMs = -Infinity;
     const limiter = new DynamicsCompressorNode(this.context, {
       threshold: -8,
       ratio: 12,
@@ -64,6 +66,7 @@ export class Sound {
 
   /** Browsers allow sound from the first key press or click on. */
   async wake() {
+    this.wokenMs = performance.now();
     if (this.context.state !== "running") await this.context.resume();
   }
 
@@ -80,7 +83,11 @@ export class Sound {
     const queue = samples.values();
     const fetchNext = async () => {
       for (const { key, url } of queue) {
-        const answer = await fetch(url);
+        let answer = await fetch(url);
+        for (let tries = 0; answer.status === 429 && tries < 8; tries++) {
+          await wait(1000);
+          answer = await fetch(url);
+        }
         if (!answer.ok) continue;
         const bytes = await answer.arrayBuffer();
         this.samples.set(key, await this.context.decodeAudioData(bytes));
@@ -112,7 +119,12 @@ export class Sound {
     const [status, first, second] = data;
     const kind = status & 0xf0;
     const time = this.#when(ms);
-    if (kind === 0x90 && second > 0) this.#noteOn(part, first, second, time);
+    if (kind === 0x90 && second > 0) {
+      // While the clock of the sound stands still, all notes would be kept and
+      // sound at once later; those of a key press that wakes it may wait.
+      if (!this.on && performance.now() - this.wokenMs > WAKING_MS) return;
+      this.#noteOn(part, first, second, time);
+    }
     else if (kind === 0x80 || kind === 0x90) this.#noteOff(part, first, time);
     else if (kind === 0xb0 && first === 64) {
       this.#pedal(part, second >= 64, time);

@@ -58,7 +58,8 @@ class TracedEngine:
     """See `Engine.set_bars`."""
     fields: list[Any] = [None]
     if bars is not None:
-      fields = [bars.bpm, bars.beats_per_bar, bars.start_ns, triplets]
+      beats = bars.beats_per_bar
+      fields = [bars.bpm, beats, bars.start_ns, int(triplets)]
     self._write(["b", *fields])
     self.engine.set_bars(bars, triplets=triplets)
 
@@ -140,7 +141,7 @@ def _is_call(entry: Any) -> bool:
       case ["b", float() | int() as bpm, int(beats), int(start_ns), *more]:
         # Sessions of earlier versions have no fifth field.
         Bars(bpm, beats, checked_time(start_ns))
-        return more in ([], [False], [True])
+        return more in ([], [0], [1])
       case ["h", int(horizon_ns)]:
         return 0 <= horizon_ns <= _HORIZON_NS
       case ["a", int(time_ns), str()] | ["k" | "j", int(time_ns)]:

@@ -219,6 +219,9 @@ def _parsed(raw: bytes | None) -> Any:
       Python takes for 1 and 0.
   """
   entry = None if raw is None else parse_json(raw)
+  match entry:
+    case ["b", _, _, _, bool(triplets)]:
+      entry[4] = int(triplets)  # as it was written at first
   if isinstance(entry, list) and any(isinstance(x, bool) for x in entry):
     raise ValueError("no number")
   return entry

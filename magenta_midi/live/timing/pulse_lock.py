@@ -106,11 +106,12 @@ class PulseLock:
 
   def _bars_of(self, pulse: Pulse) -> Bars:
     """A pulse's bars; their numbers go on, and a chart with them."""
-    beat, bars = 0, self.bars
+    # The tracker's bars have four beats.
+    fours, bars = self._beats_per_bar == 4, self.bars
+    beat = pulse.place if fours else 0
     if bars is not None:
       beat = round((pulse.beat_s * SECOND - bars.start_ns) / bars.beat_ns)
-    # The tracker's bars have four beats.
-    if self._beats_per_bar == 4:
-      beat += (pulse.place - beat + 2) % 4 - 2
+      if fours:
+        beat += (pulse.place - beat + 2) % 4 - 2
     start_s = pulse.beat_s - beat * pulse.period_s
     return Bars(pulse.bpm, self._beats_per_bar, round(start_s * SECOND))

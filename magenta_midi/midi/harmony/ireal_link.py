@@ -92,10 +92,7 @@ def read_ireal_link(text: str) -> Chart:
   if found is None:
     raise ValueError("an iReal Pro link must begin with irealb://.")
   rest = _TAG.split(text[found.end() : MAX_LETTERS], maxsplit=1)[0]
-  before, sign, _ = rest.partition(">")
-  if sign and "<" not in before:
-    rest = before  # the end of a tag that has the link without quotes
-  link = urllib.parse.unquote(rest)
+  link = urllib.parse.unquote(_within_tag(rest))
   fields = [field.strip() for field in link.split("=")]
   if found.group(1) is None:
     at = next((i for i, x in enumerate(fields) if x.startswith(_MAGIC)), None)
@@ -116,6 +113,19 @@ def read_ireal_link(text: str) -> Chart:
     title=plain_text.line(fields[0], longest=80),
     bpm=bpm,
   )
+
+
+def _within_tag(text: str) -> str:
+  """What stands before the end of a tag that has the link without quotes."""
+  remarks = 0
+  for at, letter in enumerate(text):
+    if letter == "<":
+      remarks += 1
+    elif letter == ">":
+      remarks -= 1
+      if remarks < 0:
+        return text[:at]
+  return text
 
 
 def scrambled(music: str) -> str:

@@ -223,6 +223,7 @@ def test_adapters_change_over_while_both_play(start, adapters, tmp_path):
     *("a:0.6 + b:0.4", "a", "no adapter")
   ]
   assert set(facts["adapters"]) == {"a", "b"}
+  assert facts["damaged_lines"] == 0
   # It can be made again, by these adapters only.
   session, again = str(folder / "session.json"), tmp_path / "again.mid"
   done = _replayed(session, again)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import mido
 import numpy as np
@@ -15,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from magenta_midi.live.engine.engine import Engine
 from magenta_midi.live.protocol.controls import Controls, to_json
-from magenta_midi.live.protocol.events import SECOND, Message
+from magenta_midi.live.protocol.events import SECOND, Message, Sounded
 from magenta_midi.live.recording import journal as journal_module
 from magenta_midi.live.recording import recorder as takes_module
+from magenta_midi.live.recording.engine_trace import TracedEngine, check_trace
 from magenta_midi.live.recording.files import (
   JOURNAL,
   MUSIC,
@@ -26,6 +29,7 @@ from magenta_midi.live.recording.files import (
   TRACE,
   change_facts,
   read_journal,
+  read_trace,
 )
 from magenta_midi.live.recording.journal import in_use
 from magenta_midi.live.recording.library import read_session_score
@@ -131,6 +135,35 @@ def test_the_facts_are_a_session_to_replay(tmp_path):
   assert stored["settings"] == {"seed": 3, "engine": {}}
   assert stored["controls"] == {"mode": "listen"}
   assert stored["damaged_lines"] == 1
+
+
+def test_every_call_of_the_engine_is_read_as_it_was_written(tmp_path):
+  written = []
+  engine = TracedEngine(mock.MagicMock(spec=Engine), written.append)
+  engine.receive(note(1, "903c40"))
+  engine.feedback(Sounded(0, SECOND, "on", 60, 70, ""))
+  engine.set_controls(Controls(free=True, pedal="off"), SECOND)
+  for rows in (None, [3, 0]):
+    engine.set_style(rows)
+  for bars in (None, Bars(99.96376430817655, 4, 4069045131)):
+    for triplets in (False, True):
+      engine.set_bars(bars, triplets=triplets)
+  engine.add_groove("@me", [1.0] * 48)
+  engine.set_horizon(20_000_000)
+  engine.act("hand_over", SECOND)
+  engine.keyboard_lost(SECOND)
+  engine.next_job(SECOND)
+  path = tmp_path / TRACE
+  path.write_text("".join(json.dumps(entry) + "\n" for entry in written))
+  found = read_trace(path)
+  assert found.damaged == 0
+  assert found.calls == json.loads(json.dumps(written))
+  check_trace(found.calls)
+  assert {entry[0] for entry in written} == set("mfcsbghakj")
+  # As triplets were written at first.
+  path.write_text('["b",100.0,4,0,false]\n["b",100.0,4,false,0]\n')
+  found = read_trace(path)
+  assert (found.calls, found.damaged) == ([["b", 100.0, 4, 0, 0]], 1)
 
 
 def test_the_facts_say_which_adapter_played_when(tmp_path):

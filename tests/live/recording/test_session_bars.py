@@ -87,3 +87,18 @@ def test_bars_of_strangers_are_left_out(bars):
   }
   assert stored_bars(session).tempo.bpm == pytest.approx([90])
   assert stored_bars(session | {"bars": bars}) is None
+
+
+@pytest.mark.parametrize("change_s", [11.9, 10.4])
+def test_bars_that_move_earlier_lose_no_beat_and_no_chord(change_s):
+  counted = [
+    (0, Bars(120, 4, 0)),
+    (round(change_s * SECOND), Bars(120, 4, -130_000_000)),
+  ]
+  beats = beats_of(counted, 20 * SECOND, None)
+  time_s = np.array([beat.time_s for beat in beats])
+  gaps = np.diff(time_s[time_s > 3])
+  assert gaps.min() > 0.36 and gaps.max() < 0.51
+  assert [beat.place for beat in beats] == [n % 4 for n in range(len(beats))]
+  bars = session_bars(counted, [(0, "| C | F | G | A |")], 20 * SECOND, None)
+  assert [name for _, name in bars.chords][:6] == ["C", "F", "G", "A", "C", "F"]

@@ -10,6 +10,7 @@ from magenta_midi.live.protocol.events import SECOND
 from magenta_midi.live.timing.bars import (
   Bars,
   click_messages,
+  is_another,
 )
 
 BARS = st.builds(
@@ -94,3 +95,18 @@ def test_a_tempo_that_nobody_plays_is_refused(bpm):
 def test_a_bar_without_beats_is_refused():
   with pytest.raises(ValueError, match="1 to 32 beats, got 0"):
     Bars(120, 0, 0)
+
+
+@pytest.mark.parametrize(
+  ("bars", "another"),
+  [
+    (Bars(120, 4, 20_000_000), False),  # a little later
+    (Bars(120.5, 4, 0), False),
+    (Bars(120, 4, 200_000_000), True),
+    (Bars(120, 4, 500_000_000), True),  # the downbeat is a beat later
+    (Bars(120, 4, 80 * SECOND), True),  # a chart begins anew
+    (Bars(126, 4, 0), True),
+  ],
+)
+def test_what_a_recording_takes_as_other_bars(bars, another):
+  assert is_another(bars, Bars(120, 4, 0), SECOND) == another

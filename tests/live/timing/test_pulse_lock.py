@@ -99,3 +99,24 @@ def test_a_tempo_that_was_asked_for_is_left_by_a_tenth_at_most(asked, played):
   lock.begin(Bars(asked, 4, 0), asked=True)
   follow(lock, 0.2 + np.arange(100) * 60 / played, 20)
   assert asked / 1.1001 < lock.bars.bpm < asked * 1.1001
+
+
+@pytest.mark.parametrize("bpm", [105, 136])
+def test_another_pulse_leaves_the_chart_where_it_is(bpm):
+  """A player who drags the beat elsewhere is still in bar 8."""
+  lock = PulseLock(4)
+  follow(lock, np.arange(0, 16, 0.5), 15.9)
+  bar = lock.bars.position(16 * SECOND).bar
+  beat_s = 16.2 + np.arange(40) * 60 / bpm
+  follow(lock, beat_s, 8, from_s=16.4)
+  assert lock.bars.bpm == pytest.approx(bpm, rel=0.01)
+  passed = lock.bars.position(20 * SECOND).bar - bar
+  assert 1 <= passed <= 3
+
+
+@pytest.mark.parametrize(("asked", "played"), [(400, 105), (20, 73.5)])
+def test_the_ends_of_the_range_of_tempos_hold(asked, played):
+  lock = PulseLock(4)
+  lock.begin(Bars(asked, 4, 0), asked=True)
+  found = follow(lock, np.arange(60) * 60 / played, 20)
+  assert all(20 <= bars.bpm <= 400 for _, bars in found)

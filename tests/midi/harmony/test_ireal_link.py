@@ -50,6 +50,16 @@ def test_title_tempo_and_chart():
       "[C   |SF   |QG   |A   <D.S. al Coda>][QB   Z",
       "C | F | G | A | F | G | B",
     ),
+    # A A B A: the last round ends with the ending that is named.
+    (
+      "{*AT44C |D |N1G |C }|N2D |A ][*BE |F <D.C. al 2nd End.>Z",
+      "C | D | G | C | C | D | D | A | E | F | C | D | D | A",
+    ),
+    # A coda after a second ending belongs to no ending.
+    (
+      "{T44C |QF |N1G |C }|N2D |A <D.C. al Coda>|QE7 |Bb Z",
+      "C | F | G | C | C | F | D | A | C | F | E7 | Bb",
+    ),
   ],
 )
 def test_signs_of_the_format(music, played):
@@ -73,6 +83,13 @@ def test_a_plain_link_and_one_in_a_page():
   assert read_ireal_link(plain).beats == 8
   assert [len(bar.changes) for bar in read_ireal_link(page).bars] == [1, 1]
   assert is_ireal_link(page) and not is_ireal_link("| C | F |")
+
+
+def test_a_link_that_is_not_encoded_keeps_its_remarks():
+  music = "{T44C |F <3x>}[G |A ]"
+  link = f"irealbook://T=C=S=C=n={music}"
+  for text in (link, f'<a href="{link}">T</a>', f"<a href={link}>T</a>"):
+    assert len(read_ireal_link(text).bars) == 8
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from magenta_midi.midi.harmony.musicxml_chart import (
   parse_musicxml_chart,
   read_musicxml_chart,
 )
+from magenta_midi.midi.harmony.text_chart import chart_text, read_chart_text
 
+IMPLICIT = '<measure implicit="yes">'
 NOTE = "<note><pitch/><duration>{}</duration></note>"
 
 
@@ -34,13 +36,19 @@ def degree(value: int, alter: int, kind: str) -> str:
   )
 
 
-def score(*measures: str, head: str = "", doctype: str = "") -> bytes:
+def score(
+  *measures: str,
+  head: str = "",
+  doctype: str = "",
+  implicit: tuple[int, ...] = (),
+) -> bytes:
   attributes = (
     "<attributes><divisions>2</divisions><time><beats>4</beats>"
     "<beat-type>4</beat-type></time></attributes>"
   )
   inside = "".join(
-    f"<measure>{attributes if not n else ''}{measure}</measure>"
+    f"{IMPLICIT if n in implicit else '<measure>'}"
+    f"{attributes if not n else ''}{measure}</measure>"
     for n, measure in enumerate(measures)
   )
   return (
@@ -100,6 +108,51 @@ def test_repeats_endings_meter_title_and_tempo():
   assert names(data) == "C | F | C | G | A"
   assert chart.bars[-1].meter == (3, 4)
   assert (chart.title, chart.bpm) == ("So and so", 90.0)
+
+
+def test_a_pickup_is_no_bar_and_two_parts_of_a_bar_are_one():
+  data = score(
+    NOTE.format(2),
+    harmony("C", "major") + NOTE.format(8),
+    harmony("F", "major") + NOTE.format(6),
+    harmony("G", "major") + NOTE.format(2),
+    harmony("A", "major") + NOTE.format(8),
+    implicit=(0, 3),
+  )
+  assert names(data) == "C | F G | A"
+  assert parse_musicxml_chart(data).bars[1].changes[1][0] == 3.0
+
+
+def test_a_transposing_part_says_what_sounds():
+  clarinet = (
+    "<attributes><transpose><diatonic>-1</diatonic>"
+    "<chromatic>-2</chromatic></transpose></attributes>"
+  )
+  data = score(clarinet + harmony("D", "major") + harmony("E", "minor"))
+  assert names(score(clarinet + harmony("D", "major"))) == "C"
+  assert len(parse_musicxml_chart(data).bars) == 1
+
+
+def test_thirds_of_a_beat_stay_where_they_are():
+  meter = (
+    "<attributes><divisions>1</divisions><time><beats>6</beats>"
+    "<beat-type>8</beat-type></time></attributes>"
+  )
+  note = "<note><pitch/><duration>0.5</duration></note>"
+  data = score(
+    meter
+    + harmony("C", "major")
+    + note * 3
+    + harmony("F", "major")
+    + note * 2
+    + harmony("G", "major")
+    + note
+  )
+  chart = parse_musicxml_chart(data)
+  again = read_chart_text(chart_text(chart))
+  for bars in (chart.bars, again.bars):
+    beats = [beat for beat, _ in bars[0].changes]
+    assert beats == pytest.approx([0, 1, 5 / 3])
 
 
 def test_a_packed_score(tmp_path):

@@ -48,6 +48,7 @@ def test_bars_and_the_beats_of_their_chords():
     ("|: C ::| D |", None),
     ("[A] | C || F |]\n[B section]\n| G |", "C F G"),
     ("# a remark | X |\n| C |", "C"),
+    ("| G7[b9] | C[maj7] |", "G7 b9 Cmaj7"),
   ],
 )
 def test_repeats_are_played_out(text, played):
@@ -91,6 +92,8 @@ def test_compound_meters_count_dotted_quarters():
     ("|: C :|x99", "bar 1: a repeat must be played 1 to 64"),
     ("| 4/5 C |", "bar 1: a meter"),
     ("|" + " C" * 17 + "|", "bar 1: at most 16"),
+    ("| C" + " /" * 128 + "|", "bar 1: at most 16"),
+    ("| C5no5no1 |", "bar 1: 'C5no5no1' is no chord"),
     ("Tempo: 1000\n| C |", "the chart's tempo"),
     ("| C " * 5000, "at most 4096 bars"),
     ("|: C " * 30 + ":|x64" * 3 + "|: C | C " * 2000 + ":|x64", "4096"),
@@ -184,3 +187,18 @@ def test_before_its_start_a_timeline_has_no_chord():
 
 def test_a_chart_that_begins_with_a_rest_has_its_last_chord_there():
   assert read_chart_text("| / | C | F |").place(0).chord.name == "F"
+
+
+def test_room_between_two_lines_is_a_bar_that_goes_on():
+  chart = read_chart_text("| C | | F | G |\n | A |")
+  assert [len(bar.changes) for bar in chart.bars] == [1, 0, 1, 1, 1]
+  assert chart.place(6).chord.name == "C"
+
+
+@pytest.mark.parametrize("beat", [3.75, 2 + 1 / 3, 4 + 2 / 3])
+def test_few_chords_anywhere_in_long_bars_are_written_and_read(beat):
+  changes = ((0.0, parse_chord("C")), (beat, parse_chord("F")))
+  bar = Bar(Meter(9, 4), changes)
+  (found,) = read_chart_text(chart_text(Chart((bar,)))).bars
+  assert [chord for _, chord in found.changes] == [c for _, c in changes]
+  assert found.changes[1][0] == pytest.approx(beat)

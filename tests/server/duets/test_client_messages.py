@@ -47,6 +47,9 @@ def test_messages_of_the_guide():
     '{"type": "change", "name": "x", "value": ' + "[" * 200 + "]" * 200 + "}",
     '{"type": "ping", "t": ' + "9" * 5000 + "}",
     " " * (MAX_MESSAGE_BYTES + 1),
+    '{"type": "start", "name": "\\ud800"}',
+    '{"type": "hello", "version": 1, "start": {"name": "\\ud800"}}',
+    '{"type": "start", "name": "' + "x" * 81 + '"}',
     json.dumps({"type": "start", "controls": {str(n): 0 for n in range(99)}}),
   ],
 )

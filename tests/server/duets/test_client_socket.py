@@ -217,10 +217,11 @@ def test_a_client_comes_back_to_its_session(playing, open_client):
   second.play(ON)
   second.wait(lambda m: bool(second.notes))
 
-  # Whoever has the key takes over.
+  # Whoever has the key takes over; what the other held comes up.
   third = open_client(found, {"version": 1, "key": key})
   assert third.of("welcome")["resumed"]
   assert second.closed() == 4409
+  third.wait(lambda m: any(data[:2] == OFF[:2] for *_, data in third.notes))
   third.send("bye")
   assert third.of("ended")["take"]
   (take,) = httpx.get(f"{found.address}api/takes").json()["takes"]
@@ -319,6 +320,7 @@ def test_odd_messages_are_answered_and_the_session_goes_on(
   ):
     client.send("play", **wanted)
     assert client.of("error")["text"]
+  client.ready()
   client.send("ping", t=1)
   assert client.of("pong")
   client.socket.send("x" * 100_000)

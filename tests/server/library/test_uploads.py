@@ -77,8 +77,10 @@ def test_a_form_of_another_site_is_of_another_type(web, phrase):
 def test_there_are_so_many_at_most(web, phrase, monkeypatch):
   monkeypatch.setattr(module, "MAX_UPLOADS", 2)
   client = web()
-  codes = [post(client, phrase.read_bytes()).status_code for _ in range(3)]
-  assert codes == [201, 201, 409]
+  ids = [post(client, phrase.read_bytes()).json()["id"] for _ in range(3)]
+  # The oldest goes.
+  known = client.get("/api/uploads").json()["uploads"]
+  assert [upload["id"] for upload in known] == ids[1:]
 
 
 def test_a_name_is_one_line_of_bounded_length(web, phrase):

@@ -35,18 +35,27 @@ MIDI = """
   const access = new EventTarget();
   access.inputs = new Map();
   access.outputs = new Map();
-  const changed = () => access.dispatchEvent(new Event("statechange"));
+  const changed = (port) => {
+    const event = new Event("statechange");
+    event.port = port;
+    access.dispatchEvent(event);
+  };
   window.midi = {
     sent: [],
     plugIn(kind, id) {
-      const port = { id, name: id, state: "connected", onmidimessage: null };
+      const type = kind.slice(0, -1);
+      const state = "connected";
+      const port = { id, name: id, type, state, onmidimessage: null };
       port.send = (data, time) => window.midi.sent.push([...data, time]);
       access[kind].set(id, port);
-      changed();
+      changed(port);
     },
     pullOut(kind, id) {
-      access[kind].get(id).state = "disconnected";
-      changed();
+      // As Chromium: what is gone is in the list no more.
+      const port = access[kind].get(id);
+      port.state = "disconnected";
+      access[kind].delete(id);
+      changed(port);
     },
     play(id, ...data) {
       access.inputs.get(id).onmidimessage?.({

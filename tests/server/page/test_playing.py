@@ -162,6 +162,25 @@ def test_a_midi_keyboard_is_plugged_in_played_and_pulled_out(page, server):
   assert page.locator("#midi-inputs label").count() == 0
 
 
+def test_what_came_while_there_was_no_sound_stays_silent(page):
+  """Before the first click there is no sound: notes must not wait for one."""
+  page.add_init_script(
+    """Object.defineProperty(AudioContext.prototype, "state", {
+      get: () => window.soundState ?? "suspended",
+    });"""
+  )
+  server = FakeServer(page)
+  server.open()
+  for key in range(48, 84):
+    server.send_notes(1, (server.now_s, bytes((0x91, key, 90))))
+  page.wait_for_selector(".key.model", state="attached")
+  for _ in range(10):
+    page.wait_for_timeout(50)
+    assert page.evaluate("() => window.heard()") < 1e-4
+  page.evaluate("() => { window.soundState = 'running'; }")
+  server.sound(1, 60)
+
+
 def test_refused_midi_is_said_with_what_to_do(page, server):
   page.click("#tab-setup")
   page.evaluate("window.midiRefused = true")

@@ -93,6 +93,7 @@ class CodecFacts:
     return -(-samples // self.hop)
 
 
+@runtime_checkable
 class AudioEncoder(Protocol):
   """Encodes one stream. Making it compiles; `push` and `flush` never do."""
 
@@ -116,6 +117,7 @@ class AudioEncoder(Protocol):
     ...
 
 
+@runtime_checkable
 class AudioDecoder(Protocol):
   """Decodes one stream. Making it compiles; `push` and `flush` never do."""
 

@@ -64,6 +64,10 @@ class EncodecConfig:
   def __post_init__(self) -> None:
     """Refuses sizes that no network can have."""
     check_numbers(self)
+    if not 1 <= len(self.ratios) <= _MAX_RATIOS:
+      raise ValueError(
+        f"ratios must be 1..{_MAX_RATIOS} strides, got {len(self.ratios)}."
+      )
     check_bounds(self, _RATE, "sample_rate")
     check_bounds(self, _CHANNELS, "channels")
     check_bounds(self, _FEW, "ratios", "residual_kernel", "kernel")
@@ -73,10 +77,6 @@ class EncodecConfig:
     check_bounds(self, _WIDTH, "filters", "width")
     check_bounds(self, _CODES, "codebook_size")
     check_bounds(self, _WINDOW, "window", "window_step")
-    if not 1 <= len(self.ratios) <= _MAX_RATIOS:
-      raise ValueError(
-        f"ratios must be 1..{_MAX_RATIOS} strides, got {len(self.ratios)}."
-      )
     if self.filters << len(self.ratios) > _WIDTH.high:
       raise ValueError(
         f"filters must be at most {int(_WIDTH.high) >> len(self.ratios)} with"

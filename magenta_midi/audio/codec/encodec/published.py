@@ -11,7 +11,7 @@ import numpy as np
 
 from magenta_midi.audio.codec.encodec.config import EncodecConfig
 from magenta_midi.audio.codec.encodec.weights import parameter_shapes
-from magenta_midi.bounded_files import read_json
+from magenta_midi.bounded_files import CODEC_BYTES, read_json
 from magenta_midi.model.torch_file import read_torch_file
 from magenta_midi.model.weights_file import CheckpointError, WeightsFile
 from magenta_midi.plain_text import line
@@ -129,8 +129,8 @@ def _config(facts: Mapping[str, Any]) -> EncodecConfig:
   hop = math.prod(ratios)
   if not bandwidths or not 0 < bandwidths[-1] < 1e6:
     raise ValueError("target_bandwidths must be positive numbers")
-  if codes < 2 or hop < 1 or rate < 1:
-    raise ValueError("its sizes are not positive")
+  if codes < 2 or hop < 1 or rate < 1 or max(codes, hop, rate) > 1e9:
+    raise ValueError("its rate, ratios or codebook_size is out of range")
   bits = math.ceil(math.log2(codes))
   levels = int(1000 * bandwidths[-1] // (math.ceil(rate / hop) * bits))
   window = step = 0
@@ -166,10 +166,14 @@ def _config(facts: Mapping[str, Any]) -> EncodecConfig:
 
 def _opened(path: Path) -> _Source:
   if path.suffix != ".safetensors":
+    if path.stat().st_size > CODEC_BYTES:
+      raise CheckpointError(
+        f"{path}: is larger than {CODEC_BYTES / 2**20:g} MiB."
+      )
     arrays = read_torch_file(path, key=None)
     shapes = {name: array.shape for name, array in arrays.items()}
     return _Source(shapes, arrays.__getitem__)
-  file = WeightsFile(path)
+  file = WeightsFile(path, limit=CODEC_BYTES)
   shapes = {name: info.shape for name, info in file.infos.items()}
   return _Source(shapes, lambda name: file.read(name).astype(np.float32))
 

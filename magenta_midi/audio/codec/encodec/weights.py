@@ -18,7 +18,7 @@ from magenta_midi.audio.codec.encodec.codec import EncodecCodec
 from magenta_midi.audio.codec.encodec.config import EncodecConfig
 from magenta_midi.audio.codec.encodec.network import Encodec
 from magenta_midi.audio.codec.encodec.windows import EncodecWindows
-from magenta_midi.bounded_files import read_json
+from magenta_midi.bounded_files import CODEC_BYTES, read_json
 from magenta_midi.midi.atomic import open_atomically, write_atomically
 from magenta_midi.midi.folder_lock import folder_lock
 from magenta_midi.model.weights_file import (
@@ -140,7 +140,7 @@ def load_encodec(
     CheckpointError: A file is missing, damaged or does not fit the other.
   """
   config, sha256 = _read_config(folder / CONFIG)
-  file = WeightsFile(folder / WEIGHTS)
+  file = WeightsFile(folder / WEIGHTS, limit=CODEC_BYTES)
   expected = parameter_shapes(config)
   found = {name: info.shape for name, info in file.infos.items()}
   if found != expected:

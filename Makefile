@@ -2,7 +2,8 @@
 # make serve   the jam in the browser
 # make test    lint, types, the import contract, tests
 # make lint    the first three
-# make test-magenta  MusicCoCa through magenta-rt, in its own environment
+# make test-magenta  MusicCoCa and SpectroStream through magenta-rt, in its own
+#                    environment
 # make test-beam     prepare --beam on its local runner, in its own environment
 # make test-seqio    the seqio tasks, in their own environment
 # make test-baseline tools/baselines/gpt2.py, in its own environment
@@ -78,7 +79,8 @@ test-magenta:
 	      echo "Skipped: magenta-rt cannot be installed here." >&2; exit 0; }; \
 	  fi; \
 	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
-	    tests/style/test_music_coca.py tests/style/test_waveform.py $(PYTEST)
+	    tests/style/test_music_coca.py tests/style/test_waveform.py \
+	    tests/audio/codec/test_spectrostream.py $(PYTEST)
 
 # BEAM_PYTHON=... takes an environment that has both packages already.
 test-beam:

@@ -84,7 +84,7 @@ def codec():
 def test_it_keeps_what_codecs_promise(codec):
   assert codec.facts.frame_rate == 25
   assert codec.real_time_factor > 0
-  check_codec(codec, frames=6.3, examples=2)
+  check_codec(codec, frames=3.3, examples=1)
 
 
 @pytest.mark.slow

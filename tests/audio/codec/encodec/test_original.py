@@ -10,6 +10,8 @@ from flax import nnx
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+# Its threads and those of XLA would wait for each other.
+torch.set_num_threads(1)
 
 from magenta_midi.audio.codec.encodec.published import read_published  # noqa: E402
 from magenta_midi.audio.codec.encodec.weights import (  # noqa: E402

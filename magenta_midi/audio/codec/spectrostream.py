@@ -102,7 +102,7 @@ def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
     return model.init(jax.random.key(0), sound, training=False)
 
   variables = meta.unbox(jax.eval_shape(init))
-  flat = traverse_util.flatten_dict(variables["params"], sep="/")
+  flat: Any = traverse_util.flatten_dict(variables["params"], sep="/")
   return {name: tuple(value.shape) for name, value in flat.items()}
 
 

@@ -14,12 +14,14 @@ __all__ = ["MONO_24_KHZ", "STEREO_48_KHZ", "EncodecConfig"]
 # than there is.
 _WIDTH = Bounds(1, 4096, whole=True)
 _FEW = Bounds(1, 64, whole=True)
-_LAYERS = Bounds(0, 16, whole=True)
+_LAYERS = Bounds(0, 4, whole=True)
 _RATE = Bounds(4000, 384_000, "Hz", whole=True)
 _CHANNELS = Bounds(1, 2, whole=True)
 _CODES = Bounds(2, 65_536, whole=True)
 _WINDOW = Bounds(0, 10_000_000, "samples", whole=True)
 _MAX_RATIOS = 8
+# Residual blocks of the encoder: tracing thousands of layers takes a minute.
+_MAX_BLOCKS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,11 @@ class EncodecConfig:
       raise ValueError(
         f"filters must be at most {int(_WIDTH.high) >> len(self.ratios)} with"
         f" {len(self.ratios)} ratios, got {self.filters}."
+      )
+    if len(self.ratios) * self.residual_layers > _MAX_BLOCKS:
+      raise ValueError(
+        f"residual_layers must be at most {_MAX_BLOCKS // len(self.ratios)}"
+        f" with {len(self.ratios)} ratios, got {self.residual_layers}."
       )
     if self.dilation_growth ** max(0, self.residual_layers - 1) > 4096:
       raise ValueError("dilation_growth is too large for residual_layers.")

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from magenta_midi.audio.codec.encodec.config import EncodecConfig
 from magenta_midi.audio.codec.encodec.published import read_published
 from magenta_midi.audio.codec.encodec.weights import (
   load_encodec,
@@ -103,6 +104,7 @@ def test_what_is_written_is_read_again(tmp_path):
     ("trim_right_ratio", 0.5, "trim_right_ratio"),
     ("codebook_dim", 3, "codebook_dim"),
     ("num_residual_layers", 17, "residual_layers"),
+    ("num_lstm_layers", 5, "lstm_layers"),
     ("num_residual_layers", 2, "lacks the array"),
     ("use_conv_shortcut", False, "does not explain"),
     ("num_filters", 8, "by its config"),
@@ -113,6 +115,11 @@ def test_what_is_written_is_read_again(tmp_path):
 def test_configs_that_do_not_fit(tmp_path, field, value, words):
   folder = write_published(tmp_path, config=CONFIG | {field: value})
   assert words in refusal(folder)
+
+
+def test_no_config_asks_for_thousands_of_layers():
+  with pytest.raises(ValueError, match="residual_layers must be at most 2"):
+    EncodecConfig(ratios=(1,) * 8, filters=8, residual_layers=3)
 
 
 def test_files_that_are_none(tmp_path):

@@ -2,11 +2,13 @@
 # make serve   the jam in the browser
 # make test    lint, types, the import contract, tests
 # make lint    the first three
-# make test-magenta  MusicCoCa through magenta-rt, in its own environment
+# make test-magenta  MusicCoCa and SpectroStream through magenta-rt, in its own
+#                    environment
 # make test-beam     prepare --beam on its local runner, in its own environment
 # make test-seqio    the seqio tasks, in their own environment
 # make test-baseline tools/baselines/gpt2.py, in its own environment
 # make test-transkun transcription beside the originals, in its own environment
+# make test-encodec  EnCodec beside the original, in its own environment
 # make format  rewrite the sources in house style
 # make clean   remove all that these made, and the virtual environments
 #
@@ -35,13 +37,14 @@ SEQIO := .venv-seqio
 BASELINE := .venv-baseline
 # PyTorch, without the packages of graphics cards.
 TRANSKUN := .venv-transkun
+ENCODEC := .venv-encodec
 TESTS := $(BIN)/python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Otherwise its wrapper asks PyPI for a newer version at each run.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: play serve test test-magenta test-beam test-seqio test-baseline test-transkun lint format clean
+.PHONY: play serve test test-magenta test-beam test-seqio test-baseline test-transkun test-encodec lint format clean
 .DELETE_ON_ERROR:
 
 play: $(CORE)
@@ -76,7 +79,8 @@ test-magenta:
 	      echo "Skipped: magenta-rt cannot be installed here." >&2; exit 0; }; \
 	  fi; \
 	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
-	    tests/style/test_music_coca.py tests/style/test_waveform.py $(PYTEST)
+	    tests/style/test_music_coca.py tests/style/test_waveform.py \
+	    tests/audio/codec/test_spectrostream.py $(PYTEST)
 
 # BEAM_PYTHON=... takes an environment that has both packages already.
 test-beam:
@@ -134,6 +138,22 @@ test-transkun:
 	    tests/transcribe tests/audio/test_audio_file.py \
 	    tests/cli/test_transcribe.py $(PYTEST)
 
+# ENCODEC_PYTHON=... takes an environment that has all packages already.
+test-encodec:
+	@set -e; python="$(ENCODEC_PYTHON)"; \
+	  if [ -z "$$python" ]; then \
+	    python=$(ENCODEC)/bin/python; \
+	    [ -x $$python ] || $(PYTHON) -m venv $(ENCODEC); \
+	    pip="$$python -m pip install --quiet --disable-pip-version-check"; \
+	    $$pip --editable '.[dev]' && \
+	    $$pip --index-url https://download.pytorch.org/whl/cpu torch && \
+	    $$pip 'transformers>=4.46,<6' || { \
+	      echo "Skipped: PyTorch or transformers cannot be installed here." >&2; \
+	      exit 0; }; \
+	  fi; \
+	  $$python -m pytest --jaxtyping-packages=magenta_midi,beartype.beartype \
+	    tests/audio/codec/encodec $(PYTEST)
+
 lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -146,7 +166,7 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(MAGENTA) $(BEAM) $(SEQIO) $(BASELINE) $(TRANSKUN) out build dist *.egg-info .hypothesis .ruff_cache
+	rm -rf $(VENV) $(MAGENTA) $(BEAM) $(SEQIO) $(BASELINE) $(TRANSKUN) $(ENCODEC) out build dist *.egg-info .hypothesis .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps in place of the environment's own files: a stopped pip leaves those

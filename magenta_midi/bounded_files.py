@@ -26,6 +26,7 @@ __all__ = [
   "ADAPTER_BYTES",
   "ARCHIVE_BYTES",
   "ARCHIVE_RATIO",
+  "CODEC_BYTES",
   "GIN_BYTES",
   "HEADER_BYTES",
   "INDEX_BYTES",
@@ -80,6 +81,8 @@ MAX_ARRAYS = 50_000
 MAX_DIMS = 8
 # The weights of a model: five times the largest published one in float32.
 WEIGHTS_BYTES = 16 * 2**30
+# The weights of an audio codec: ten times the largest published one.
+CODEC_BYTES = 2**30
 # An adapter, which is read whole: rank 256 on the largest model has 0.6 GB.
 ADAPTER_BYTES = 2**30
 # One gin file, and all that are read with its includes.

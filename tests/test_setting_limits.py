@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import magenta_midi
+from magenta_midi.audio.codec.encodec.config import EncodecConfig
 from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.finetune.config import FinetuneConfig
 from magenta_midi.generate.sampling import Sampling
@@ -63,6 +64,7 @@ SETTINGS = [
   TaskSettings(codec=NoteCodec()),
   TrackerConfig(),
   TranskunConfig(),
+  EncodecConfig(),
 ]
 # Made of settings that are checked, or without numbers.
 INNER = {"ModelConfig", "PortConfig", "RecordingSettings"}

@@ -55,6 +55,7 @@ RUNS = (
 REFUSED = (
   ("serve", "--checkpoint", "no such folder"),
   ("transcribe", "no such.wav", "--out", "heard"),
+  ("import-encodec", "no such folder", "--out", "codec"),
   ("jam", "--in", "no such port"),
   ("ports", "--calibrate", "--in", "no such port"),
 )

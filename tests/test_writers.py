@@ -15,7 +15,7 @@ ALLOWED = {
   ("magenta_midi/train/watch.py", "open"),
   ("tools/music/sampler.py", "open"),
   # Under another name; the download that follows continues it.
-  ("magenta_midi/cli/magenta_rt/download.py", "open"),
+  ("magenta_midi/cli/terminal/download.py", "open"),
   # Under another name until weights and config are both whole.
   ("magenta_midi/model/checkpoint.py", "open"),
   # In a folder that takes its name when all is there, or is removed.

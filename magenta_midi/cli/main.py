@@ -37,6 +37,7 @@ COMMANDS = {
   "bench": "Measure encoder, events and real-time factor.",
   "import-magenta-rt": "Convert a checkpoint of Magenta RealTime.",
   "export-t5x": "Write a checkpoint in the layout of T5X.",
+  "import-encodec": "Convert the weights of EnCodec, an audio codec.",
 }
 
 
@@ -45,6 +46,7 @@ _MODULES = {
   "jam": "jam.command",
   "import-magenta-rt": "magenta_rt.import_magenta_rt",
   "export-t5x": "magenta_rt.export_t5x",
+  "import-encodec": "codec.import_encodec",
 }
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from magenta_midi.transcribe.torch_file import TorchFileError, read_torch_file
+from magenta_midi.model.torch_file import TorchFileError, read_torch_file
 from magenta_midi.transcribe.transkun.config import TranskunConfig
 from magenta_midi.transcribe.transkun.front_end import FrontEnd, learned_windows
 from magenta_midi.transcribe.transkun.network import Transkun

@@ -20,6 +20,7 @@ import pytest
 from flax import nnx
 
 from magenta_midi.cli.magenta_rt import download
+from magenta_midi.cli.terminal import download as terminal_download
 from magenta_midi.cli.terminal.errors import UserError
 from magenta_midi.cli.terminal.output import progress_bar
 from magenta_midi.magenta_rt.config import published_tag
@@ -525,7 +526,7 @@ def test_broken_connections_are_taken_up_again(tmp_path, repository):
 def test_a_dead_connection_is_given_up_and_what_came_is_kept(
   capsys, tmp_path, repository, monkeypatch
 ):
-  monkeypatch.setattr(download, "_RETRIES", 1)
+  monkeypatch.setattr(terminal_download, "_RETRIES", 1)
   repository.breaks = (1000, 0, 0, 0)
   out = tmp_path / "out"
   line = refused(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from magenta_midi.transcribe.torch_file import TorchFileError
+from magenta_midi.model.torch_file import TorchFileError
 from magenta_midi.transcribe.transkun import weights
 from magenta_midi.transcribe.transkun.config import TranskunConfig
 from magenta_midi.transcribe.transkun.network import Transkun

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from magenta_midi.transcribe.torch_file import TorchFileError, read_torch_file
+from magenta_midi.model.torch_file import TorchFileError, read_torch_file
 from tests.support.torch_files import (
   pickled_state,
   pickled_tensor,

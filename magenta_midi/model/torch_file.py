@@ -71,11 +71,14 @@ class _Rebuild:
     return _Tensor(storage, offset, shape, strides)
 
 
-def read_torch_file(path: str | PathLike[str]) -> dict[str, np.ndarray]:
+def read_torch_file(
+  path: str | PathLike[str], *, key: str | None = "state_dict"
+) -> dict[str, np.ndarray]:
   """Reads the model's arrays: those under `state_dict`.
 
   Args:
     path: A file as `torch.save` writes it, with float32 tensors.
+    key: Where the arrays are; None: they are all that the file holds.
 
   Returns:
     float32 arrays by the names in the file.
@@ -87,7 +90,7 @@ def read_torch_file(path: str | PathLike[str]) -> dict[str, np.ndarray]:
   path = Path(path)
   try:
     with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-      return _read(archive)
+      return _read(archive, key)
   except TorchFileError as error:
     raise TorchFileError(f"{path}: {error}") from None
   except (
@@ -100,26 +103,28 @@ def read_torch_file(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     ) from None
 
 
-def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+def _read(archive: zipfile.ZipFile, key: str | None) -> dict[str, np.ndarray]:
   names = [n for n in archive.namelist() if n.endswith("/data.pkl")]
   if len(names) != 1:
     raise TorchFileError("holds no `data.pkl`. Is it a PyTorch file?")
   root = names[0].removesuffix("data.pkl")
   pickled = _member(archive, names[0], _PICKLE_BYTES)
   found: Any = _TensorUnpickler(io.BytesIO(pickled)).load()
-  state = found.get("state_dict") if isinstance(found, dict) else None
+  state = found
+  if key is not None:
+    state = found.get(key) if isinstance(found, dict) else None
   if not isinstance(state, dict) or not state:
-    raise TorchFileError("holds no `state_dict`.")
+    raise TorchFileError(f"holds no `{key or 'state_dict'}`.")
   storages: dict[str, np.ndarray] = {}
   arrays: dict[str, np.ndarray] = {}
   for name, tensor in state.items():
     if not isinstance(name, str) or not isinstance(tensor, _Tensor):
       raise TorchFileError("holds something else among its tensors.")
-    key = tensor.storage.key
-    if key not in storages:
-      data = _member(archive, f"{root}data/{key}", _ARRAY_BYTES)
-      storages[key] = np.frombuffer(data, "<f4")
-    arrays[name] = _array(tensor, storages[key])
+    part = tensor.storage.key
+    if part not in storages:
+      data = _member(archive, f"{root}data/{part}", _ARRAY_BYTES)
+      storages[part] = np.frombuffer(data, "<f4")
+    arrays[name] = _array(tensor, storages[part])
   return arrays
 
 

@@ -1,0 +1,1 @@
+"""EnCodec in Flax: 24 kHz mono as a stream, 48 kHz stereo in windows."""

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -52,8 +52,8 @@ def stages(text: str) -> dict[str, tuple[str, list[tuple[str, str]]]]:
 class Root:
   """A folder that a stage has as its root."""
 
-  def __init__(self, path: Path):
-    self.path = path
+  def __init__(self, path: Path, shared: Sequence[Path] = ()):
+    self.path, self.shared = path, shared
     self.env = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
     self.folder, self.user = "/", 0
 
@@ -119,14 +119,20 @@ class Root:
 
 
 @contextlib.contextmanager
-def devices(root: Path) -> Iterator[None]:
-  """The mounts that a container has."""
-  mounted = []
+def devices(root: Root) -> Iterator[None]:
+  """The mounts that a container has, and the shared folders."""
+  mounted: list[Path] = []
+
+  def mount(place: Path, *how: str) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", *how, str(place)], check=True)
+    mounted.append(place)
+
   try:
-    for kind, name in (("proc", "proc"), ("tmpfs", "dev/shm")):
-      (root / name).mkdir(parents=True, exist_ok=True)
-      subprocess.run(["mount", "-t", kind, kind, root / name], check=True)
-      mounted.append(root / name)
+    mount(root.path / "proc", "-t", "proc", "proc")
+    mount(root.path / "dev/shm", "-t", "tmpfs", "tmpfs")
+    for folder in root.shared:
+      mount(root.path / str(folder).lstrip("/"), "--bind", str(folder))
     yield
   finally:
     for name in reversed(mounted):
@@ -136,6 +142,7 @@ def devices(root: Path) -> Iterator[None]:
 def build(
   name: str,
   folder: Path,
+  shared: Sequence[Path],
   plan: dict[str, tuple[str, list[tuple[str, str]]]],
   built: dict[str, Root],
 ) -> Root:
@@ -143,10 +150,10 @@ def build(
   if name in built:
     return built[name]
   source, steps = plan[name]
-  root = Root(folder / name)
+  root = Root(folder / name, shared)
   root.path.mkdir(parents=True)
   if source in plan:
-    root.copy_of(build(source, folder, plan, built))
+    root.copy_of(build(source, folder, shared, plan, built))
   else:
     print(f"{name}: Debian {SUITE} in place of {source}", flush=True)
     root.unpack()
@@ -155,7 +162,7 @@ def build(
     begun = time.monotonic()
     match instruction:
       case "RUN":
-        with devices(root.path):
+        with devices(root):
           root.run(["/bin/sh", "-ec", rest])
       case "ENV":
         root.env |= dict(one.split("=", 1) for one in shlex.split(rest))
@@ -169,7 +176,7 @@ def build(
         top = REPOSITORY
         if words[0].startswith("--from="):
           other = words.pop(0).removeprefix("--from=")
-          top = build(other, folder, plan, built).path
+          top = build(other, folder, shared, plan, built).path
         *sources, target = words
         root.copy(sources, target, top)
       case _:
@@ -180,7 +187,7 @@ def build(
 
 def try_server(root: Root, check: list[str], entry: list[str]) -> float:
   """Starts the server as its user; returns s until the health check passes."""
-  with devices(root.path):
+  with devices(root):
     begun = time.monotonic()
     with subprocess.Popen(root.command(entry), env=root.env) as server:
       try:
@@ -206,6 +213,14 @@ def main() -> None:
   parser.add_argument(
     "--folder", type=Path, required=True, help="New folder for the roots."
   )
+  parser.add_argument(
+    "--share",
+    type=Path,
+    action="append",
+    default=[],
+    help="Folder of this machine that the steps see too, such as pip's settings"
+    " and a folder of wheels; repeatable.",
+  )
   arguments = parser.parse_args()
   if os.geteuid() != 0 or shutil.which("debootstrap") is None:
     sys.exit("This needs root and debootstrap: apt-get install debootstrap")
@@ -213,7 +228,8 @@ def main() -> None:
   plan = stages(text)
   if arguments.target not in plan:
     sys.exit(f"There is no stage {arguments.target}: {', '.join(plan)}.")
-  root = build(arguments.target, arguments.folder, plan, {})
+  shared = [path.resolve() for path in arguments.share]
+  root = build(arguments.target, arguments.folder, shared, plan, {})
   found = dict(instructions(text))
   check = json.loads(found["HEALTHCHECK"].partition("CMD ")[2])
   entry = json.loads(dict(plan[arguments.target][1])["ENTRYPOINT"])

@@ -220,8 +220,8 @@ def _parsed(raw: bytes | None) -> Any:
   """
   entry = None if raw is None else parse_json(raw)
   match entry:
-    case ["b", _, _, _, bool(triplets)]:
-      entry[4] = int(triplets)  # as it was written at first
+    case ["b", bpm, beats, start, bool(triplets)]:
+      entry = ["b", bpm, beats, start, int(triplets)]  # as written at first
   if isinstance(entry, list) and any(isinstance(x, bool) for x in entry):
     raise ValueError("no number")
   return entry

@@ -312,17 +312,78 @@ def test_the_input_may_be_written_over():
 
 
 def test_reset_and_warm_up_leave_no_trace():
-  played = sound(4 * CHUNK)
-  expected = inject_sound(make(EchoGenerator(FRAMES)), played)
-  engine = make(EchoGenerator(FRAMES))
-  engine.warm_up(played[:CHUNK])
-  np.testing.assert_array_equal(inject_sound(engine, played), expected)
+  played = sound(30 * CHUNK)
+
+  def play(engine, generator):
+    del generator.contexts[:], generator.negatives[:]
+    heard = inject_sound(engine, played)
+    return heard, np.array(generator.contexts), np.array(generator.negatives)
+
+  generator = EchoGenerator(FRAMES)
+  # Live: what came long ago is still to be injected.
+  engine = make(generator, {"model_feedback": 0.5}, source="live")
+  expected = play(engine, generator)
+  assert expected[0].any() and (expected[2][0] == -1).all()
+  warm_generator = EchoGenerator(FRAMES)
+  warm = make(warm_generator, {"model_feedback": 0.5}, source="live")
+  warm.warm_up(played[:CHUNK])
+  for again in (warm, engine):
+    if again is engine:
+      again.set_controls(InjectionControls(model_volume=0.1))
+      again.step(played[:CHUNK])
+      again.reset()
+    told = warm_generator if again is warm else generator
+    for found, wanted in zip(play(again, told), expected, strict=True):
+      np.testing.assert_array_equal(found, wanted)
   with pytest.raises(ValueError, match="before the first chunk, got it before"):
     engine.warm_up(played[:CHUNK])
-  engine.set_controls(InjectionControls(model_volume=0.1))
-  engine.reset()
-  np.testing.assert_array_equal(inject_sound(engine, played), expected)
-  assert expected.any()
+
+
+def test_the_metronome_goes_on_where_a_chunk_is_cut_by_the_end_of_the_intro():
+  # A loop is 300 samples: the intro ends within chunk 7.
+  engine = make(Silent(), {"metronome": True}, intro_loops=1)
+  heard = inject_sound(engine, np.zeros(12 * CHUNK, np.float32))[:, 0]
+  expected = np.zeros(12 * CHUNK, np.float32)
+  for beat in range(4):
+    start = engine.grid.sample(beat)
+    wave = beep(RATE, first=beat % 2 == 0)[: len(expected) - start]
+    expected[start : start + len(wave)] = wave
+  np.testing.assert_allclose(heard, expected, atol=1e-6)
+
+
+def test_a_faithful_engine_begins_with_a_frame_of_code_0():
+  engine = make(Silent(), faithful=True, intro_loops=5)
+  rise = np.sin(np.linspace(0, np.pi / 2, HOP)) ** 2
+  out = engine.step(np.zeros(CHUNK, np.float32))
+  # Code 0 of the identity codec is -4.
+  np.testing.assert_allclose(out[:HOP, 0], -4 * rise, atol=1e-6)
+  assert not out[HOP:].any()
+
+
+@pytest.mark.parametrize(("loops", "ended"), [(1, True), (2, False)])
+def test_a_faithful_intro_shorter_than_a_chunk_ends_with_the_warm_up(
+  loops, ended
+):
+  # A loop of 150 samples, a chunk of 200: 0 or 1 chunks of intro.
+  class Still:
+    def generate(self, context, negative, controls):
+      return np.full((50, LEVELS), ZERO, np.int32)
+
+  engine = make(
+    Still(),
+    faithful=True,
+    beats_per_loop=1,
+    intro_loops=loops,
+    chunk_frames=50,
+    context_frames=60,
+    after_intro={"top_k": 7},
+  )
+  silence = np.zeros(200, np.float32)
+  engine.warm_up(silence)
+  assert (engine.controls.top_k == 7) == ended
+  assert engine.intro_samples == (0 if ended else 200)
+  engine.step(silence)
+  assert engine.controls.top_k == 7
 
 
 @pytest.mark.parametrize(

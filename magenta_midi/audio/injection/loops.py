@@ -40,7 +40,7 @@ class BeatGrid:
     """The grid of a tempo: each place is rounded to the nearest sample.
 
     The original cuts the loop to whole samples, then the beat to whole samples
-    of the loop, so that late beats come up to `beats - 1` samples early.
+    of the loop, so that late beats come early, by up to 14 samples.
     """
     beats = settings.beats_per_loop
     exact = beats * 60 / settings.bpm * sample_rate

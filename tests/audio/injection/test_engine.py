@@ -339,6 +339,15 @@ def test_reset_and_warm_up_leave_no_trace():
     engine.warm_up(played[:CHUNK])
 
 
+def test_after_a_reset_the_volume_holds_at_once():
+  engine = make(Drone())
+  engine.set_controls(InjectionControls(model_volume=0.0, input_volume=0.0))
+  engine.step(np.zeros(CHUNK, np.float32))
+  engine.reset()
+  out = engine.step(np.zeros(CHUNK, np.float32))
+  np.testing.assert_allclose(out[HOP:], 0.25, atol=1e-6)
+
+
 def test_the_metronome_goes_on_where_a_chunk_is_cut_by_the_end_of_the_intro():
   # A loop is 300 samples: the intro ends within chunk 7.
   engine = make(Silent(), {"metronome": True}, intro_loops=1)

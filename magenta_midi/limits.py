@@ -12,6 +12,12 @@ __all__ = [
   "ADAPTER_SCALE",
   "ALPHA",
   "AMOUNT",
+  "AUDIO_FRAMES",
+  "AUDIO_FRAMES_FROM_0",
+  "AUDIO_GUIDANCE",
+  "AUDIO_LEVELS",
+  "AUDIO_TEMPERATURE",
+  "AUDIO_TOP_K",
   "AUGMENTED_TEMPO",
   "CHANNEL",
   "CHORD_WEIGHT",
@@ -21,6 +27,7 @@ __all__ = [
   "COUNT_IN",
   "DATA_WEIGHT",
   "DAYS",
+  "DELAY_S",
   "DENSITY",
   "DENSITY_FACTOR",
   "EVENTS",
@@ -28,11 +35,15 @@ __all__ = [
   "GUIDANCE",
   "HEARD_S",
   "INNER_SHARE",
+  "INPUT_GAIN",
+  "INPUT_GAP_MS",
+  "INTRO_LOOPS",
   "JOBS",
   "KEY",
   "LATENCY_MS",
   "LEARNING_RATE",
   "LEVEL_WEIGHT",
+  "LOOP_BEATS",
   "LOUDNESS",
   "MAGNITUDE",
   "MINUTES",
@@ -224,6 +235,19 @@ CHORD_WEIGHT = Bounds(0, 2, "weight of a chart")
 START_BEAT = Bounds(1, 17, "beat of the bar", below=True)
 COUNT_IN = Bounds(0, 8, "bars", whole=True)
 AUGMENTED_TEMPO = Bounds(0.1, 10, "times the tempo")
+
+# Of audio injection; the ranges of Magenta RealTime's sliders.
+AUDIO_TEMPERATURE = Bounds(0, 4)
+AUDIO_TOP_K = Bounds(0, 1024, "codes; 0: all", whole=True)
+AUDIO_GUIDANCE = Bounds(0, 10, "weight of what is asked")
+AUDIO_FRAMES = Bounds(1, 10_000, "frames of the audio codec", whole=True)
+AUDIO_FRAMES_FROM_0 = Bounds(0, 10_000, "frames of the audio codec", whole=True)
+AUDIO_LEVELS = Bounds(1, 1024, "levels of the audio codec", whole=True)
+LOOP_BEATS = Bounds(1, 16, "beats of a loop", whole=True)
+INTRO_LOOPS = Bounds(0, 5, "loops; 0: no intro", whole=True)
+INPUT_GAP_MS = Bounds(0, 2000, "milliseconds")
+INPUT_GAIN = Bounds(0, 4, "times the input; 1: as it is")
+DELAY_S = Bounds(0, 60, "seconds")
 
 # Of ports.
 CHANNEL = Bounds(1, 16, "MIDI channel", whole=True)

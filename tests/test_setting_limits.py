@@ -10,6 +10,10 @@ import pytest
 
 import magenta_midi
 from magenta_midi.audio.codec.encodec.config import EncodecConfig
+from magenta_midi.audio.injection.settings import (
+  InjectionControls,
+  InjectionSettings,
+)
 from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.finetune.config import FinetuneConfig
 from magenta_midi.generate.sampling import Sampling
@@ -65,6 +69,8 @@ SETTINGS = [
   TrackerConfig(),
   TranskunConfig(),
   EncodecConfig(),
+  InjectionControls(),
+  InjectionSettings(source="live"),
 ]
 # Made of settings that are checked, or without numbers.
 INNER = {"ModelConfig", "PortConfig", "RecordingSettings"}

@@ -32,7 +32,7 @@ def turned_down(peak: float) -> np.float32:
   return np.float32(min(1.0, _LOUDEST / peak) if peak > 0 else 1.0)
 
 
-def round_off(samples: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+def round_off(samples: Float[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
   """Rounds off the peaks of float32 samples, in place; returns them.
 
   Each sample for itself, so a stream may pass in pieces of any length.

@@ -34,7 +34,7 @@ ROOMS = {
   "transcribe": "recordings of sound to MIDI",
   "model": "the Depthformer, checkpoints, adapters",
   "tokens": "music to integers `[frames, levels]` and back; what is legal next",
-  "audio": "a piano voice, audio files, FluidSynth, audio codecs",
+  "audio": "a piano voice, audio files, FluidSynth, audio codecs and injection",
   "midi": "notes, pedal, files, tempo, analysis, piano rolls",
   "bounded_files": "files from outside: regular, and of bounded size",
   "plain_text": "text from outside, made fit to be shown",

@@ -1,0 +1,1 @@
+"""Codecs: sound to a few whole numbers a second, and back."""

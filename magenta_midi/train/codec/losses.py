@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from magenta_midi.audio.codec.piano.network import mel_filters
+from magenta_midi.audio.codec.distances import mel_filters
 from magenta_midi.typing import Float
 
 __all__ = ["CodecLosses", "reconstruction", "rfft", "spectrum"]

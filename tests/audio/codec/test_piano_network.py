@@ -9,11 +9,11 @@ import pytest
 from flax import nnx
 
 from magenta_midi.audio.codec.codec import AudioCodec
+from magenta_midi.audio.codec.distances import mel_filters
 from magenta_midi.audio.codec.piano import network as piano_network
 from magenta_midi.audio.codec.piano.network import (
   PianoCodecConfig,
   PianoNetwork,
-  mel_filters,
 )
 from magenta_midi.audio.codec.piano.piano_codec import PianoCodec
 from magenta_midi.audio.codec.piano.weights import (

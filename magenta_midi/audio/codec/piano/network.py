@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from magenta_midi.audio.codec.distances import mel_filters
 from magenta_midi.audio.codec.piano.quantizer import ResidualQuantizer
 from magenta_midi.limits import COUNT
 from magenta_midi.settings import check_bounds
@@ -29,7 +30,6 @@ __all__ = [
   "EncoderState",
   "PianoCodecConfig",
   "PianoNetwork",
-  "mel_filters",
 ]
 
 # Windows of this many hops: Hann windows squared then add up to a constant.
@@ -309,28 +309,3 @@ def _synthesis(config: PianoCodecConfig) -> jax.Array:
   # The mean square of a Hann window is 3/8.
   window /= WINDOW_HOPS * 3 / 8
   return jnp.asarray(window[None, None], jnp.float32)
-
-
-def mel_filters(bins: int, bands: int, sample_rate: int) -> np.ndarray:
-  """Triangles on the mel scale, from a power spectrum to bands.
-
-  Where bins are wider than bands, a band takes its share of the nearest two.
-
-  Args:
-    bins: Of the spectrum, from 0 Hz to half of the sample rate.
-    bands: From 0 Hz to half of the sample rate.
-    sample_rate: In hertz.
-
-  Returns:
-    float32 [bins, bands]; each band's weights add up to 1.
-  """
-  top = 2595 * np.log10(1 + sample_rate / 2 / 700)
-  edges_hz = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
-  edges = edges_hz / (sample_rate / 2) * (bins - 1)
-  low, mid, high = edges[:-2], edges[1:-1], edges[2:]
-  # At least one bin to each side.
-  low, high = np.minimum(low, mid - 1), np.maximum(high, mid + 1)
-  at = np.arange(bins)[:, None]
-  rising, falling = (at - low) / (mid - low), (high - at) / (high - mid)
-  filters = np.maximum(0, np.minimum(rising, falling))
-  return (filters / filters.sum(0)).astype(np.float32)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import magenta_midi
+from magenta_midi.audio.codec.piano.network import PianoCodecConfig
 from magenta_midi.data.examples.examples import Augmentation
 from magenta_midi.finetune.config import FinetuneConfig
 from magenta_midi.generate.sampling import Sampling
@@ -29,6 +30,7 @@ from magenta_midi.tokens.event.config import EventCodecConfig
 from magenta_midi.tokens.grid import GridConfig
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.note.config import NoteCodecConfig
+from magenta_midi.train.codec.trainer import CodecTrainConfig
 from magenta_midi.train.run_settings import TrainConfig
 from magenta_midi.train.style.data import CocaSizes
 from magenta_midi.train.style.trainers import CocaConfig
@@ -44,6 +46,8 @@ SETTINGS = [
   preset("tiny", level_sizes=(8, 8), reserved=3),
   Sampling(),
   Sampling(temperature=(1.0, 1.0), top_k=(0, 0)),
+  PianoCodecConfig(),
+  CodecTrainConfig(steps=1),
   CocaConfig(),
   CocaSizes(),
   TowerConfig(width=8, heads=1, mlp_dim=8, layers=1),

@@ -59,9 +59,9 @@ HELD_OUT = 16
 @click.option(
   "--batch",
   type=bounded(COUNT),
-  default=8,
+  default=6,
   show_default=True,
-  help="Crops of 1.3 s a step.",
+  help="Crops of 1.1 s a step.",
 )
 @click.option(
   "--out",

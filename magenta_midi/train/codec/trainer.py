@@ -17,7 +17,11 @@ from magenta_midi.audio.codec.piano.network import (
   PianoCodecConfig,
   PianoNetwork,
 )
-from magenta_midi.audio.codec.piano.quantizer import Codebook, unit
+from magenta_midi.audio.codec.piano.quantizer import (
+  Codebook,
+  Quantized,
+  unit,
+)
 from magenta_midi.audio.codec.piano.weights import write_codec
 from magenta_midi.limits import (
   AMOUNT,
@@ -56,8 +60,8 @@ class CodecTrainConfig:
   # Of the network; None: the embedded codec's.
   shapes: PianoCodecConfig | None = None
   # Crops of a batch, and frames of each.
-  batch: int = 8
-  frames: int = 96
+  batch: int = 6
+  frames: int = 80
   learning_rate: float = 1e-3
   warmup_steps: int = 100
   # Share of the run before the rate begins to fall, to 1 % at the end.
@@ -111,11 +115,19 @@ class Averages(NamedTuple):
   sums: jax.Array
 
 
+class Codes(NamedTuple):
+  """The arrays of a quantizer that have no gradient; see there."""
+
+  books: jax.Array
+  centers: jax.Array
+  spreads: jax.Array
+
+
 class _Learned(NamedTuple):
   """All that a step changes."""
 
   params: Any
-  books: jax.Array
+  codes: Codes
   averages: Averages
   optimizer: Any
 
@@ -144,19 +156,17 @@ class CodecTrainer:
       optax.clip_by_global_norm(config.clip),
       optax.scale_by_adam(b1=0.9, b2=config.adam_b2),
     )
-    (book,) = jax.tree.leaves(books)
-    averages = Averages(jnp.zeros(book.shape[:2]), jnp.zeros_like(book))
-    self._learned = _Learned(params, book, averages, optimizer.init(params))
-    self._books_tree = jax.tree.structure(books)
-
-    def network_of(params: Any, book: jax.Array) -> PianoNetwork:
-      books = jax.tree.unflatten(self._books_tree, [book])
-      return nnx.merge(graph, params, books)
+    leaves, self._codes_tree = jax.tree.flatten(books)
+    codes = Codes(*leaves)  # by name
+    averages = Averages(
+      jnp.zeros(codes.books.shape[:2]), jnp.zeros_like(codes.books)
+    )
+    self._learned = _Learned(params, codes, averages, optimizer.init(params))
 
     def loss(
-      params: Any, book: jax.Array, sound: jax.Array, used: jax.Array
+      params: Any, codes: Codes, sound: jax.Array, used: jax.Array
     ) -> tuple:
-      network = network_of(params, book)
+      network = self._network_of(params, codes)
       latents, _ = network.encoder(sound, network.encoder_state(len(sound)))
       found = network.quantizer(latents, used)
       decoded, _ = network.decoder(
@@ -182,21 +192,16 @@ class CodecTrainer:
       used: jax.Array,
       key: jax.Array,
       rate: jax.Array,
+      decay: jax.Array,
     ) -> tuple[_Learned, jax.Array]:
-      params, book, averages, state = learned
+      params, codes, averages, state = learned
       grads, (parts, found) = jax.grad(loss, has_aux=True)(
-        params, book, sound, used
+        params, codes, sound, used
       )
       updates, state = optimizer.update(grads, state, params)
       params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-      book, averages = moved_codes(
-        averages,
-        found.codes.reshape(-1, book.shape[0]).T,
-        found.points,
-        key,
-        decay=config.codes_decay,
-      )
-      return _Learned(params, book, averages, state), parts
+      codes, averages = moved_codes(codes, averages, found, key, decay=decay)
+      return _Learned(params, codes, averages, state), parts
 
     self._update = jax.jit(update, donate_argnums=(0,))
     self._loss = jax.jit(lambda *args: loss(*args)[1])
@@ -224,6 +229,8 @@ class CodecTrainer:
       used,
       jax.random.key(rng.integers(2**31)),
       jnp.float32(self.rate(fraction)),
+      # At first what is looked up moves fast: slow codes would stay behind.
+      jnp.float32(min(config.codes_decay, 1 - 10 / (self.step + 50))),
     )
     self.step += 1
     return parts
@@ -232,7 +239,7 @@ class CodecTrainer:
     """The loss's parts of sounds, with all levels."""
     used = np.full(len(sound), self.shapes.levels, np.int32)
     learned = self._learned
-    parts, _ = self._loss(learned.params, learned.books, sound, used)
+    parts, _ = self._loss(learned.params, learned.codes, sound, used)
     return np.asarray(parts)
 
   def codes_in_use(self) -> Float[np.ndarray, " l"]:
@@ -243,8 +250,11 @@ class CodecTrainer:
 
   def network(self) -> PianoNetwork:
     """The network of this moment."""
-    books = jax.tree.unflatten(self._books_tree, [self._learned.books])
-    return nnx.merge(self._graph, self._learned.params, books)
+    return self._network_of(self._learned.params, self._learned.codes)
+
+  def _network_of(self, params: Any, codes: Codes) -> PianoNetwork:
+    books = jax.tree.unflatten(self._codes_tree, codes)
+    return nnx.merge(self._graph, params, books)
 
   def state(self) -> State:
     """State for a resumed run."""
@@ -271,38 +281,36 @@ class CodecTrainer:
 
 
 def moved_codes(
+  codes: Codes,
   averages: Averages,
-  codes: jax.Array,
-  points: jax.Array,
+  found: Quantized,
   key: jax.Array,
   *,
-  decay: float,
-) -> tuple[jax.Array, Averages]:
+  decay: jax.Array | float,
+) -> tuple[Codes, Averages]:
   """Moves each code towards what chose it; dead ones begin anew.
 
   Args:
+    codes: Before the step.
     averages: Before the step.
-    codes: `[l, b t]`, chosen ones.
-    points: `[l, b t, k]`, what chose them.
+    found: What the step looked up.
     key: Draws the points where dead codes begin.
     decay: Of the averages.
-
-  Returns:
-    `[l, v, k]`, the codes; and the averages.
   """
-  size = averages.counts.shape[1]
-  expected = codes.shape[1] / size
+  count, size = averages.counts.shape
+  chosen = found.codes.reshape(-1, count).T
+  expected = chosen.shape[1] / size
 
   def level(
     counts: jax.Array,
     sums: jax.Array,
-    codes: jax.Array,
+    chosen: jax.Array,
     points: jax.Array,
     key: jax.Array,
   ) -> tuple[jax.Array, jax.Array]:
-    chosen = jnp.zeros_like(counts).at[codes].add(1.0)
-    moved = jnp.zeros_like(sums).at[codes].add(points)
-    counts = decay * counts + (1 - decay) * chosen
+    new = jnp.zeros_like(counts).at[chosen].add(1.0)
+    moved = jnp.zeros_like(sums).at[chosen].add(points)
+    counts = decay * counts + (1 - decay) * new
     sums = decay * sums + (1 - decay) * moved
     # Begins with half of the count that all would have if all were alike.
     dead = counts < 0.1 * expected
@@ -311,9 +319,16 @@ def moved_codes(
     sums = jnp.where(dead[:, None], 0.5 * expected * drawn, sums)
     return counts, sums
 
-  keys = jax.random.split(key, len(codes))
-  counts, sums = jax.vmap(level)(*averages, codes, points, keys)
-  return unit(sums), Averages(counts, sums)
+  keys = jax.random.split(key, count)
+  counts, sums = jax.vmap(level)(*averages, chosen, found.points, keys)
+  centers = found.projected.mean(axis=1)
+  spreads = found.projected.std(axis=1) + 1e-4
+  codes = Codes(
+    unit(sums),
+    decay * codes.centers + (1 - decay) * centers,
+    decay * codes.spreads + (1 - decay) * spreads,
+  )
+  return codes, Averages(counts, sums)
 
 
 class CodecTask:

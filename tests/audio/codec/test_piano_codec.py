@@ -50,9 +50,7 @@ def test_its_facts(codec):
 
 def test_a_scale_is_near_its_original(codec, scale):
   assert distance(codec, scale) < FAR_DB
-  untrained = PianoCodec(
-    PianoNetwork(codec._network.config, rngs=nnx.Rngs(0))
-  )
+  untrained = PianoCodec(PianoNetwork(codec._network.config, rngs=nnx.Rngs(0)))
   assert distance(untrained, scale) > 2 * FAR_DB
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from magenta_midi.audio.codec.piano.network import PianoCodecConfig
 from magenta_midi.audio.codec.piano.piano_codec import PianoCodec
+from magenta_midi.audio.codec.piano.quantizer import Quantized
 from magenta_midi.model.checkpoint import CheckpointError
 from magenta_midi.train.codec import clips as piano_clips
 from magenta_midi.train.codec.clips import Clips, corpus_files, make_clips
@@ -15,6 +16,7 @@ from magenta_midi.train.codec.trainer import (
   Averages,
   CodecTrainConfig,
   CodecTrainer,
+  Codes,
   moved_codes,
   train_codec,
 )
@@ -107,15 +109,24 @@ def test_the_rate_rises_stays_and_falls(clips):
 
 
 def test_codes_move_to_what_chose_them_and_dead_ones_begin_anew():
+  codes = Codes(jnp.eye(3)[None], jnp.zeros((1, 3)), jnp.ones((1, 3)))
   averages = Averages(jnp.ones((1, 3)), jnp.eye(3)[None])
   points = jnp.asarray([[[0.0, 0.6, 0.8]] * 3])
-  codes = jnp.ones((1, 3), jnp.int32)
+  found = Quantized(
+    latents=points,
+    commitment=jnp.zeros(()),
+    codes=jnp.ones((1, 3, 1), jnp.int32),
+    points=points,
+    projected=2 * points + jnp.asarray([-1.0, 0.0, 1.0])[None, :, None],
+  )
   key = jax.random.key(0)
   for _ in range(200):
-    books, averages = moved_codes(averages, codes, points, key, decay=0.9)
-  np.testing.assert_allclose(books[0, 1], [0, 0.6, 0.8], atol=1e-3)
+    codes, averages = moved_codes(codes, averages, found, key, decay=0.9)
+  np.testing.assert_allclose(codes.books[0, 1], [0, 0.6, 0.8], atol=1e-3)
   # The others were chosen by nothing, so they are drawn from the batch.
-  np.testing.assert_allclose(books[0, 0], [0, 0.6, 0.8], atol=1e-3)
+  np.testing.assert_allclose(codes.books[0, 0], [0, 0.6, 0.8], atol=1e-3)
+  np.testing.assert_allclose(codes.centers[0], [0, 1.2, 1.6], atol=1e-3)
+  np.testing.assert_allclose(codes.spreads[0], (2 / 3) ** 0.5, atol=1e-3)
 
 
 def test_the_gradient_of_the_spectrum_is_that_of_jax():

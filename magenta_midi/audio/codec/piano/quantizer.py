@@ -1,9 +1,10 @@
 """Residual quantizer of the piano codec.
 
-Each level projects what is left to a few numbers, normalizes these to length 1
-and looks up the nearest code, also of length 1. Codes are moving averages of
-what chose them, so they need no gradient; codes that are hardly chosen any more
-begin anew from the batch.
+Each level projects what is left to a few numbers, centers and scales these by
+their moving mean and deviation, normalizes them to length 1 and looks up the
+nearest code, also of length 1. Codes are moving averages of what chose them, so
+they need no gradient; codes that are hardly chosen any more begin anew from the
+batch.
 
 Source: SoundStream, arXiv 2107.03312; DAC, arXiv 2306.06546, for the lookup in
 few dimensions.
@@ -34,12 +35,14 @@ class Quantized(NamedTuple):
     commitment: How far what is looked up is from its codes.
     codes: `[b, t, l]`.
     points: `[l, b t, k]`, what was looked up; unit vectors.
+    projected: `[l, b t, k]`, the same before it was centered.
   """
 
   latents: jax.Array
   commitment: jax.Array
   codes: jax.Array
   points: jax.Array
+  projected: jax.Array
 
 
 class ResidualQuantizer(nnx.Module):
@@ -47,6 +50,8 @@ class ResidualQuantizer(nnx.Module):
 
   Attributes:
     books: `[l, v, k]`, unit vectors.
+    centers: `[l, k]`, mean of what is projected.
+    spreads: `[l, k]`, its deviation.
   """
 
   def __init__(
@@ -62,6 +67,9 @@ class ResidualQuantizer(nnx.Module):
     shape = (levels, codes, code_width)
     books = jax.random.normal(rngs.params(), shape)
     self.books = Codebook(unit(books))
+    # Uncentered, all points lie in a narrow cone when a training begins.
+    self.centers = Codebook(jnp.zeros((levels, code_width)))
+    self.spreads = Codebook(jnp.ones((levels, code_width)))
     self.into = nnx.List(
       nnx.Linear(width, code_width, rngs=rngs) for _ in range(levels)
     )
@@ -81,9 +89,10 @@ class ResidualQuantizer(nnx.Module):
       used: Levels that each example uses, 1 or more: quantizer dropout.
     """
     rest, total, commitment = latents, jnp.zeros_like(latents), jnp.zeros(())
-    codes, points = [], []
+    codes, points, projected = [], [], []
     for level in range(self.levels):
-      point = unit(self.into[level](rest))
+      raw = self.into[level](rest)
+      point = self._point(level, raw)
       chosen = self._nearest(level, point)
       found = self.books[level][chosen]
       takes_part = (level < used).astype(jnp.float32)[:, None, None]
@@ -94,9 +103,13 @@ class ResidualQuantizer(nnx.Module):
       total += part * takes_part
       rest -= part
       codes.append(chosen)
-      points.append(jax.lax.stop_gradient(point).reshape(-1, point.shape[-1]))
+      points.append(point.reshape(-1, point.shape[-1]))
+      projected.append(raw.reshape(-1, raw.shape[-1]))
     return Quantized(
-      total, commitment, jnp.stack(codes, axis=-1), jnp.stack(points)
+      total,
+      commitment,
+      jnp.stack(codes, axis=-1),
+      *jax.lax.stop_gradient((jnp.stack(points), jnp.stack(projected))),
     )
 
   def codes_of(
@@ -105,7 +118,8 @@ class ResidualQuantizer(nnx.Module):
     """The codes of latents."""
     rest, codes = latents, []
     for level in range(self.levels):
-      chosen = self._nearest(level, unit(self.into[level](rest)))
+      point = self._point(level, self.into[level](rest))
+      chosen = self._nearest(level, point)
       rest -= self.out[level](self.books[level][chosen])
       codes.append(chosen)
     return jnp.stack(codes, axis=-1)
@@ -119,6 +133,12 @@ class ResidualQuantizer(nnx.Module):
       for level in range(codes.shape[-1])
     ]
     return sum(parts[1:], parts[0])
+
+  def _point(
+    self, level: int, raw: Float[jax.Array, "b t k"]
+  ) -> Float[jax.Array, "b t k"]:
+    center = self.centers[level][None, None]
+    return unit((raw - center) / self.spreads[level][None, None])
 
   def _nearest(
     self, level: int, point: Float[jax.Array, "b t k"]

@@ -1,10 +1,15 @@
 """The network of the piano codec: frames of a spectrum in, frames out.
 
 Everything runs at the frame rate: ConvNeXt blocks between the spectrum of a
-window (in) and that of a window (out), as in Vocos. On a CPU that is far
-cheaper than convolutions at the sample rate. All layers are causal; one code
-path does a whole sound, a training crop and a chunk of a stream, with what came
-before in a state.
+window (in) and that of a window (out), as in Vocos. That trains many times
+faster on a CPU than convolutions at the sample rate. All layers are causal; one
+code path does a whole sound, a training crop and a chunk of a stream, with what
+came before in a state.
+
+The lowest bins of the decoded spectrum are resonators, as strings are: each
+turns on by its frequency and decays, and gets what the frame adds. Convolutions
+know no time, so that without resonators a tone that lasts would need codes that
+tell its phase anew in every frame.
 
 Source: Vocos, arXiv 2306.00814; ConvNeXt, arXiv 2201.03545.
 """
@@ -62,6 +67,7 @@ class PianoCodecConfig:
   encoder_blocks: int = 3
   decoder_blocks: int = 5
   # The encoder gets the lowest bins with their phase, and this many mel bands.
+  # The decoder has a resonator for each of these bins.
   tone_bins: int = 256
   bands: int = 128
 
@@ -109,10 +115,12 @@ class DecoderState(NamedTuple):
 
   Attributes:
     sums: `[b, overlap]`, samples to which more windows will be added.
+    tones: complex `[b, tone_bins]`, of the resonators.
     blocks: Input of each block's convolution, `[b, kernel - 1, width]`.
   """
 
   sums: jax.Array
+  tones: jax.Array
   blocks: tuple[jax.Array, ...]
 
 
@@ -202,11 +210,18 @@ class Decoder(nnx.Module):
     count = config.decoder_blocks
     self.blocks = nnx.List(Block(config, 1 / count, rngs) for _ in range(count))
     self.norm = nnx.LayerNorm(config.width, rngs=rngs)
+    tones = config.tone_bins
     self.head = nnx.Linear(config.width, 3 * config.bins, rngs=rngs)
     # Begins with a quiet sound that falls towards high frequencies.
     quiet = jnp.zeros((3, config.bins))
     quiet = quiet.at[0].set(-5.0 - 4.0 * jnp.linspace(0, 1, config.bins))
     self.head.bias = nnx.Param(quiet.reshape(-1))
+    self.poles = nnx.Linear(config.width, 2 * tones, rngs=rngs)
+    # Begins with tones at the middle of each bin that fade by 3 dB a frame.
+    kernel = self.poles.kernel[...]
+    self.poles.kernel = nnx.Param(0.1 * kernel)
+    bias = jnp.concatenate([jnp.ones(tones), jnp.zeros(tones)])
+    self.poles.bias = nnx.Param(bias)
 
   def __call__(
     self, latents: Float[jax.Array, "b t d"], state: DecoderState
@@ -218,11 +233,15 @@ class Decoder(nnx.Module):
     for block, past in zip(self.blocks, state.blocks, strict=True):
       x, past = block(x, past)
       pasts.append(past)
-    level, real, imag = jnp.split(self.head(self.norm(x)), 3, axis=-1)
+    x = self.norm(x)
+    level, real, imag = jnp.split(self.head(x), 3, axis=-1)
     # The direction keeps a length below 1 where the phase is not known.
     length = jnp.sqrt(jnp.square(real) + jnp.square(imag) + 0.01)
     size = jnp.exp(jnp.clip(level, -_LOG_LIMIT, _LOG_LIMIT)) / length
-    spectrum = jax.lax.complex(size * real, size * imag)
+    added = jax.lax.complex(size * real, size * imag)
+    tones = config.tone_bins
+    low = self._resonated(x, added[..., :tones], state.tones)
+    spectrum = jnp.concatenate([low, added[..., tones:]], axis=-1)
     windows = jnp.fft.irfft(spectrum, config.window) * _synthesis(config)
     batch, frames = windows.shape[:2]
     parts = windows.reshape(batch, frames, WINDOW_HOPS, config.hop)
@@ -238,7 +257,33 @@ class Decoder(nnx.Module):
       total += jnp.pad(parts[:, :, part], ((0, 0), (part, rest), (0, 0)))
     samples = total[:, :frames].reshape(batch, -1)
     sums = total[:, frames:].reshape(batch, -1)
-    return samples, DecoderState(sums, tuple(pasts))
+    return samples, DecoderState(sums, low[:, -1], tuple(pasts))
+
+  def _resonated(
+    self,
+    x: Float[jax.Array, "b t d"],
+    added: jax.Array,
+    tones: jax.Array,
+  ) -> jax.Array:
+    """What resonators make of what is added to them, complex `[b, t, bins]`."""
+    real, imag = jnp.split(self.poles(x), 2, axis=-1)
+    # Shorter than 1: every tone decays.
+    shrink = jax.lax.rsqrt(1 + jnp.square(real) + jnp.square(imag))
+    # From window to window, the middle of a bin turns by this.
+    turn = 2j * np.pi * np.arange(tones.shape[1]) / WINDOW_HOPS
+    turn = jnp.asarray(np.exp(turn)[None, None], jnp.complex64)
+    poles = jax.lax.complex(shrink * real, shrink * imag) * turn
+
+    # What was before is as if it were added to the first frame.
+    added = added.at[:, 0].add(poles[:, 0] * tones)
+
+    def joined(
+      earlier: tuple[jax.Array, jax.Array], later: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+      pole, sound = later
+      return earlier[0] * pole, earlier[1] * pole + sound
+
+    return jax.lax.associative_scan(joined, (poles, added), axis=1)[1]
 
 
 class PianoNetwork(nnx.Module):
@@ -269,6 +314,7 @@ class PianoNetwork(nnx.Module):
     config = self.config
     return DecoderState(
       jnp.zeros((batch, config.overlap)),
+      jnp.zeros((batch, config.tone_bins), jnp.complex64),
       _pasts(config, config.decoder_blocks, batch),
     )
 

@@ -142,7 +142,7 @@ def make_clips(
         for _ in range(SHARD)
       ]
       with open_atomically(path) as file:
-        np.save(file, np.stack(sounds))
+        np.lib.format.write_array(file, np.stack(sounds))
     on_shard((shard + 1) * SHARD)
 
 

@@ -48,7 +48,7 @@ class CodecLosses(NamedTuple):
 
 @jax.custom_vjp
 def rfft(x: Float[jax.Array, "*n s"]) -> jax.Array:
-  """Spectrum of real rows; its gradient is half as dear as that of JAX."""
+  """Spectrum of real rows; its gradient is a real transform too."""
   return jnp.fft.rfft(x)
 
 

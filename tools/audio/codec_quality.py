@@ -151,7 +151,7 @@ def speed(codec: PianoCodec, sound: np.ndarray) -> dict[str, float]:
 @click.option(
   "--clips",
   type=bounded(COUNT),
-  default=24,
+  default=12,
   show_default=True,
   help="Clips of 10 s.",
 )
@@ -184,7 +184,7 @@ def main(
     if wav is not None:
       wav.mkdir(parents=True, exist_ok=True)
       for number, sound in enumerate(decoded[:4]):
-        path = wav / f"{number}-{name.replace(' ', '-')}.wav"
+        path = wav / f"{number}-{name.replace(' ', '-').replace('/', '')}.wav"
         write_wav(path, sound[:, None], SAMPLE_RATE)
 
   show("original", sounds)

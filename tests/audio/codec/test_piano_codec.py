@@ -10,8 +10,8 @@ from magenta_midi.audio.codec.piano.piano_codec import PianoCodec, piano_codec
 from magenta_midi.audio.piano import synthesize
 from magenta_midi.midi.score import Score
 
-# Twice of what the embedded codec has; an untrained one has several times.
-FAR_DB = 8.0
+# The embedded codec has 3.3, an untrained one 24.
+FAR_DB = 5.0
 
 
 @pytest.fixture(scope="module")

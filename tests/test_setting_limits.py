@@ -10,6 +10,7 @@ import pytest
 
 import magenta_midi
 from magenta_midi.audio.codec.encodec.config import EncodecConfig
+from magenta_midi.audio.codec.piano.network import PianoCodecConfig
 from magenta_midi.audio.injection.settings import (
   InjectionControls,
   InjectionSettings,
@@ -34,6 +35,7 @@ from magenta_midi.tokens.event.config import EventCodecConfig
 from magenta_midi.tokens.grid import GridConfig
 from magenta_midi.tokens.note.codec import NoteCodec
 from magenta_midi.tokens.note.config import NoteCodecConfig
+from magenta_midi.train.codec.trainer import CodecTrainConfig
 from magenta_midi.train.run_settings import TrainConfig
 from magenta_midi.train.style.data import CocaSizes
 from magenta_midi.train.style.trainers import CocaConfig
@@ -49,6 +51,8 @@ SETTINGS = [
   preset("tiny", level_sizes=(8, 8), reserved=3),
   Sampling(),
   Sampling(temperature=(1.0, 1.0), top_k=(0, 0)),
+  PianoCodecConfig(),
+  CodecTrainConfig(steps=1),
   CocaConfig(),
   CocaSizes(),
   TowerConfig(width=8, heads=1, mlp_dim=8, layers=1),

@@ -1,0 +1,1 @@
+"""The piano codec."""

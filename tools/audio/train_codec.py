@@ -69,6 +69,12 @@ HELD_OUT = 16
   required=True,
   help="Folder of the run.",
 )
+@click.option(
+  "--init-from",
+  "start",
+  type=click.Path(exists=True, file_okay=False, path_type=Path),
+  help="Folder of an ended run that a new one starts from.",
+)
 @seed_option("Of the clips, the first weights and the crops.")
 def main(
   data: tuple[str, ...],
@@ -77,6 +83,7 @@ def main(
   learning_rate: float,
   batch: int,
   out: Path,
+  start: Path | None,
   seed: int,
 ) -> None:
   """Renders clips and trains."""
@@ -116,6 +123,7 @@ def main(
     Clips(out / "clips" / "train"),
     held_out,
     out,
+    start=start,
     on_progress=lambda facts: print(json.dumps(facts), flush=True),
     should_stop=lambda: bool(stopped),
   )

@@ -40,7 +40,8 @@ from magenta_midi.train.codec.clips import Clips
 from magenta_midi.train.codec.losses import CodecLosses, reconstruction
 from magenta_midi.train.run import RunProgress, TrainingRun
 from magenta_midi.train.run_clock import RunSchedule
-from magenta_midi.train.run_store import State
+from magenta_midi.train.run_settings import STATE
+from magenta_midi.train.run_store import RunStore, State, restore_state
 from magenta_midi.train.sharding import path_name
 from magenta_midi.typing import Float
 
@@ -396,6 +397,7 @@ def train_codec(
   held_out: Float[np.ndarray, "b n"],
   out: Path,
   *,
+  start: Path | None = None,
   on_progress: Callable[[dict[str, Any]], None] = lambda facts: None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
@@ -406,6 +408,8 @@ def train_codec(
     clips: What is learned from.
     held_out: Sounds by which it is evaluated, all of one length.
     out: The run's folder.
+    start: Folder of an ended run whose network and optimizer a new run starts
+      from, at its step.
     on_progress: Told the figures of each line of the log.
     should_stop: Asked before every step; True saves and stops.
 
@@ -413,10 +417,16 @@ def train_codec(
     Whether the run has ended.
 
   Raises:
-    ValueError: The run in `out` is of other sizes, or in use.
+    ValueError: The run in `out` or `start` is of other sizes, or in use, or
+      `start` is none.
     OSError: Something cannot be written.
   """
   trainer = CodecTrainer(config, clips)
+  if start is not None:
+    with RunStore(start / STATE, read_only=True) as store:
+      if store.newest is None:
+        raise ValueError(f"{start}: holds no state of a run.")
+      restore_state(store, trainer)
   run = TrainingRun(
     CodecTask(trainer, held_out, out, on_progress),
     RunSchedule(

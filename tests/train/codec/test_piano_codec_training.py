@@ -83,6 +83,20 @@ def test_a_run_that_was_stopped_gives_the_same_as_one_that_was_not(
   )
 
 
+def test_a_run_starts_from_an_ended_one(clips, tmp_path):
+  nothing = np.zeros((0, 1), np.float32)
+  assert train_codec(settings(), clips, nothing, tmp_path / "one")
+  longer = settings(steps=6)
+  start = tmp_path / "one"
+  assert train_codec(longer, clips, nothing, tmp_path / "two", start=start)
+  found = PianoCodec.load(tmp_path / "two" / "codec")
+  assert found.training["steps"] == 6
+  with pytest.raises(ValueError, match="holds no state"):
+    train_codec(
+      longer, clips, nothing, tmp_path / "three", start=tmp_path / "none"
+    )
+
+
 def test_the_loss_falls(clips):
   trainer = CodecTrainer(settings(learning_rate=0.01), clips)
   sound = clips.crops(4, 6 * SIZES.hop, np.random.default_rng(0))

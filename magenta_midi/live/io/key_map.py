@@ -94,13 +94,31 @@ _ESCAPE, _ENTER, _ERASE = "\x1b", "\r\n", "\x7f\b"
 _ERASE_ALL = "\x15"  # Ctrl-U
 
 
+def _both(first: str, second: str) -> str:
+  """Two meanings in one line: what they begin with stands once."""
+  words = second.split()
+  for before in first.split():
+    if not words or words[0] != before:
+      break
+    del words[0]
+  return f"{first}, {' '.join(words)}"
+
+
 def key_help() -> list[tuple[str, str]]:
   """Lists keys and what they do, in an order to read."""
-  rows = [
-    (_NAMES.get(key, key), what.meaning)
-    for key, what in KEYS.items()
-    if key != "=" and not key.isdigit()
-  ]
+  rows: list[tuple[str, str]] = []
+  before: _Key | None = None
+  for key, what in KEYS.items():
+    if key == "=" or key.isdigit():
+      continue
+    name = _NAMES.get(key, key)
+    # Down and up of one control share a line.
+    moves = before is not None and before.direction * what.direction
+    if before is not None and moves and before.target == what.target:
+      rows[-1] = (f"{rows[-1][0]} {name}", _both(rows[-1][1], what.meaning))
+    else:
+      rows.append((name, what.meaning))
+    before = what
   rows += [
     (f"1-{MAX_PROMPTS}", "weight of that prompt: 0, 0.5, 1, 2 in turn"),
     ("/", "type a prompt, or a chart that begins with |; Enter, or Esc"),

@@ -113,8 +113,8 @@ class AudioFile:
   def blocks(self, rate_hz: int) -> Iterator[np.ndarray]:
     """Reads the file once, from its start to its end.
 
-    If the rest of a file cannot be decoded, the blocks end there and `damage`
-    says so.
+    If the rest of a file cannot be decoded, the blocks end there, and `damage`
+    is the reason.
 
     Args:
       rate_hz: Rate of the blocks; the audio is resampled to it, with no delay.

@@ -85,7 +85,7 @@ class InjectionControls:
     return cls(input_volume=0.0, metronome=True, guidance=0.8)
 
 
-# What the original sets when the intro has ended.
+# Control values that the original sets at the end of the intro.
 _AFTER_INTRO: dict[Source, dict[str, Any]] = {
   "recorded": {"model_feedback": 0.95, "model_volume": 0.6},
   "live": {

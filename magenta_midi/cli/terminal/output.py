@@ -29,7 +29,7 @@ __all__ = [
   "table",
 ]
 
-# Where there is no terminal, a table has no width; what is cut off is lost.
+# Width of tables where there is no terminal; what is cut off is lost.
 _WIDTH_OF_NOTHING = 120
 
 json_option = click.option(

@@ -100,7 +100,7 @@ def plain_streams() -> Iterator[None]:
     for stream in plain:
       if stream is not None:
         stream.flush()
-    # Whoever has put another stream there meanwhile takes it away himself.
+    # Code that replaced a stream in the meantime must restore it itself.
     sys.stdout, sys.stderr = before
     warnings.formatwarning = format_before
     _set_errors(before, errors)

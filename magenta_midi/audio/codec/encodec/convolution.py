@@ -23,7 +23,7 @@ __all__ = ["Conv", "State", "TransposedConv", "Valid"]
 
 # A number of steps, traced; None: all.
 Valid: TypeAlias = Any
-# What a layer keeps between two calls; its arrays have fixed shapes.
+# State of a layer between two calls: arrays of fixed shapes.
 State: TypeAlias = Any
 _EXACT = jax.lax.Precision.HIGHEST
 _EPSILON = 1e-5

@@ -2,6 +2,17 @@
 
 export const byId = (id) => document.getElementById(id);
 
+/** Clears a canvas for drawing in CSS pixels: its context, width and height. */
+export function blank(canvas) {
+  const scale = Math.min(devicePixelRatio || 1, 2);
+  const { clientWidth: width, clientHeight: height } = canvas;
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const context = canvas.getContext("2d");
+  context.scale(scale, scale);
+  return { context, width, height };
+}
+
 /**
  * Makes an element.
  *

@@ -1,5 +1,5 @@
 // "Make it mine": the player's recordings become an adapter.
-import { dropTarget, fileButton, make } from "../dom.js";
+import { blank, dropTarget, fileButton, make } from "../dom.js";
 import { number, words } from "../words.js";
 import { get, send, upload } from "../play/rest.js";
 import { slider } from "./fields.js";
@@ -9,12 +9,7 @@ const RUNNING = new Set(["starting", "reading", "training", "stopping"]);
 
 /** Draws a curve of losses. */
 function drawCurve(canvas, run, colors) {
-  const scale = Math.min(devicePixelRatio || 1, 2);
-  const { clientWidth: width, clientHeight: height } = canvas;
-  canvas.width = width * scale;
-  canvas.height = height * scale;
-  const context = canvas.getContext("2d");
-  context.scale(scale, scale);
+  const { context, width, height } = blank(canvas);
   const curve = run.curve ?? [];
   const heldOut = run.held_out ?? [];
   const draw = (points, color, wide, dots) => {

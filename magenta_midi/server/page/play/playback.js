@@ -1,4 +1,5 @@
 // Plays saved or generated notes through the page's sound.
+import { blank } from "../dom.js";
 import { MODEL } from "./music.js";
 import { PLAYED_BACK } from "./sound.js";
 
@@ -89,12 +90,7 @@ export class Playback {
 
 /** Draws notes small, with a line where the playback is. */
 export function drawSmall(canvas, notes, seconds, colors, at = null) {
-  const scale = Math.min(devicePixelRatio || 1, 2);
-  const { clientWidth: width, clientHeight: height } = canvas;
-  canvas.width = width * scale;
-  canvas.height = height * scale;
-  const context = canvas.getContext("2d");
-  context.scale(scale, scale);
+  const { context, width, height } = blank(canvas);
   const keys = notes.map(([, key]) => key);
   const low = Math.min(48, ...keys) - 1;
   const high = Math.max(84, ...keys) + 1;
